@@ -1,0 +1,32 @@
+# make demo | make test | make check. Everything is installed into .venv by the first of them.
+PYTHON ?= python3
+BIN := .venv/bin
+# A CPU build that was tried; set TORCH= to take what the range in pyproject.toml gives (a CUDA build, say).
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test check install clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "rggan needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH),$(BIN)/pip install --quiet "$(TORCH)")
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: install
+	bash runs/digits.sh
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache demo

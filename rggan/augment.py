@@ -1,0 +1,63 @@
+"""DiffAugment: differentiable augmentation of real and fake images alike (Zhao et al. 2020, section 3).
+
+Every function maps float images [N, C, H, W] to the same shape, drawing anew for each image.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random(x: Tensor) -> Tensor:
+    """Uniform in [0, 1), one value an image, [N, 1, 1, 1]."""
+    return torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+
+
+def color(x: Tensor) -> Tensor:
+    """Brightness +-0.5, saturation x 0..2, contrast x 0.5..1.5, in this order."""
+    x = x + (random(x) - 0.5)
+    grey = x.mean(dim=1, keepdim=True)
+    x = grey + (x - grey) * (random(x) * 2)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (random(x) + 0.5)
+
+
+def translation(x: Tensor, ratio: float = 0.125) -> Tensor:
+    """Shift by up to `ratio` of the size in both directions; what comes in is zero (grey)."""
+    n, c, height, width = x.shape
+    down, right = round(height * ratio), round(width * ratio)
+    x = F.pad(x, (right, right, down, down))
+    rows = torch.randint(0, 2 * down + 1, (n, 1), device=x.device) + torch.arange(height, device=x.device)
+    columns = torch.randint(0, 2 * right + 1, (n, 1), device=x.device) + torch.arange(width, device=x.device)
+    x = x.gather(2, rows[:, None, :, None].expand(n, c, height, x.shape[3]))
+    return x.gather(3, columns[:, None, None, :].expand(n, c, height, width))
+
+
+def cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
+    """Zero a rectangle of `ratio` of the size; its centre is anywhere, so it may hang over the edge."""
+    n, _, height, width = x.shape
+
+    def hole(size: int) -> Tensor:
+        length = round(size * ratio)
+        start = torch.randint(0, size + 1 - length % 2, (n, 1), device=x.device) - length // 2
+        place = torch.arange(size, device=x.device)
+        return (place >= start) & (place < start + length)
+
+    kept = ~(hole(height)[:, None, :, None] & hole(width)[:, None, None, :])
+    return x * kept.to(x.dtype)
+
+
+POLICIES = {"color": color, "translation": translation, "cutout": cutout}
+
+
+def diff_augment(x: Tensor, policy: str = "color,translation,cutout") -> Tensor:
+    """Apply the named augmentations in turn.
+
+    >>> diff_augment(torch.zeros(2, 3, 8, 8), "translation,cutout").shape
+    torch.Size([2, 3, 8, 8])
+    """
+    for name in policy.split(","):
+        x = POLICIES[name](x)
+    return x

@@ -1,0 +1,138 @@
+"""Every option of a training run, declared once: this makes the command line, the JSON and the Python API."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from rggan.errors import UserError
+from rggan.networks import GENERATORS
+
+# Options that say where and how a run works, not what it computes: they may differ when it is resumed.
+HERE = ("outdir", "device", "compile", "dry_run", "config")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a generator on a folder of pictures. The same command again continues an unfinished run."""
+
+    data: str = "digits"
+    """Folder or zip of pictures; 'digits' are scikit-learn's 1,797 handwritten digits."""
+    outdir: Path = Path("runs")
+    """Runs are numbered folders in here."""
+    resolution: int | None = None
+    """Side in pixels (16, 32, 64, 128, 256); without it, what the median picture fills."""
+    max_images: int | None = None
+    """Take at most so many images, drawn by the seed, equally from each class."""
+    fraction: float = 1.0
+    """Take this fraction of the images."""
+    pattern: str = "*"
+    """Take only files whose name fits this shell pattern."""
+    skip_bad: bool = False
+    """Leave unreadable files out (they are counted) instead of stopping."""
+    cond: bool = False
+    """Class-conditional: one class per top-level folder."""
+
+    network: str = "sngan"
+    """Architecture of both networks."""
+    width_g: int = 64
+    """Channels of the generator (published SNGAN: 256)."""
+    width_d: int = 64
+    """Channels of the discriminator (published SNGAN: 128)."""
+    z_dim: int = 128
+    """Dimension of the latents."""
+
+    kimg: float = 1000.0
+    """Length: thousands of real images that the discriminator sees."""
+    snap: float = 20.0
+    """Evaluate, let the schedule decide, and save, every so many kimg."""
+    batch: int = 64
+    """Batch size."""
+    seed: int = 0
+    """Fixes subset, initialisation, order and latents."""
+    mirror: bool = False
+    """Flip images left to right at random."""
+    aug: Literal["diff", "none"] = "diff"
+    """DiffAugment (color, translation, cutout), or none."""
+    d_steps: int = 2
+    """Discriminator steps per generator step (published SNGAN: 5)."""
+    lr: float = 2e-4
+    """Adam's learning rate for both networks, betas (0, 0.9)."""
+    ema: float = 0.999
+    """Decay of the generator's average per generator step."""
+
+    rule: Literal["threshold", "hard", "published", "none"] = "threshold"
+    """Which weights are pruned: RG-GAN's thresholds with the straight-through gradient, the same with masked
+    weights frozen, the variant of the paper's own code, or none (dense training)."""
+    schedule: Literal["score", "always"] = "score"
+    """When: RG-GAN's rule on the last five scores, or pruning from beginning to end."""
+    penalty: float | None = None
+    """Lambda, the push on the thresholds (1; published: 1e-12)."""
+    threshold_lr: float = 2e-4
+    """How far a threshold moves per step."""
+
+    score_samples: int = 2000
+    """Images that each evaluation generates, always from the same latents."""
+    device: str = "auto"
+    """'cpu', 'cuda', 'cuda:1'; 'auto' takes a GPU if there is one."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Arithmetic of the networks; 'auto' is bf16 where the processor multiplies it faster."""
+    compile: bool = False
+    """Compile both networks (torch.compile): slow to start, then faster."""
+
+    config: Path | None = None
+    """Take all options from this config.json; others given on the command line override it."""
+    dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
+    """Print configuration and data summary, and exit."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value out of its range."""
+        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        for name in ("kimg", "snap", "lr"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--{name} must be above 0, not {getattr(self, name)}.")
+        for name in ("penalty", "threshold_lr"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(self, name)}.")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"--ema must lie from 0 to below 1, not {self.ema}.")
+        if self.score_samples < 2:
+            raise UserError(f"--score-samples must be at least 2, not {self.score_samples}.")
+        if self.network not in GENERATORS:
+            raise UserError(f"Unknown --network {self.network}; there are {', '.join(GENERATORS)}.")
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"--device {self.device}: this machine or this build of PyTorch has no CUDA GPU.")
+
+    def to_json(self) -> dict[str, Any]:
+        """What is saved beside the weights."""
+        values = dataclasses.asdict(self)
+        del values["config"], values["dry_run"]
+        return {**values, "outdir": str(self.outdir)}
+
+    @classmethod
+    def from_json(cls, path: Path) -> TrainConfig:
+        """Read a run's config.json.
+
+        Raises:
+            UserError: no such file, no JSON, or an option that this version does not know.
+        """
+        try:
+            values = json.loads(Path(path).read_text())
+            values["outdir"] = Path(values.get("outdir", "runs"))
+            return cls(**values)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"Cannot take options from {path}: {error}.") from error
+
+    def same_run(self, other: dict[str, Any]) -> bool:
+        """Whether saved options describe this run (where it works may differ)."""
+        own = self.to_json()
+        return {k: v for k, v in own.items() if k not in HERE} == {k: v for k, v in other.items() if k not in HERE}

@@ -1,0 +1,55 @@
+"""An endless, seeded stream of training batches from a tensor that lies on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rggan.data.images import ImageSet
+
+
+class Batches:
+    """Shuffled batches without end: every image once an epoch, epochs following without a seam.
+
+    With fewer images than a batch, images are drawn with replacement.
+
+    >>> from rggan.data import load_images
+    >>> x, labels = Batches(load_images("digits", 16, max_images=10), batch=4).next()
+    >>> x.shape, labels.dtype
+    (torch.Size([4, 1, 16, 16]), torch.int64)
+    """
+
+    def __init__(self, data: ImageSet, batch: int, seed: int = 0, mirror: bool = False, device: str = "cpu") -> None:
+        self.images = data.images.to(device)
+        self.labels = None if data.labels is None else data.labels.to(device)
+        self.batch, self.mirror = batch, mirror
+        self.random = torch.Generator().manual_seed(seed)
+        self.queue = torch.empty(0, dtype=torch.int64)
+
+    def indices(self) -> Tensor:
+        """The next batch's indices, int64 [batch], on the CPU."""
+        count = len(self.images)
+        if count < self.batch:
+            return torch.randint(count, (self.batch,), generator=self.random)
+        if len(self.queue) < self.batch:
+            self.queue = torch.cat([self.queue, torch.randperm(count, generator=self.random)])
+        taken, self.queue = self.queue[: self.batch], self.queue[self.batch :]
+        return taken
+
+    def next(self) -> tuple[Tensor, Tensor | None]:
+        """(images float32 in -1..1 [batch, C, R, R], labels int64 [batch] or None)."""
+        index = self.indices().to(self.images.device, non_blocking=True)
+        x = self.images[index].float().div_(127.5).sub_(1)
+        if self.mirror:
+            flips = torch.rand(self.batch, 1, 1, 1, generator=self.random).to(x.device, non_blocking=True)
+            x = torch.where(flips < 0.5, x.flip(3), x)
+        return x, None if self.labels is None else self.labels[index]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"random": self.random.get_state(), "queue": self.queue.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.random.set_state(state["random"])
+        self.queue = state["queue"]

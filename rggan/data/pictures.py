@@ -1,0 +1,43 @@
+"""Image tensors -> pictures on disk."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """float in -1..1 -> uint8, rounded.
+
+    >>> to_uint8(torch.tensor([-1.0, 0.0, 1.2]))
+    tensor([  0, 128, 255], dtype=torch.uint8)
+    """
+    return images.float().mul(127.5).add(128).clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """uint8 [C, H, W] with 1 or 3 channels -> a picture."""
+    pixels = image.cpu().permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def grid(images: Tensor, columns: int | None = None) -> Image.Image:
+    """uint8 [N, C, H, W] -> one picture, row by row; as square as can be unless `columns` is given."""
+    n, channels, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = torch.full((rows * columns, channels, height, width), 255, dtype=torch.uint8)
+    sheet[:n] = images.cpu()
+    sheet = sheet.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    return to_pil(sheet.reshape(channels, rows * height, columns * width))
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG beside its place and rename it, so that no half-written picture is ever seen."""
+    beside = path.with_name(f".{path.name}.part")
+    picture.save(beside, "png")
+    beside.replace(path)

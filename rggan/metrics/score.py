@@ -1,0 +1,40 @@
+"""The score that steers training: how far generated images lie from the reference, lower is better."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rggan.metrics.distances import frechet_distance, kernel_distance, statistics
+from rggan.metrics.features import extract, feature_network
+
+FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
+
+
+class Score:
+    """Distance of images to a fixed reference on a shipped feature network.
+
+    From 2,000 reference images on Fréchet's distance, below that the unbiased kernel distance (KID).
+
+    Args:
+        reference: uint8 [N, C, H, W], at least two images.
+        network: 'steering' (training) or 'reporting' (results).
+
+    >>> from rggan.data import load_images
+    >>> digits = load_images("digits", 16, max_images=200).images
+    >>> score = Score(digits[:100])
+    >>> score.kind, score(digits[100:]) < score(255 - digits[100:])
+    ('kernel', True)
+    """
+
+    def __init__(self, reference: Tensor, network: str = "steering", device: str = "cpu") -> None:
+        self.network = feature_network(network, device)
+        self.kind = "frechet" if len(reference) >= FRECHET_FROM else "kernel"
+        features = extract(self.network, reference)
+        self.reference = statistics(features) if self.kind == "frechet" else features
+
+    def __call__(self, images: Tensor) -> float:
+        """The score of uint8 images [N, C, H, W]."""
+        features = extract(self.network, images)
+        if isinstance(self.reference, Tensor):
+            return kernel_distance(features, self.reference)
+        return frechet_distance(statistics(features), self.reference)

@@ -1,0 +1,155 @@
+"""SNGAN: residual generator and spectrally normalised discriminator (Miyato et al. 2018, appendix B.4).
+
+At 32 pixels, 256 channels in G and 128 in D these are the published sizes: 4,276,739 and 1,053,824
+parameters. From 64 pixels on the blocks above 32 pixels are narrower, halving at each doubling.
+Class-conditional networks use conditional batch normalisation in G and a projection in D (Miyato and
+Koyama 2018).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from rggan.errors import UserError
+from rggan.networks.layers import ConditionalBatchNorm2d, Conv2d, Linear
+
+RESOLUTIONS = (16, 32, 64, 128, 256)
+
+
+def width_at(resolution: int, width: int) -> int:
+    """Channels of the block that works at this resolution."""
+    return max(1, width * 32 // max(32, resolution))
+
+
+def check_resolution(resolution: int) -> None:
+    if resolution not in RESOLUTIONS:
+        raise UserError(f"SNGAN makes square pictures of {RESOLUTIONS} pixels, not {resolution}; choose --resolution.")
+
+
+class GeneratorBlock(nn.Module):
+    """[N, in, H, W] -> [N, out, 2H, 2W]."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.norm1 = normalisation(inputs, classes)
+        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2 = normalisation(outputs, classes)
+        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        h = F.interpolate(F.relu(normalised(self.norm1, x, labels)), scale_factor=2)
+        h = F.relu(normalised(self.norm2, self.conv1(h), labels))
+        # A 1x1 convolution commutes with nearest upsampling: done first it costs a quarter.
+        out: Tensor = self.conv2(h) + F.interpolate(self.shortcut(x), scale_factor=2)
+        return out
+
+
+class SNGANGenerator(nn.Module):
+    """Latents float [N, z_dim] (and labels int64 [N] if `classes`) -> images in -1..1, [N, C, R, R].
+
+    >>> SNGANGenerator(32, channels=3, width=16)(torch.randn(2, 128)).shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(self, resolution: int, channels: int = 3, width: int = 256, z_dim: int = 128, classes: int = 0):
+        super().__init__()
+        check_resolution(resolution)
+        self.z_dim, self.classes = z_dim, classes
+        sizes = [4 << i for i in range((resolution // 4).bit_length())]  # 4, 8, ..., resolution
+        widths = [width_at(size, width) for size in sizes]
+        self.linear = Linear(z_dim, 16 * widths[0])
+        self.blocks = nn.ModuleList([GeneratorBlock(i, o, classes) for i, o in pairwise(widths)])
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.to_rgb = Conv2d(widths[-1], channels, 3, padding=1)
+        initialise(self)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.classes and labels is None:
+            raise ValueError("this generator is class-conditional: give it labels")
+        h = self.linear(z)
+        h = h.view(len(z), -1, 4, 4)
+        for block in self.blocks:
+            h = block(h, labels)
+        images: Tensor = self.to_rgb(F.relu(self.norm(h)))
+        return torch.tanh(images.float())
+
+
+class DiscriminatorBlock(nn.Module):
+    """[N, in, H, W] -> [N, out, H, W], or half that size with `down`."""
+
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool = False) -> None:
+        super().__init__()
+        self.down, self.first = down, first
+        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(x if self.first else F.relu(x))
+        h = self.conv2(F.relu(h))
+        if self.down:  # the 1x1 shortcut commutes with pooling: done last it costs a quarter
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        out: Tensor = h + self.shortcut(x)
+        return out
+
+
+class SNGANDiscriminator(nn.Module):
+    """Images in -1..1, [N, C, R, R] (and labels int64 [N] if `classes`) -> logits float32 [N].
+
+    >>> SNGANDiscriminator(32, channels=3, width=16)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2])
+    """
+
+    def __init__(self, resolution: int, channels: int = 3, width: int = 128, classes: int = 0) -> None:
+        super().__init__()
+        check_resolution(resolution)
+        self.classes = classes
+        sizes = [resolution >> i for i in range((resolution // 8).bit_length())]  # resolution, ..., 8
+        widths = [channels, *[width_at(size, width) for size in sizes[:-1]], width, width]
+        blocks = []
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
+            blocks.append(DiscriminatorBlock(inputs, outputs, down=i < len(sizes) - 1, first=i == 0))
+        self.blocks = nn.ModuleList(blocks)
+        self.linear = Linear(width, 1, bias=False)
+        self.embedding = nn.Embedding(classes, width) if classes else None
+        initialise(self)
+        for module in self.modules():
+            if isinstance(module, Conv2d | Linear | nn.Embedding):
+                spectral_norm(module)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        h = F.relu(x).float().sum(dim=(2, 3))
+        with torch.autocast(h.device.type, enabled=False):
+            logits: Tensor = self.linear(h).squeeze(1)
+            if self.embedding is not None:
+                if labels is None:
+                    raise ValueError("this discriminator is class-conditional: give it labels")
+                logits = logits + (self.embedding(labels) * h).sum(dim=1)
+        return logits
+
+
+def normalisation(channels: int, classes: int) -> nn.Module:
+    return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
+
+
+def normalised(norm: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
+    out: Tensor = norm(x, labels) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
+    return out
+
+
+def initialise(network: nn.Module) -> None:
+    """Xavier-uniform weights, gain sqrt(2) in the residual branches and 1 elsewhere; biases 0."""
+    for name, module in network.named_modules():
+        if isinstance(module, Conv2d | Linear):
+            residual = name.endswith(("conv1", "conv2"))
+            nn.init.xavier_uniform_(module.weight, 2**0.5 if residual else 1.0)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,239 @@
+"""Attach a pruning rule to any model: masks on its weights, hooks on its optimizer, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+from torch.optim import Optimizer
+
+from rggan.pruning.mask import Layer, WeightMask, chains
+from rggan.pruning.rules import Rule, Threshold
+
+Select = Callable[[str, nn.Module], int | None]
+
+
+def prunable(name: str, module: nn.Module) -> int | None:
+    """The default selection: the output dimension of a (transposed) convolution's or linear weight.
+
+    None leaves a module out. Embeddings and normalisations are left out.
+
+    >>> prunable("", nn.Linear(3, 2)), prunable("", nn.ConvTranspose2d(3, 2, 4)), prunable("", nn.Embedding(3, 2))
+    (0, 1, None)
+    """
+    if isinstance(module, _ConvTransposeNd):
+        return 1
+    return 0 if isinstance(module, _ConvNd | nn.Linear) else None
+
+
+class Pruner:
+    """Prunes, regenerates and integrates the weights of one network while its optimizer trains them.
+
+    Make it after the optimizer (and after loading weights and moving the model to its device), before
+    an EMA copy, DistributedDataParallel or `torch.compile`. It begins in the phase 'prune'; the training
+    loop does not change. With a `ScoreSchedule` the phase follows the score.
+
+    Args:
+        model: any module. Its prunable weights get a `WeightMask` before a spectral norm, hook-style
+            (`weight_orig`) or parametrization; `Rule.after_norm` puts it behind one.
+        optimizer: the one that trains these weights; hooks before and after its step drive the rule.
+        rule: `Threshold()` unless given.
+        select: (name, module) -> the output dimension of `module.weight`, or None to leave it out.
+
+    Attributes:
+        layers: the pruned weights. skipped: {name: why a selected weight is left dense}.
+        phase: 'prune' or 'dense'.
+
+    Raises:
+        ValueError: nothing to prune, or the model already has a pruner.
+
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    >>> pruner = Pruner(model, optimizer, Threshold(lr=0.05))
+    >>> for _ in range(20):
+    ...     optimizer.zero_grad()
+    ...     model(torch.randn(16, 4)).square().mean().backward()
+    ...     optimizer.step()
+    >>> 0 < pruner.density() < 1
+    True
+    >>> pruner.integrate()
+    >>> pruner.density()
+    1.0
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, rule: Rule | None = None, select: Select = prunable
+    ) -> None:
+        self.rule = Threshold() if rule is None else rule
+        self.owners, self.skipped = _find(model, optimizer, self.rule, select)
+        if not self.owners:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self.skipped.items()) or "no layer is selected"
+            raise ValueError(f"nothing to prune in {type(model).__name__} ({reasons})")
+        self.layers = [_attach(name, owners, dim, self.rule) for name, (dim, owners) in self.owners.items()]
+        self.phase = "prune"
+        self._hooks = [
+            optimizer.register_step_pre_hook(lambda *_: self._run(self.rule.gradient)),
+            optimizer.register_step_post_hook(lambda *_: self._run(self.rule.update)),
+        ]
+
+    def _run(self, act: Callable[[list[Layer]], None]) -> None:
+        if self.phase == "prune":
+            act(self.layers)
+
+    def prune(self) -> None:
+        """Prune from now on. Thresholds go on from where they stood; masks show at once."""
+        if self.phase != "prune":
+            self.phase = "prune"
+            self.rule.refresh(self.layers)
+
+    @torch.no_grad()
+    def integrate(self) -> None:
+        """Fold the learnt sparse weights back into the dense network that they came from: all masks one.
+
+        Weights that were masked return with the values that the rule left them.
+        """
+        self.phase = "dense"
+        for layer in self.layers:
+            layer.mask.mask.fill_(1)
+
+    def density(self) -> float:
+        """Kept / total over the prunable weights, 0..1 (read from the masks: waits for the device)."""
+        kept = torch.stack([layer.mask.mask.sum(dtype=torch.float64) for layer in self.layers]).sum()
+        return kept.item() / self.total
+
+    def densities(self) -> dict[str, float]:
+        """The density of each layer by the weight's name."""
+        means = torch.stack([layer.mask.mask.mean() for layer in self.layers]).tolist()
+        return dict(zip([layer.name for layer in self.layers], means, strict=True))
+
+    @property
+    def total(self) -> int:
+        """The number of prunable weights."""
+        return sum(layer.weight.numel() for layer in self.layers)
+
+    def detach(self) -> None:
+        """Take masks and hooks off again; the model keeps the effective weights under their plain names."""
+        for hook in self._hooks:
+            hook.remove()
+        for layer in self.layers:
+            if not self.rule.after_norm:
+                with torch.no_grad():
+                    layer.weight.mul_(layer.mask.mask)
+        for _, owners in self.owners.values():
+            for module, tensor in owners:
+                _remove(module, tensor)
+        self.layers, self.owners, self._hooks = [], {}, []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Phase and rule state. Masks and thresholds are buffers in the model's own state_dict."""
+        return {"phase": self.phase, "rule": self.rule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.phase = state["phase"]
+        self.rule.load_state_dict(state["rule"])
+
+
+Owners = list[tuple[nn.Module, str]]
+
+
+def _find(
+    model: nn.Module, optimizer: Optimizer, rule: Rule, select: Select
+) -> tuple[dict[str, tuple[int, Owners]], dict[str, str]]:
+    """({weight name: (output dim, its owners)}, {weight name: why it is skipped})."""
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    found: dict[int, tuple[str, int, Owners]] = {}
+    uses: dict[int, int] = {}
+    skipped: dict[str, str] = {}
+    for prefix, module in list(model.named_modules()):
+        for _, parameter in _weights(module):
+            uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+        dim = select(prefix, module)
+        if dim is None:
+            continue
+        tensor = "weight_orig" if "weight_orig" in {*module._parameters, *chains(module)} else "weight"
+        name = f"{prefix}.{tensor}" if prefix else tensor
+        weight = dict(_weights(module)).get(tensor)
+        if weight is None:
+            skipped[name] = "it is computed from several tensors, or is not a parameter"
+        elif isinstance(weight, nn.UninitializedParameter):
+            skipped[name] = "a lazy layer: run the model once before making the Pruner"
+        elif not weight.requires_grad:
+            skipped[name] = "frozen (requires_grad is False)"
+        elif id(weight) not in trained:
+            skipped[name] = "this optimizer does not train it"
+        elif tensor == "weight_orig" and rule.after_norm:
+            skipped[name] = "no mask fits behind a hook-style spectral norm; use the parametrization"
+        else:
+            found.setdefault(id(weight), (name, dim, []))[2].append((module, tensor))
+    for key, (name, _, owners) in list(found.items()):
+        if uses[key] > len(owners):
+            skipped[name] = "shared with a module that is not pruned"
+            del found[key]
+    return {name: (dim, owners) for name, dim, owners in found.values()}, skipped
+
+
+def _weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that a module itself owns, by plain name, whether parametrized or not."""
+    if isinstance(module, parametrize.ParametrizationList):
+        return []  # counted with the module that it belongs to
+    own = [(name, p) for name, p in module._parameters.items() if p is not None]
+    for name, chain in chains(module).items():
+        if any(isinstance(part, WeightMask) for part in chain):
+            raise ValueError("this model already has a Pruner: call its detach() first")
+        if chain.is_tensor and isinstance(chain.original, nn.Parameter):
+            own.append((name, chain.original))
+    return own
+
+
+def _attach(name: str, owners: Owners, dim: int, rule: Rule) -> Layer:
+    """Register one WeightMask on every owner of a weight."""
+    module, tensor = owners[0]
+    weight = dict(_weights(module))[tensor]
+    mask = WeightMask(weight.detach(), dim, rule.dense_gradient)
+    for owner, own_tensor in owners:
+        if (chain := chains(owner).get(own_tensor)) is not None:
+            chain.insert(len(chain) if rule.after_norm else 0, mask)
+        else:
+            parametrize.register_parametrization(owner, own_tensor, mask, unsafe=True)
+    parts = list(chains(module)[tensor])
+    behind = parts[: parts.index(mask)]
+
+    @torch.no_grad()
+    def seen() -> Tensor:
+        value: Tensor = weight.detach()
+        for part in behind:
+            training = part.training
+            value = part.eval()(value)  # in train mode a spectral norm would advance its power iteration
+            part.train(training)
+        return value
+
+    return Layer(name, weight, mask, seen)
+
+
+def _remove(module: nn.Module, tensor: str) -> None:
+    """Take the WeightMask off one weight, leaving other parametrizations as they are.
+
+    Not `parametrize.remove_parametrizations`: it deletes a property from a class that deep copies of
+    the module share, and so breaks them.
+    """
+    chain = chains(module)[tensor]
+    index = next(i for i, part in enumerate(chain) if isinstance(part, WeightMask))
+    if index > 0:  # behind a norm: the mask can only be kept by baking in the norm too
+        with torch.no_grad():
+            chain.eval()
+            chain.original.copy_(chain())
+        while len(chain):
+            del chain[0]
+    else:
+        del chain[0]
+    if len(chain) == 0:
+        weight = chain.original
+        del module.parametrizations[tensor]  # type: ignore[operator, union-attr]
+        if not chains(module):
+            del module.parametrizations
+            module.__class__ = type(module).__bases__[0]
+            module.register_parameter(tensor, weight)

@@ -1,0 +1,1 @@
+"""The two steps, the loop around them, and what it keeps."""

@@ -1,0 +1,221 @@
+"""One training: two networks, their optimizers, pruners, the average, the two steps and the evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rggan.augment import diff_augment
+from rggan.config import TrainConfig
+from rggan.data import Batches, ImageSet
+from rggan.data.pictures import to_uint8
+from rggan.generator import build
+from rggan.losses import hinge_d, hinge_g
+from rggan.metrics import Score
+from rggan.networks import DISCRIMINATORS
+from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold
+from rggan.training.ema import EMA
+
+STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' takes a CUDA GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md)."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return amx is not None and bool(amx())
+
+
+def make_rule(config: TrainConfig) -> Rule:
+    """A fresh rule, as the options say; each network has its own."""
+    if config.rule == "published":
+        penalty = 1e-12 if config.penalty is None else config.penalty
+        return PublishedThreshold(penalty, config.threshold_lr)
+    penalty = 1.0 if config.penalty is None else config.penalty
+    return Threshold("hard" if config.rule == "hard" else "straight-through", penalty, config.threshold_lr)
+
+
+class Training:
+    """Everything that decides the next step.
+
+    Args:
+        data: the training images. reference: images that the score compares with.
+
+    The order in here matters: weights and device, then optimizers, pruners, the average, compilation.
+    """
+
+    def __init__(self, config: TrainConfig, data: ImageSet, reference: ImageSet) -> None:
+        self.config = config
+        self.device = pick_device(config.device)
+        self.bf16 = use_bf16(config.precision, self.device)
+        torch.manual_seed(config.seed)
+        resolution, channels = data.images.shape[3], data.images.shape[1]
+        classes = len(data.classes) if config.cond else 0
+        self.network: dict[str, Any] = {
+            "name": config.network,
+            "resolution": resolution,
+            "channels": channels,
+            "width": config.width_g,
+            "z_dim": config.z_dim,
+            "classes": classes,
+        }
+        self.conditional = classes > 0
+        self.classes = list(data.classes) if self.conditional else []
+        self.g = self.place(build(self.network))
+        self.d = self.place(DISCRIMINATORS[config.network](resolution, channels, config.width_d, classes=classes))
+        self.opt_g = torch.optim.Adam(self.g.parameters(), lr=config.lr, betas=(0.0, 0.9))
+        self.opt_d = torch.optim.Adam(self.d.parameters(), lr=config.lr, betas=(0.0, 0.9))
+        self.pruners: list[Pruner] = []
+        self.schedule: ScoreSchedule | None = None
+        if config.rule != "none":
+            self.pruners = [
+                Pruner(self.g, self.opt_g, make_rule(config)),
+                Pruner(self.d, self.opt_d, make_rule(config)),
+            ]
+            if config.schedule == "score":
+                self.schedule = ScoreSchedule(*self.pruners)
+        self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
+        self.batches = Batches(data, config.batch, config.seed, config.mirror, str(self.device))
+        self.score = Score(reference.images, "steering", str(self.device))
+        self.latents = self.fixed_latents(config.score_samples)
+        self.images = 0  # real images that D has seen
+        self.loss_sums = torch.zeros(2, device=self.device)
+        self.run_g: Any = torch.compile(self.g) if config.compile else self.g
+        self.run_d: Any = torch.compile(self.d) if config.compile else self.d
+
+    def place(self, network: nn.Module) -> nn.Module:
+        placed: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def fixed_latents(self, count: int) -> list[tuple[Tensor, ...]]:
+        """The arguments of each batch that every evaluation generates: z, and labels as frequent as in the data."""
+        random = torch.Generator().manual_seed(self.config.seed + 1)
+        z = torch.randn(count, self.config.z_dim, generator=random).to(self.device)
+        if not self.conditional:
+            return [(part,) for part in z.split(self.config.batch)]
+        assert self.batches.labels is not None
+        rows = torch.randint(len(self.batches.labels), (count,), generator=random)
+        labels = self.batches.labels[rows.to(self.device)]
+        return list(zip(z.split(self.config.batch), labels.split(self.config.batch), strict=True))
+
+    def draw(self) -> tuple[Tensor, ...]:
+        """A batch of random arguments for the generator."""
+        z = torch.randn(self.config.batch, self.config.z_dim, device=self.device)
+        if not self.conditional:
+            return (z,)
+        assert self.batches.labels is not None
+        rows = torch.randint(len(self.batches.labels), (self.config.batch,), device=self.device)
+        return z, self.batches.labels[rows]
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def augment(self, x: Tensor) -> Tensor:
+        return diff_augment(x) if self.config.aug == "diff" else x
+
+    def step(self) -> None:
+        """d_steps discriminator steps and one generator step."""
+        for _ in range(self.config.d_steps):
+            self.discriminator_step()
+        self.generator_step()
+
+    def discriminator_step(self) -> None:
+        real, labels = self.batches.next()
+        drawn = self.draw()
+        with self.autocast():
+            with torch.no_grad():
+                fake = self.run_g(*drawn)
+            x = self.augment(torch.cat([real, fake])).contiguous(memory_format=torch.channels_last)
+            both = (torch.cat([labels, drawn[1]]),) if self.conditional and labels is not None else ()
+            on_real, on_fake = self.run_d(x, *both).chunk(2)
+        loss = hinge_d(on_real, on_fake)
+        self.opt_d.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opt_d.step()
+        self.loss_sums[1] += loss.detach() / self.config.d_steps
+        self.images += self.config.batch
+
+    def generator_step(self) -> None:
+        drawn = self.draw()
+        self.d.requires_grad_(False)  # only the gradient to the images is wanted
+        with self.autocast():
+            x = self.augment(self.run_g(*drawn)).contiguous(memory_format=torch.channels_last)
+            loss = hinge_g(self.run_d(x, *drawn[1:]))
+        self.opt_g.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opt_g.step()
+        self.d.requires_grad_(True)
+        self.ema.update(self.g)
+        self.loss_sums[0] += loss.detach()
+
+    def snapshot(self) -> nn.Module:
+        """The average as it would be kept: live masks, fresh batch statistics, evaluation mode."""
+        pruner = self.pruners[0] if self.pruners else None
+        runs = [lambda network, drawn=drawn: network(*drawn) for drawn in self.latents[:STATISTICS_BATCHES]]
+        with self.autocast():
+            return self.ema.snapshot(pruner, runs)
+
+    @torch.no_grad()
+    def evaluate(self, network: nn.Module) -> float:
+        """The score of a generator on the fixed latents; NaN if it makes no finite images."""
+        with self.autocast():
+            images = [network(*drawn) for drawn in self.latents]
+        if not all(bool(part.isfinite().all()) for part in images):
+            return float("nan")
+        return self.score(torch.cat([to_uint8(part) for part in images]))
+
+    def densities(self) -> tuple[float, float]:
+        """Of G and D."""
+        if not self.pruners:
+            return 1.0, 1.0
+        return self.pruners[0].density(), self.pruners[1].density()
+
+    @property
+    def phase(self) -> str:
+        return self.pruners[0].phase if self.pruners else "dense"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "g": self.g.state_dict(),
+            "d": self.d.state_dict(),
+            "opt_g": self.opt_g.state_dict(),
+            "opt_d": self.opt_d.state_dict(),
+            "pruners": [pruner.state_dict() for pruner in self.pruners],
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "ema": self.ema.state_dict(),
+            "batches": self.batches.state_dict(),
+            "images": self.images,
+            "loss_sums": self.loss_sums,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.g.load_state_dict(state["g"])
+        self.d.load_state_dict(state["d"])
+        self.opt_g.load_state_dict(state["opt_g"])
+        self.opt_d.load_state_dict(state["opt_d"])
+        for pruner, saved in zip(self.pruners, state["pruners"], strict=True):
+            pruner.load_state_dict(saved)
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        self.ema.load_state_dict(state["ema"])
+        self.batches.load_state_dict(state["batches"])
+        self.images = state["images"]
+        self.loss_sums.copy_(state["loss_sums"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The demo: a generator of handwritten digits from 1,797 real ones, then an independent look at what it makes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=.venv/bin
+$bin/rggan train --outdir demo --kimg 180 --snap 12
+run=$(ls -d demo/[0-9]*-digits-* | tail -n 1)
+$bin/rggan generate "$run" --seeds 0-99 --grid --outdir "$run/samples"
+$bin/python runs/check_digits.py "$run"
+echo
+echo "Pictures:  $run/samples/grid.png (100 generated digits), $run/reals.png, $run/progress.png"
+echo "Use it:    .venv/bin/rggan generate $run --seeds 0-9 --outdir my-digits"
+echo "Your own:  .venv/bin/rggan train --data FOLDER_OF_PICTURES"

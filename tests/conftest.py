@@ -1,0 +1,24 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def train_steps(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[], Tensor], steps: int = 1
+) -> None:
+    """A few steps on the mean square of the outputs: any loss that moves the weights will do."""
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(batch()).square().mean().backward()
+        optimizer.step()

@@ -1,0 +1,171 @@
+"""Folders and zips of all sorts become one tensor; bad ones are named."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from rggan import UserError
+from rggan.data import load_images
+from rggan.data.images import balanced_subset
+
+
+def picture(folder, name, size=(32, 32), mode="RGB", color=None, ending=".png"):
+    path = folder / (name + ending)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(len(name))
+    image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode)
+    if color is not None:
+        image = Image.new(mode, size, color)
+    image.save(path)
+    return path
+
+
+def test_digits_are_the_real_ones():
+    ours = load_images("digits", 8)
+    bunch = load_digits()
+    assert ours.images.dtype == torch.uint8
+    assert ours.classes == tuple("0123456789")
+    order = np.argsort([f"{label}/{i:04d}" for i, label in enumerate(bunch.target)])
+    by_name = {name: image for name, image in zip(ours.names, ours.images, strict=True)}
+    for i in order[:50]:
+        image = by_name[f"{bunch.target[i]}/{i:04d}.png"]
+        assert np.array_equal(image[0].numpy(), np.round(bunch.images[i] * 255 / 16))
+
+
+def test_folder_is_read_sorted_and_cropped_to_the_centre(tmp_path):
+    picture(tmp_path, "b", color=(255, 0, 0))
+    picture(tmp_path, "sub/c", color=(0, 0, 255), ending=".JPG")
+    wide = Image.new("RGB", (96, 32), "black")
+    wide.paste((255, 255, 255), (32, 0, 64, 32))
+    wide.save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    picture(tmp_path, ".hidden")
+    data = load_images(tmp_path)
+    assert data.names == ("a.png", "b.png", "sub/c.JPG")
+    assert data.images.shape == (3, 3, 32, 32)
+    assert data.images[0].min() == 255  # only the white middle is left
+    assert data.images[1, :, 5, 5].tolist() == [255, 0, 0]
+    assert data.labels is None
+
+
+def test_zip_gives_the_same_as_the_folder(tmp_path):
+    folder = tmp_path / "pictures"
+    for name in ("cat/1", "cat/2", "dog/1"):
+        picture(folder, name)
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, file.relative_to(folder))
+    a, b = load_images(folder, 16), load_images(tmp_path / "p.zip", 16)
+    assert torch.equal(a.images, b.images)
+    assert a.names == b.names
+    assert a.classes == b.classes == ("cat", "dog")
+    assert a.labels.tolist() == b.labels.tolist() == [0, 0, 1]
+
+
+def test_channels_alpha_and_orientation(tmp_path):
+    picture(tmp_path / "grey", "a", mode="L")
+    picture(tmp_path / "grey", "b", mode="1")
+    assert load_images(tmp_path / "grey", 16).images.shape[1] == 1
+    picture(tmp_path / "grey", "c", mode="RGB")
+    assert load_images(tmp_path / "grey", 16).images.shape[1] == 3
+
+    picture(tmp_path / "alpha", "a", mode="RGBA", color=(255, 0, 0, 0))
+    assert load_images(tmp_path / "alpha", 16).images.min() == 255  # transparent is white
+
+    upright = Image.new("L", (32, 32), 0)
+    upright.paste(255, (0, 0, 32, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to see it upright
+    (tmp_path / "turned").mkdir()
+    upright.save(tmp_path / "turned" / "a.png", exif=exif)
+    turned = load_images(tmp_path / "turned", 32).images[0, 0]
+    assert turned[:, 20:].min() == 255
+    assert turned[:, :12].max() == 0
+
+
+def test_pattern_takes_the_even_numbers(tmp_path):
+    for i in range(6):
+        picture(tmp_path, f"{i:04d}")
+    assert load_images(tmp_path, 16, pattern="*[02468].png").names == ("0000.png", "0002.png", "0004.png")
+    with pytest.raises(UserError, match=r"No pictures named \*\.gif"):
+        load_images(tmp_path, 16, pattern="*.gif")
+
+
+def test_subset_is_seeded_and_balanced():
+    labels = np.repeat([0, 1, 2], [500, 300, 20])
+    subset = balanced_subset(labels, 90, seed=1)
+    assert np.bincount(labels[subset]).tolist() == [35, 35, 20]
+    assert np.array_equal(subset, balanced_subset(labels, 90, seed=1))
+    assert not np.array_equal(subset, balanced_subset(labels, 90, seed=2))
+    assert len(set(subset.tolist())) == 90
+    firsts = [labels[balanced_subset(labels, 1, seed)][0] for seed in range(60)]
+    assert set(firsts) == {0, 1, 2}  # which class gets the odd one is drawn too
+
+
+def test_max_images_and_fraction_take_the_smaller():
+    assert len(load_images("digits", 8, max_images=100)) == 100
+    assert len(load_images("digits", 8, max_images=100, fraction=0.01)) == 18
+    assert torch.bincount(load_images("digits", 8, max_images=100).labels).tolist() == [10] * 10
+
+
+def test_held_out_tenth_is_disjoint_and_by_class():
+    data = load_images("digits", 8)
+    train, held_out = data.split(seed=3)
+    assert set(train.names).isdisjoint(held_out.names)
+    assert set(train.names) | set(held_out.names) == set(data.names)
+    counts, all_counts = torch.bincount(held_out.labels), torch.bincount(data.labels)
+    assert ((counts - all_counts / 10).abs() <= 1).all()
+    assert held_out.names == data.split(seed=3)[1].names != data.split(seed=4)[1].names
+    small = data.take(np.arange(999))
+    assert small.split(0) == (small, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"resolution": 0}, "--resolution"),
+        ({"max_images": 0}, "--max-images"),
+        ({"fraction": 0.0}, "--fraction"),
+        ({"fraction": 1.5}, "--fraction"),
+    ],
+)
+def test_bad_counts_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        load_images("digits", **arguments)
+
+
+def test_missing_empty_and_foreign_sources_are_told_apart(tmp_path):
+    with pytest.raises(UserError, match="nothing at"):
+        load_images(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="No pictures in"):
+        load_images(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UserError, match="neither a folder nor a zip"):
+        load_images(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_unreadable_file_is_named_or_skipped_and_counted(tmp_path, damage):
+    for i in range(5):
+        picture(tmp_path, f"{i}")
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(stream, "png")
+    content = {"truncated": stream.getvalue()[:2000], "empty": b"", "text": b"no picture at all"}[damage]
+    (tmp_path / "3bad.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"Cannot read 3bad\.png: .*--skip-bad"):
+        load_images(tmp_path, 16)
+    data = load_images(tmp_path, 16, skip_bad=True)
+    assert data.skipped == ("3bad.png",)
+    assert len(data) == 5
+    assert load_images(tmp_path, skip_bad=True).images.shape[2] == 32  # its size does not count
+
+
+def test_nothing_readable_at_all(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    with pytest.raises(UserError, match="None of the 1 pictures can be read"):
+        load_images(tmp_path, skip_bad=True)

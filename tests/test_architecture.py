@@ -1,0 +1,91 @@
+"""Imports go down only: who may import whom, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rggan
+
+PACKAGE = Path(rggan.__file__).parent
+# A module belongs to the first of these names that is a prefix of its own; no floor imports a higher one.
+FLOORS = {
+    "errors": 0,
+    "pruning.mask": 1,
+    "networks": 1,
+    "losses": 1,
+    "augment": 1,
+    "data": 1,
+    "config": 2,
+    "generator": 2,
+    "pruning": 2,
+    "metrics": 2,
+    "training.ema": 3,
+    "training.checkpoint": 2,
+    "training.runlog": 3,
+    "training.engine": 4,
+    "training.loop": 5,
+    "training": 0,  # the package itself: no imports
+    "report": 5,
+    "cli": 6,
+    "__main__": 7,
+}
+ROOT = ("rggan",)  # the public names: may import everything but the command line
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        if name:
+            yield name, path
+
+
+def floor(name):
+    for prefix, level in FLOORS.items():
+        if name == prefix or name.startswith(prefix + "."):
+            return level
+    raise AssertionError(f"{name} has no floor: add it to FLOORS")
+
+
+def imported(path):
+    """The modules of ours that a file imports, anywhere in it, without the leading 'rggan.'."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.removeprefix("rggan.") for alias in node.names if alias.name.startswith("rggan"))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module and node.module.split(".")[0] == "rggan":
+                yield node.module.removeprefix("rggan").lstrip(".")
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
+def test_imports_go_down_only(name, path):
+    for other in imported(path):
+        assert other, f"{name} imports the package root"
+        assert floor(other) <= floor(name), f"{name} imports {other}, which stands above it"
+
+
+def test_pruning_imports_torch_and_nothing_else_of_ours():
+    allowed = {"torch", "rggan.pruning", "__future__", "collections", "dataclasses", "typing", "math", "re"}
+    for path in (PACKAGE / "pruning").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert any(name == ok or name.startswith(ok + ".") for ok in allowed), f"{path.name} imports {name}"
+
+
+def test_networks_know_nothing_of_pruning():
+    for path in (PACKAGE / "networks").glob("*.py"):
+        assert not any("prun" in name for name in imported(path))
+
+
+def test_at_most_fifteen_public_names():
+    assert len(rggan.__all__) <= 15
+    assert all(hasattr(rggan, name) for name in rggan.__all__)
+
+
+def test_files_stay_small():
+    for name, path in modules():
+        lines = len(path.read_text().splitlines())
+        assert lines <= (320 if name.startswith("pruning") else 400), f"{name} has {lines} lines"

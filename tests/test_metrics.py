@@ -1,0 +1,130 @@
+"""Distances against independent oracles; the score rises with every kind of damage."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from safetensors import safe_open
+from scipy.linalg import sqrtm
+from torchmetrics.image.kid import poly_mmd
+
+from rggan.data import load_images
+from rggan.metrics import Score, extract, feature_network, frechet_distance, kernel_distance, statistics
+from rggan.metrics.features import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits", 16)
+
+
+@pytest.fixture(scope="module")
+def features(digits):
+    return extract(feature_network("steering"), digits.images)
+
+
+def test_frechet_agrees_with_scipys_matrix_root(features):
+    a, b = features[:900].numpy(), features[900:].numpy()
+    root = sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+    ours = frechet_distance(statistics(features[:900]), statistics(features[900:]))
+    assert ours == pytest.approx(expected, rel=1e-6)
+
+
+def test_frechet_of_gaussians_with_a_known_answer():
+    """Diagonal covariances: |mu|^2 + sum (sqrt a - sqrt b)^2."""
+    a = statistics(torch.zeros(2, 5))._replace(covariance=torch.diag(torch.tensor([1.0, 4, 9, 0, 2]).double()))
+    b = a._replace(mean=torch.ones(5).double(), covariance=torch.diag(torch.tensor([4.0, 4, 1, 1, 0]).double()))
+    assert frechet_distance(a, b) == pytest.approx(5 + 1 + 0 + 4 + 1 + 2, rel=1e-9)
+
+
+def test_kernel_distance_agrees_with_torchmetrics_and_with_its_definition(features):
+    a, b = features[:150], features[150:300]
+    assert kernel_distance(a, b) == pytest.approx(poly_mmd(a, b, degree=3, gamma=None, coef=1.0).item(), rel=1e-9)
+    a, b = a[:7].numpy(), b[:5].numpy()
+
+    def kernel(x, y):
+        return (x @ y / len(x) + 1) ** 3
+
+    within_a = np.mean([kernel(a[i], a[j]) for i in range(7) for j in range(7) if i != j])
+    within_b = np.mean([kernel(b[i], b[j]) for i in range(5) for j in range(5) if i != j])
+    across = np.mean([kernel(x, y) for x in a for y in b])
+    expected = within_a + within_b - 2 * across
+    assert kernel_distance(torch.tensor(a), torch.tensor(b)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kernel_distance_is_unbiased(features):
+    """Between two draws from the same images its mean is 0, at any sample count; a biased estimate is not."""
+    random = torch.Generator().manual_seed(0)
+    for count in (10, 40):
+        values = []
+        for _ in range(200):
+            order = torch.randperm(len(features), generator=random)
+            values.append(kernel_distance(features[order[:count]], features[order[count : 2 * count]]))
+        error = np.std(values) / np.sqrt(len(values))
+        assert abs(np.mean(values)) < 4 * error
+    with pytest.raises(ValueError, match="at least two"):
+        kernel_distance(features[:1], features)
+
+
+def blur(image, strength, _):
+    return image.filter(ImageFilter.GaussianBlur(0.3 * strength))
+
+
+def noise(image, strength, random):
+    pixels = np.asarray(image) + random.normal(0, 6 * strength, (image.height, image.width))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def jpeg(image, strength, _):
+    stream = io.BytesIO()
+    image.save(stream, "jpeg", quality=(60, 40, 25, 12, 4)[strength - 1])
+    return Image.open(stream)
+
+
+def damaged(images, damage, strength):
+    random = np.random.default_rng(0)
+    pictures = [damage(Image.fromarray(image[0].numpy()), strength, random) for image in images]
+    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))[:, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["kernel", "frechet"])
+@pytest.mark.parametrize("network", ["steering", "reporting"])
+def test_score_rises_with_blur_noise_jpeg_and_dropped_modes(digits, network, kind, monkeypatch):
+    """Five strengths each, on images that the reference does not hold."""
+    monkeypatch.setattr("rggan.metrics.score.FRECHET_FROM", 2000 if kind == "kernel" else 1)
+    half = torch.arange(len(digits)) % 2 == 0
+    score = Score(digits.images[half], network)
+    assert score.kind == kind
+    images, labels = digits.images[~half][::3], digits.labels[~half][::3]
+    clean = score(images)
+    series = {d.__name__: [score(damaged(images, d, s)) for s in range(1, 6)] for d in (blur, noise, jpeg)}
+    series["dropped modes"] = [score(images[labels >= dropped]) for dropped in (1, 3, 5, 7, 9)]
+    for name, values in series.items():
+        assert all(a < b for a, b in zip([clean, *values[:-1]], values, strict=True)), (name, clean, values)
+
+
+def test_frechet_from_2000_reference_images(digits):
+    assert Score(digits.images).kind == "kernel"
+    assert Score(torch.cat([digits.images, digits.images[:203]])).kind == "frechet"
+
+
+@pytest.mark.parametrize("name", ["steering", "reporting"])
+def test_shipped_networks_are_small_and_say_what_trained_them(name):
+    assert (WEIGHTS / f"{name}.safetensors").stat().st_size <= 2_000_000
+    with safe_open(WEIGHTS / f"{name}.safetensors", "pt") as file:
+        assert "odd" in file.metadata()["rggan"]
+        assert all(file.get_tensor(key).dtype == torch.float16 for key in file.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize("size", [16, 32, 70])
+def test_features_take_any_size_and_one_or_three_channels(size):
+    network = feature_network("steering")
+    grey = torch.randint(0, 256, (3, 1, size, size), dtype=torch.uint8)
+    features = extract(network, grey)
+    assert features.shape == (3, network.dim)
+    assert torch.equal(features, extract(network, grey.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(features[1:2], extract(network, grey[1:2]), rtol=1e-3, atol=1e-4)
