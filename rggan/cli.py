@@ -84,8 +84,11 @@ def run_train(config: TrainConfig, console: Console) -> None:
 def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig:
     """The command and its options. `--config FILE` of train is read first, so that other options override it."""
     default = TrainConfig()
-    if "--config" in arguments[:-1]:
-        path = Path(arguments[list(arguments).index("--config") + 1])
+    if "--config" in arguments:
+        place = list(arguments).index("--config") + 1
+        if place == len(arguments):
+            raise UserError("--config needs a file: the config.json of a run.")
+        path = Path(arguments[place])
         default = dataclasses.replace(TrainConfig.from_json(path), config=path)
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]

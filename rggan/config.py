@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -109,6 +110,8 @@ class TrainConfig:
             raise UserError(f"--score-samples must be at least 2, not {self.score_samples}.")
         if self.network not in GENERATORS:
             raise UserError(f"Unknown --network {self.network}; there are {', '.join(GENERATORS)}.")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UserError(f"--device {self.device}: choose auto, cpu, cuda, cuda:N or mps.")
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise UserError(f"--device {self.device}: this machine or this build of PyTorch has no CUDA GPU.")
 

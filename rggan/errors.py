@@ -1,7 +1,7 @@
 """The one exception that is the user's to mend."""
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Bad input: the message is one clear sentence that says what to do next.
 
     The command line prints it and exits with code 2; library code may catch it.

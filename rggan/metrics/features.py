@@ -109,7 +109,8 @@ def feature_network(name: str, device: str = "cpu") -> FeatureNetwork:
     >>> feature_network("steering")(torch.zeros(2, 1, 16, 16, dtype=torch.uint8)).shape
     torch.Size([2, 224])
     """
-    network = ARCHITECTURES[name]()
+    with torch.random.fork_rng(devices=[]):  # the first call must not move the caller's random numbers
+        network = ARCHITECTURES[name]()
     network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()})
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device).eval().requires_grad_(False)

@@ -1,0 +1,265 @@
+"""The command line from end to end, at a size that takes seconds: what is written, what resumes, what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rggan import Generator, TrainConfig, UserError
+from rggan.cli import main, parse, parse_seeds
+from rggan.data import load_images
+from rggan.training.checkpoint import checkpoints
+from rggan.training.runlog import read_rows
+
+TINY = [
+    *("--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
+    *("--score-samples", "20", "--precision", "fp32"),
+]
+SHORT = [*TINY, "--kimg", "0.16", "--snap", "0.032", "--d-steps", "1", "--threshold-lr", "0.01"]
+
+
+def train(outdir, *options):
+    return main(["train", "--outdir", str(outdir), *SHORT, *options])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    outdir = tmp_path_factory.mktemp("runs")
+    assert train(outdir) == 0
+    (path,) = outdir.iterdir()
+    return path
+
+
+def test_run_folder_holds_what_people_expect(run):
+    assert run.name == "00000-digits-16-sngan-threshold"
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "config.json",
+        "log.txt",
+        "stats.jsonl",
+        "reals.png",
+        "progress.png",
+        "best",
+        "last",
+        "checkpoints",
+    } <= names
+    assert not [name for name in names if name.endswith(".part")]
+    rows = read_rows(run)
+    keys = {"kimg", "sec_per_kimg", "score", "density_g", "density_d", "phase", "loss_g", "loss_d"}
+    assert len(rows) == 5
+    assert all(keys <= row.keys() for row in rows)
+    assert [row["kimg"] for row in rows] == pytest.approx([0.032, 0.064, 0.096, 0.128, 0.16])
+    assert rows[-1]["density_g"] < rows[0]["density_g"] < 1
+    assert rows[-1]["decisions"] == 1
+    for name in ("best", "last"):
+        assert {path.name for path in (run / name).iterdir()} == {"generator.safetensors", "config.json"}
+    log = (run / "log.txt").read_text()
+    assert "60 images" in log
+    assert "tick 4" in log
+    assert "sec/kimg" in log
+
+
+def test_best_and_last_are_the_snapshots_that_the_stats_tell_of(run):
+    rows = read_rows(run)
+    best = Generator.from_pretrained(run)
+    assert best.config["trained"]["score"] == min(row["score"] for row in rows)
+    last = Generator.from_pretrained(run / "last")
+    assert last.config["trained"]["kimg"] == rows[-1]["kimg"]
+    weights = [p for n, p in last.network.named_parameters() if p.dim() > 1]
+    density = sum(int((w != 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    assert density == pytest.approx(rows[-1]["density_g"], abs=1e-9)
+
+
+def test_pictures_of_a_run_are_those_of_its_seeds(run):
+    sheet = np.asarray(Image.open(sorted(run.glob("fakes*.png"))[-1]))
+    last = Generator.from_pretrained(run / "last").images(range(64))
+    assert sheet.shape == (128, 128)
+    assert np.array_equal(sheet[:16, 16:32], last[1, 0].numpy())
+
+
+def test_the_same_command_says_that_a_run_is_finished(run, capsys):
+    before = (run / "log.txt").read_text()
+    assert train(run.parent) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    assert (run / "log.txt").read_text() == before
+
+
+def test_another_seed_is_another_run_and_config_repeats_one(run, tmp_path):
+    assert train(tmp_path, "--seed", "1") == 0
+    assert main(["train", "--config", str(run / "config.json"), "--outdir", str(tmp_path)]) == 0
+    other, again = sorted(tmp_path.iterdir())
+    assert again.name.startswith("00001-")
+    scores = [[row["score"] for row in read_rows(path)] for path in (run, other, again)]
+    assert scores[0] == scores[2] != scores[1]
+
+
+def test_one_declaration_makes_command_line_json_and_api(run):
+    from_line = parse(["train", "--outdir", str(run.parent), *SHORT])
+    assert from_line == TrainConfig.from_json(run / "config.json")
+    overridden = parse(["train", "--config", str(run / "config.json"), "--kimg", "5", "--mirror"])
+    assert (overridden.kimg, overridden.mirror, overridden.width_g) == (5.0, True, 8)
+
+
+def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
+    assert main(["train", "--outdir", str(tmp_path / "runs"), "-n", "--max-images", "100"]) == 0
+    out = capsys.readouterr().out
+    assert '"kimg": 1000.0' in out
+    assert "100 images, 16x16 grey" in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_generate_writes_one_picture_a_seed_always_the_same(run, tmp_path):
+    assert main(["generate", str(run), "--seeds", "0-9", "--outdir", str(tmp_path / "a")]) == 0
+    assert main(["generate", str(run), "--seeds", "7,3", "--outdir", str(tmp_path / "b")]) == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [f"seed{i:04d}.png" for i in range(10)]
+    for name in ("seed0003.png", "seed0007.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert main(["generate", str(run), "--grid", "--outdir", str(tmp_path / "c")]) == 0
+    assert Image.open(tmp_path / "c" / "grid.png").size == (128, 128)
+
+
+def test_conditional_run_generates_a_class(tmp_path):
+    assert train(tmp_path, "--cond") == 0
+    (run,) = tmp_path.iterdir()
+    for label in ("3", "8"):
+        assert main(["generate", str(run), "--class", label, "--seeds", "1", "--outdir", str(tmp_path / label)]) == 0
+    assert (tmp_path / "3" / "seed0001.png").read_bytes() != (tmp_path / "8" / "seed0001.png").read_bytes()
+
+
+def test_fewer_images_than_a_batch_work(tmp_path):
+    assert train(tmp_path, "--max-images", "5", "--kimg", "0.032") == 0
+
+
+def test_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
+    """It then repeats the lost ticks, and the stats hold each tick once."""
+    assert train(tmp_path) == 0
+    (run,) = tmp_path.iterdir()
+    rows = read_rows(run)
+    (run / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))  # as if not yet finished
+    newest = checkpoints(run / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert train(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert f"{newest.name} is damaged" in out.replace("\n", "")
+    assert "continuing" in out
+    again = read_rows(run)
+    different = {"sec_per_kimg"}
+    strip = [{k: v for k, v in row.items() if k not in different} for row in again]
+    assert strip == [{k: v for k, v in row.items() if k not in different} for row in rows]
+
+
+def bad_folder(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(4):
+        Image.new("RGB", (32, 32), (60 * i, 0, 0)).save(folder / f"{i}.png")
+    (folder / "2.png").write_bytes(b"broken")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "nowhere"], "nothing at nowhere"),
+        (["--resolution", "24"], "not 24"),
+        (["--batch", "0"], "--batch must be at least 1"),
+        (["--kimg", "-1"], "--kimg must be above 0"),
+        (["--fraction", "2"], "--fraction"),
+        (["--ema", "1"], "--ema"),
+        (["--max-images", "1"], "at least 2"),
+        (["--penalty", "-1"], "--penalty"),
+        (["--network", "vgg"], "Unknown --network vgg"),
+        (["--device", "cuda:7"], "no CUDA GPU"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--config", "nowhere.json"], "nowhere.json"),
+        (["--config"], "--config needs a file"),
+        (["--data", "{bad}"], "Cannot read 2.png"),
+        (["--data", "{bad}", "--skip-bad", "--cond"], "--cond needs one folder per class"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the messages are those of a machine without a GPU")
+def test_bad_input_is_one_sentence_and_code_2_and_leaves_no_run(tmp_path, capsys, options, message):
+    bad = bad_folder(tmp_path)
+    options = [option.replace("{bad}", str(bad)) for option in options]
+    assert main(["train", "--outdir", str(tmp_path / "runs"), *TINY, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_skipped_files_are_counted(tmp_path, capsys):
+    options = ["--data", str(bad_folder(tmp_path)), "--skip-bad", "-n"]
+    assert main(["train", *options]) == 0
+    assert "skipped    1 unreadable: 2.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,,2", "-4"])
+def test_bad_seeds_are_refused(run, tmp_path, capsys, seeds):
+    with pytest.raises(UserError):
+        parse_seeds(seeds)
+    assert main(["generate", str(run), f"--seeds={seeds}", "--outdir", str(tmp_path / "g")]) == 2
+    assert not (tmp_path / "g").exists()
+
+
+def test_generate_without_a_generator_is_refused(tmp_path, capsys):
+    assert main(["generate", str(tmp_path), "--outdir", str(tmp_path / "g")]) == 2
+    assert "no generator.safetensors" in capsys.readouterr().err
+
+
+def test_unknown_option_is_code_2():
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--no-such-option"])
+    assert stop.value.code == 2
+
+
+def test_divergence_is_told_and_keeps_the_checkpoint_before(tmp_path, capsys, monkeypatch):
+    from rggan.training.engine import Training
+
+    scores = iter([1.0, float("nan")])
+    monkeypatch.setattr(Training, "evaluate", lambda self, network: next(scores))
+    assert train(tmp_path) == 1
+    assert "diverged at kimg" in capsys.readouterr().err
+    (run,) = tmp_path.iterdir()
+    assert len(checkpoints(run / "checkpoints")) == len(read_rows(run)) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
+    """A run interrupted in mid-tick and continued ends bit for bit where one ends that never stopped."""
+    command = [sys.executable, "-m", "rggan", "train", *TINY, "--kimg", "1.2", "--snap", "0.4", "--outdir"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, str(tmp_path / "cut")], env=environment, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("tick 0"):
+            break
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "the same command continues" in rest
+    subprocess.run([*command, str(tmp_path / "cut")], check=True, env=environment, capture_output=True)
+    (whole,), (cut,) = (tmp_path / "whole").iterdir(), (tmp_path / "cut").iterdir()
+    assert (whole / "last/generator.safetensors").read_bytes() == (cut / "last/generator.safetensors").read_bytes()
+    scores = [[row["score"] for row in read_rows(run)] for run in (whole, cut)]
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == 3
+    assert "continuing" in (cut / "log.txt").read_text()
+
+
+def test_training_data_are_never_the_held_out_ones(tmp_path):
+    """From 1,000 images on the score's reference is disjoint from what trains; see ImageSet.split."""
+    assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
+    (run,) = tmp_path.iterdir()
+    assert "on 900 images; the score compares with 100 held-out images" in (run / "log.txt").read_text()
+    train_set, held_out = load_images("digits", 16, max_images=1000).split(0)
+    assert (len(train_set), len(held_out)) == (900, 100)

@@ -1,0 +1,153 @@
+"""A step moves both networks by the hinge loss; what steers is kept apart from what trains."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from rggan import TrainConfig
+from rggan.data import load_images
+from rggan.losses import hinge_d
+from rggan.pruning import PublishedThreshold, Threshold
+from rggan.training.engine import Training, make_rule
+
+
+def training(**options):
+    options = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 16, "precision": "fp32"} | options
+    data = load_images("digits", 16, max_images=60)
+    return Training(TrainConfig(**options), data, data)
+
+
+def test_rule_none_is_the_same_program_without_pruning():
+    """With thresholds that do not move, RG-GAN's run and the dense run see the same images, latents and losses.
+
+    Bit-identity of the networks themselves is tests/pruning/test_mask.py; here convolutions in channels-last layout
+    may round the last bit otherwise.
+    """
+    losses, scores = [], []
+    for rule in ("none", "hard"):
+        run = training(rule=rule, threshold_lr=0.0)
+        torch.manual_seed(5)
+        for _ in range(3):
+            run.step()
+        assert run.densities() == (1.0, 1.0)
+        losses.append(run.loss_sums.tolist())
+        scores.append(run.evaluate(run.snapshot()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("rule", ["threshold", "hard", "published", "none"])
+@pytest.mark.parametrize("cond", [False, True])
+@pytest.mark.parametrize("aug", ["diff", "none"])
+def test_every_combination_trains(rule, cond, aug):
+    run = training(rule=rule, cond=cond, aug=aug, threshold_lr=0.05, penalty=1.0, d_steps=2)
+    before = copy.deepcopy((run.g.state_dict(), run.d.state_dict()))
+    for _ in range(4):
+        run.step()
+    for network, old in zip((run.g, run.d), before, strict=True):
+        for name, value in network.state_dict().items():
+            assert value.isfinite().all(), name
+        weights = [n for n in old if n.endswith(("original", "weight")) and "gain" not in n]
+        assert all(not torch.equal(network.state_dict()[n], old[n]) for n in weights if "embedding" not in n)
+    assert run.images == 4 * 2 * 8
+    if rule == "none":
+        assert run.densities() == (1.0, 1.0)
+        assert run.schedule is None
+    else:
+        assert all(0.05 < density < 0.999 for density in run.densities())
+    assert np.isfinite(run.evaluate(run.snapshot()))
+
+
+def test_generator_step_leaves_the_discriminators_weights_and_gradients_alone():
+    run = training()
+    run.discriminator_step()
+    weights = copy.deepcopy({n: p for n, p in run.d.named_parameters()})
+    gradients = {n: p.grad.clone() for n, p in run.d.named_parameters()}
+    run.generator_step()
+    for name, p in run.d.named_parameters():
+        assert torch.equal(p, weights[name])
+        assert torch.equal(p.grad, gradients[name])
+        assert p.requires_grad
+
+
+def test_losses_are_the_mean_over_the_steps(monkeypatch):
+    run = training(rule="none", d_steps=3)
+    seen = []
+
+    def recorded(real, fake):
+        seen.append(hinge_d(real, fake))
+        return seen[-1]
+
+    monkeypatch.setattr("rggan.training.engine.hinge_d", recorded)
+    run.step()
+    assert len(seen) == 3
+    assert run.loss_sums[1].item() == pytest.approx(sum(loss.item() for loss in seen) / 3, rel=1e-6)
+
+
+def test_evaluation_repeats_exactly_and_does_not_touch_the_training():
+    run = training()
+    run.step()
+    state = copy.deepcopy(run.state_dict())
+    scores = [run.evaluate(run.snapshot()) for _ in range(2)]
+    assert scores[0] == scores[1]
+    after = run.state_dict()
+    assert torch.equal(state["random"], after["random"])
+    for part in ("g", "d"):
+        assert all(torch.equal(value, after[part][name]) for name, value in state[part].items())
+
+
+def test_no_finite_images_is_no_score():
+    run = training()
+    with torch.no_grad():
+        run.g.to_rgb.bias.fill_(float("nan"))
+    run.ema.update(run.g)
+    assert np.isnan(run.evaluate(run.snapshot()))
+
+
+def test_bf16_stays_close_to_fp32():
+    """The same step in both precisions: losses agree to bf16's two to three digits."""
+    losses = []
+    for precision in ("fp32", "bf16"):
+        run = training(precision=precision, rule="none")
+        torch.manual_seed(3)
+        run.step()
+        assert all(p.dtype == torch.float32 for p in run.g.parameters())
+        losses.append(run.loss_sums.tolist())
+    assert losses[0] == pytest.approx(losses[1], abs=0.05)
+    assert losses[0] != losses[1]
+
+
+def test_rules_follow_the_options():
+    hard = make_rule(TrainConfig(rule="hard", penalty=0.5, threshold_lr=0.1))
+    assert isinstance(hard, Threshold)
+    assert (hard.hard, hard.penalty, hard.lr) == (True, 0.5, 0.1)
+    assert not make_rule(TrainConfig()).hard
+    published = make_rule(TrainConfig(rule="published"))
+    assert isinstance(published, PublishedThreshold)
+    assert published.penalty == 1e-12
+
+
+def test_resumed_training_is_bit_identical_to_one_that_never_stopped():
+    options = {"threshold_lr": 0.02, "mirror": True, "cond": True}
+    run = training(**options)
+    for _ in range(3):
+        run.step()
+    run.schedule.step(1.0)
+    saved = copy.deepcopy(run.state_dict())
+    for _ in range(3):
+        run.step()
+    other = training(**options)
+    other.load_state_dict(saved)
+    for _ in range(3):
+        other.step()
+    ours, theirs = run.state_dict(), other.state_dict()
+    for part in ("g", "d"):
+        for name, value in ours[part].items():
+            assert torch.equal(value, theirs[part][name]), name
+    for name, value in ours["ema"]["network"].items():
+        assert torch.equal(value, theirs["ema"]["network"][name]), name
+    assert ours["schedule"] == theirs["schedule"]
+    assert run.densities() == other.densities()
+    assert run.densities()[0] < 1
