@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from rggan.data.pictures import to_pil, to_uint8
@@ -78,7 +78,7 @@ class Generator:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
-        save_file(state, folder / f".{WEIGHTS}.part", {"format": "pt"})
+        (folder / f".{WEIGHTS}.part").write_bytes(save(state, {"format": "pt"}))
         (folder / f".{CONFIG}.part").write_text(json.dumps({"format": FORMAT, **self.config}, indent=2) + "\n")
         for name in (WEIGHTS, CONFIG):
             os.replace(folder / f".{name}.part", folder / name)

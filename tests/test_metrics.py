@@ -1,11 +1,10 @@
 """Distances against independent oracles; the score rises with every kind of damage."""
 
-import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
 from safetensors import safe_open
 from scipy.linalg import sqrtm
 from torchmetrics.image.kid import poly_mmd
@@ -13,6 +12,7 @@ from torchmetrics.image.kid import poly_mmd
 from rggan.data import load_images
 from rggan.metrics import Score, extract, feature_network, frechet_distance, kernel_distance, statistics
 from rggan.metrics.features import WEIGHTS
+from runs.score_figure import series
 
 
 @pytest.fixture(scope="module")
@@ -69,27 +69,6 @@ def test_kernel_distance_is_unbiased(features):
         kernel_distance(features[:1], features)
 
 
-def blur(image, strength, _):
-    return image.filter(ImageFilter.GaussianBlur(0.3 * strength))
-
-
-def noise(image, strength, random):
-    pixels = np.asarray(image) + random.normal(0, 6 * strength, (image.height, image.width))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def jpeg(image, strength, _):
-    stream = io.BytesIO()
-    image.save(stream, "jpeg", quality=(60, 40, 25, 12, 4)[strength - 1])
-    return Image.open(stream)
-
-
-def damaged(images, damage, strength):
-    random = np.random.default_rng(0)
-    pictures = [damage(Image.fromarray(image[0].numpy()), strength, random) for image in images]
-    return torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))[:, None]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["kernel", "frechet"])
 @pytest.mark.parametrize("network", ["steering", "reporting"])
@@ -100,11 +79,11 @@ def test_score_rises_with_blur_noise_jpeg_and_dropped_modes(digits, network, kin
     score = Score(digits.images[half], network)
     assert score.kind == kind
     images, labels = digits.images[~half][::3], digits.labels[~half][::3]
-    clean = score(images)
-    series = {d.__name__: [score(damaged(images, d, s)) for s in range(1, 6)] for d in (blur, noise, jpeg)}
-    series["dropped modes"] = [score(images[labels >= dropped]) for dropped in (1, 3, 5, 7, 9)]
-    for name, values in series.items():
-        assert all(a < b for a, b in zip([clean, *values[:-1]], values, strict=True)), (name, clean, values)
+    rows = series(score, images, labels)
+    assert len(rows) == 4
+    for name, values in rows.items():
+        assert len(values) == 6
+        assert all(a < b for a, b in pairwise(values)), (name, values)
 
 
 def test_frechet_from_2000_reference_images(digits):

@@ -44,7 +44,7 @@ def step_slope(x: Tensor) -> Tensor:
     tensor([2.0000, 1.0000, 0.4000, 0.0000])
     """
     x = x.abs()
-    return (2 - 4 * x).clamp_(min=0.4) * (x <= 1)
+    return torch.rsub(x, 2, alpha=4).clamp_(min=0.4).mul_(x <= 1)
 
 
 class Threshold(Rule):
@@ -104,7 +104,7 @@ class Threshold(Rule):
             return torch.zeros_like(layer.mask.threshold)
         magnitude = self.magnitude(layer)
         slope = step_slope(magnitude - layer.per_neuron(layer.mask.threshold))
-        pull = -layer.neuron_sum(gradient * layer.weight * slope)
+        pull = -layer.neuron_sum((gradient * layer.weight).mul_(slope))
         gradient.mul_(slope.mul_(magnitude).add_(layer.mask.mask))
         return pull
 
@@ -131,18 +131,20 @@ class Threshold(Rule):
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
-            mask, threshold = layer.mask.mask, layer.mask.threshold
-            torch.ge(self.magnitude(layer), layer.per_neuron(threshold), out=mask)
-            # A collapsed layer starts anew: thresholds 0 keep every weight.
-            collapsed = (mask.mean() <= self.floor).to(mask.dtype)
-            threshold.mul_(1 - collapsed)
-            mask.clamp_(min=collapsed)
+            torch.ge(self.magnitude(layer), layer.per_neuron(layer.mask.threshold), out=layer.mask.mask)
+        # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
+        # under a spectral norm would divide by zero in the next forward pass.
+        masks = [layer.mask.mask for layer in layers]
+        alive = torch.stack([mask.mean() for mask in masks]) > self.floor
+        torch._foreach_mul_([layer.mask.threshold for layer in layers], list(alive.to(masks[0].dtype).unbind()))
+        for mask, collapsed in zip(masks, (~alive).to(masks[0].dtype).unbind(), strict=True):
+            torch.maximum(mask, collapsed, out=mask)
 
     def magnitude(self, layer: Layer) -> Tensor:
         """|W| in the units of the thresholds; a fresh tensor, weight-shaped."""
         weight = layer.seen()
-        rms = weight.square().mean().sqrt().clamp_min(torch.finfo(weight.dtype).tiny)
-        return weight.abs().div_(rms)
+        rms = torch.linalg.vector_norm(weight) / weight.numel() ** 0.5
+        return weight.abs().div_(rms.clamp_min_(torch.finfo(weight.dtype).tiny))
 
 
 class PublishedThreshold(Threshold):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 
 def plot_run(rows: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
@@ -25,6 +26,8 @@ def plot_run(rows: Sequence[dict[str, Any]], path: Path, title: str = "") -> Non
     above.plot(kimg[best], scores[best], "o", color="tab:red", label=f"best: {scores[best]:.4g}")
     if min(scores) > 0 and max(scores) > 10 * min(scores):
         above.set_yscale("log")
+        for formatter in (above.yaxis.set_major_formatter, above.yaxis.set_minor_formatter):
+            formatter(LogFormatter(minor_thresholds=(2, 1)))
     above.set_ylabel("score (lower is better)")
     below.plot(kimg, [row["density_g"] for row in rows], label="generator", color="tab:green")
     below.plot(kimg, [row["density_d"] for row in rows], label="discriminator", color="tab:orange")

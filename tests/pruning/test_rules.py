@@ -181,6 +181,16 @@ def test_collapsed_layer_is_rescued_and_others_are_left_alone(estimator):
     assert 0 < pruner.densities()["1.weight"] < 1
 
 
+def test_layer_under_a_spectral_norm_is_rescued_before_it_is_ever_all_zero():
+    """An all-zero weight has norm 0: one forward pass through it would be NaN."""
+    model = nn.Sequential(spectral_norm(nn.Linear(4, 8)), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    pruner = Pruner(model, optimizer, Threshold(lr=0.0))
+    pruner.layers[0].mask.threshold.fill_(100.0)
+    train_steps(model, optimizer, lambda: torch.randn(3, 4), 3)
+    assert model(torch.randn(3, 4)).isfinite().all()
+
+
 def test_thresholds_are_scale_free_in_units_of_the_layers_rms():
     model = nn.Linear(64, 32)
     pruner = Pruner(model, pruner_optimizer(model))
