@@ -9,6 +9,7 @@ from torch import Tensor
 def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
     """The discriminator's hinge loss (Lim and Ye 2017): mean(relu(1 - real)) + mean(relu(1 + fake)).
 
+    >>> import torch
     >>> hinge_d(torch.tensor([2.0, 0.0]), torch.tensor([-3.0, 0.5]))
     tensor(1.2500)
     """
@@ -18,6 +19,7 @@ def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
 def hinge_g(fake: Tensor) -> Tensor:
     """The generator's side: -mean(fake).
 
+    >>> import torch
     >>> hinge_g(torch.tensor([2.0, 0.0]))
     tensor(-1.)
     """

@@ -63,11 +63,20 @@ def test_uint8_survives_the_round_trip():
     assert torch.equal(to_uint8(values.float() / 127.5 - 1), values)
 
 
-def test_grid_places_images_row_by_row(tmp_path):
-    images = torch.stack([torch.full((3, 4, 4), 10 * i, dtype=torch.uint8) for i in range(5)])
+def test_grid_places_images_row_by_row_with_gaps(tmp_path):
+    images = torch.stack([torch.full((3, 32, 32), 10 * i, dtype=torch.uint8) for i in range(5)])
     pixels = np.asarray(grid(images, columns=3))
-    assert pixels.shape == (8, 12, 3)
-    assert [pixels[r, c, 0] for r, c in ((0, 0), (0, 4), (0, 8), (4, 0), (4, 4), (4, 8))] == [0, 10, 20, 30, 40, 255]
-    save_picture(grid(images[:, :1]), tmp_path / "grey.png")
+    assert pixels.shape == (70, 104, 3)
+    corners = [pixels[r, c, 0] for r, c in ((2, 2), (2, 36), (2, 70), (36, 2), (36, 36), (36, 70))]
+    assert corners == [0, 10, 20, 30, 40, 255]
+    assert pixels[:2].min() == pixels[:, 34:36].min() == pixels[-2:].min() == 255
+
+
+def test_grid_enlarges_small_images(tmp_path):
+    image = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+    pixels = np.asarray(grid(image))
+    assert np.array_equal(pixels[2:-2:4, 2:-2:4], image[0, 0])
+    assert np.array_equal(pixels[5:-2:4, 5:-2:4], image[0, 0])
+    save_picture(grid(image), tmp_path / "grey.png")
     assert [path.name for path in tmp_path.iterdir()] == ["grey.png"]
-    assert to_pil(images[0, :1]).mode == "L"
+    assert to_pil(image[0]).mode == "L"
