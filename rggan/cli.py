@@ -16,11 +16,11 @@ from rich.console import Console
 
 from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture, to_pil
-from rggan.errors import UserError
+from rggan.errors import UserError, make_folder
 from rggan.generator import Generator
 from rggan.report.plot import plot_run
 from rggan.training.loop import Diverged, read_data, summary, train
-from rggan.training.runlog import read_rows
+from rggan.training.runlog import find_run, read_rows
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+        if match is None or not int(match[1]) <= int(match[2] or match[1]) < 2**63:
             raise UserError(f"--seeds takes numbers and ranges like 0-63 or 1,5,8-11, not {text}.")
         seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
     return seeds
@@ -60,7 +60,7 @@ def generate(config: GenerateConfig, console: Console) -> None:
     generator = Generator.from_pretrained(config.run, config.device)
     seeds = parse_seeds(config.seeds)
     images = generator.images(seeds, config.label)
-    config.outdir.mkdir(parents=True, exist_ok=True)
+    make_folder(config.outdir)
     if config.grid:
         save_picture(grid(images), config.outdir / "grid.png")
         told = f"{len(seeds)} pictures in {config.outdir / 'grid.png'}"
@@ -76,19 +76,23 @@ def run_train(config: TrainConfig, console: Console) -> None:
         lines = [json.dumps(config.to_json(), indent=2), *summary(config, read_data(config))]
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return
-    run = train(config, console)
-    if rows := read_rows(run):
-        plot_run(rows, run / "progress.png", run.name)
+    try:
+        train(config, console)
+    finally:  # after Ctrl-C or divergence too
+        run = find_run(config)
+        if run is not None and (rows := read_rows(run)):
+            plot_run(rows, run / "progress.png", run.name)
 
 
 def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig:
     """The command and its options. `--config FILE` of train is read first, so that other options override it."""
     default = TrainConfig()
-    if "--config" in arguments:
-        place = list(arguments).index("--config") + 1
-        if place == len(arguments):
+    words = [word for argument in arguments for word in re.split(r"(?<=^--config)=", argument, maxsplit=1)]
+    if "--config" in words:
+        place = words.index("--config") + 1
+        if place == len(words):
             raise UserError("--config needs a file: the config.json of a run.")
-        path = Path(arguments[place])
+        path = Path(words[place])
         default = dataclasses.replace(TrainConfig.from_json(path), config=path)
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import torch
 import tyro
 
 from rggan.errors import UserError
@@ -94,12 +93,23 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value out of its range."""
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            flag = f"--{name.replace('_', '-')}"
+            if get_origin(kind) is Literal:
+                if value not in get_args(kind):
+                    raise UserError(f"{flag} is one of {', '.join(get_args(kind))}, not {value}.")
+            else:
+                kinds = get_args(kind) or (kind,)
+                fits = type(value) in kinds or (float in kinds and type(value) is int) or isinstance(value, Path)
+                if not fits or (isinstance(value, float) and not math.isfinite(value)):
+                    raise UserError(f"{flag} cannot be {value!r}.")
         positive = ("width_g", "width_d", "z_dim", "batch", "d_steps")
         for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         for name in ("kimg", "snap", "lr"):
-            if not 0 < getattr(self, name) < float("inf"):
+            if not getattr(self, name) > 0:
                 raise UserError(f"--{name} must be above 0, not {getattr(self, name)}.")
         for name in ("penalty", "threshold_lr"):
             if (getattr(self, name) or 0) < 0:
@@ -110,16 +120,14 @@ class TrainConfig:
             raise UserError(f"--score-samples must be at least 2, not {self.score_samples}.")
         if self.network not in GENERATORS:
             raise UserError(f"Unknown --network {self.network}; there are {', '.join(GENERATORS)}.")
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise UserError(f"--device {self.device}: choose auto, cpu, cuda, cuda:N or mps.")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"--device {self.device}: this machine or this build of PyTorch has no CUDA GPU.")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {self.seed}.")
 
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""
         values = dataclasses.asdict(self)
         del values["config"], values["dry_run"]
-        return {**values, "outdir": str(self.outdir)}
+        return {**values, "data": str(Path(self.data)), "outdir": str(self.outdir)}  # 'pictures/' is 'pictures'
 
     @classmethod
     def from_json(cls, path: Path) -> TrainConfig:

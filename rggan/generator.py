@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Generator:
     """
 
     def __init__(self, network: nn.Module, config: dict[str, Any], device: str = "cpu") -> None:
-        self.network = network.to(device).eval()
+        self.network = network.to(check_device(device)).eval()
         self.config = config
         self.device = device
         self.classes: list[str] = config["classes"]
@@ -54,7 +55,7 @@ class Generator:
             UserError: nothing there, or a file that is damaged, foreign or newer than this version.
         """
         path = Path(path)
-        if path.suffix == ".safetensors":
+        if path.name == WEIGHTS:
             path = path.parent
         if not (path / WEIGHTS).exists() and (path / "best" / WEIGHTS).exists():
             path = path / "best"
@@ -125,6 +126,25 @@ class Generator:
         if str(label).isdecimal() and int(label) < len(self.classes):
             return int(label)
         raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}.")
+
+
+def check_device(name: str) -> torch.device:
+    """'cpu', 'cuda' or 'cuda:1'; 'auto' takes a CUDA GPU if there is one.
+
+    Raises:
+        UserError: another name, or no such GPU here.
+
+    >>> check_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UserError(f"--device {name}: choose auto, cpu, cuda or cuda:N.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: this machine or this build of PyTorch has no such CUDA GPU.")
+    return device
 
 
 def build(network: dict[str, Any]) -> nn.Module:

@@ -14,9 +14,9 @@ from PIL import Image
 
 from rggan import Generator, TrainConfig, UserError
 from rggan.cli import main, parse, parse_seeds
-from rggan.data import load_images
 from rggan.data.pictures import grid
 from rggan.training.checkpoint import checkpoints
+from rggan.training.engine import Training
 from rggan.training.runlog import read_rows
 
 TINY = [
@@ -105,6 +105,7 @@ def test_one_declaration_makes_command_line_json_and_api(run):
     from_line = parse(["train", "--outdir", str(run.parent), *SHORT])
     assert from_line == TrainConfig.from_json(run / "config.json")
     overridden = parse(["train", "--config", str(run / "config.json"), "--kimg", "5", "--mirror"])
+    assert parse(["train", f"--config={run / 'config.json'}"]).width_g == 8
     assert (overridden.kimg, overridden.mirror, overridden.width_g) == (5.0, True, 8)
 
 
@@ -177,8 +178,11 @@ def bad_folder(tmp_path):
         (["--max-images", "1"], "at least 2"),
         (["--penalty", "-1"], "--penalty"),
         (["--network", "vgg"], "Unknown --network vgg"),
-        (["--device", "cuda:7"], "no CUDA GPU"),
+        (["--device", "cuda:7"], "no such CUDA GPU"),
         (["--device", "tpu"], "--device tpu"),
+        (["--seed", "-1"], "--seed"),
+        (["--penalty", "nan"], "--penalty cannot be nan"),
+        (["--config=nowhere.json"], "nowhere.json"),
         (["--config", "nowhere.json"], "nowhere.json"),
         (["--config"], "--config needs a file"),
         (["--data", "{bad}"], "Cannot read 2.png"),
@@ -222,8 +226,6 @@ def test_unknown_option_is_code_2():
 
 
 def test_divergence_is_told_and_keeps_the_checkpoint_before(tmp_path, capsys, monkeypatch):
-    from rggan.training.engine import Training
-
     scores = iter([1.0, float("nan")])
     monkeypatch.setattr(Training, "evaluate", lambda self, network: next(scores))
     assert train(tmp_path) == 1
@@ -256,10 +258,61 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     assert "continuing" in (cut / "log.txt").read_text()
 
 
-def test_training_data_are_never_the_held_out_ones(tmp_path):
-    """From 1,000 images on the score's reference is disjoint from what trains; see ImageSet.split."""
+def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
+    """From 1,000 images on the score's reference is disjoint from what trains; below, it is what trains."""
+    given = []
+
+    class Recorded(Training):
+        def __init__(self, config, data, reference):
+            given.append((set(data.names), set(reference.names)))
+            super().__init__(config, data, reference)
+
+    monkeypatch.setattr("rggan.training.loop.Training", Recorded)
     assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
     (run,) = tmp_path.iterdir()
     assert "on 900 images; the score compares with 100 held-out images" in (run / "log.txt").read_text()
-    train_set, held_out = load_images("digits", 16, max_images=1000).split(0)
-    assert (len(train_set), len(held_out)) == (900, 100)
+    assert (len(given[0][0]), len(given[0][1])) == (900, 100)
+    assert given[0][0].isdisjoint(given[0][1])
+    assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "50", "--kimg", "0.032"]) == 0
+    assert given[1][0] == given[1][1]
+
+
+def test_changed_images_and_unreadable_checkpoints_stop_a_resume_and_lose_nothing(tmp_path, capsys):
+    assert train(tmp_path) == 0
+    (run,) = tmp_path.iterdir()
+    stats = "".join((run / "stats.jsonl").read_text().splitlines(keepends=True)[:-1]) + '{"tick": 4, "ki'
+    (run / "stats.jsonl").write_text(stats)  # killed while writing its last line
+    best = (run / "best" / "generator.safetensors").read_bytes()
+    for path in checkpoints(run / "checkpoints"):
+        state = torch.load(path, weights_only=True)
+        state["images"][-1] += 1
+        torch.save(state, path)
+    assert train(tmp_path) == 2
+    assert "are not those" in capsys.readouterr().err
+    for path in checkpoints(run / "checkpoints"):
+        path.write_bytes(b"")
+    assert train(tmp_path) == 2
+    assert "No checkpoint of" in capsys.readouterr().err
+    assert (run / "stats.jsonl").read_text() == stats
+    assert (run / "best" / "generator.safetensors").read_bytes() == best
+
+
+def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert train(tmp_path / "file") == 2
+    assert main(["generate", str(run), "--outdir", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("Cannot write to the folder") == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"rule": "magnitude"}, {"aug": "ada"}, {"resolution": "32"}, {"seed": 1.5}, {"schedule": "periodic"}]
+)
+def test_values_from_json_and_python_are_checked_too(tmp_path, options):
+    with pytest.raises(UserError, match=f"--{next(iter(options))}"):
+        TrainConfig(**options)
+    (tmp_path / "c.json").write_text(json.dumps(options))
+    assert main(["train", "--config", str(tmp_path / "c.json"), "-n"]) == 2
+
+
+def test_a_trailing_slash_is_the_same_run():
+    assert TrainConfig(data="pictures/").same_run(TrainConfig(data="pictures").to_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,10 +47,15 @@ def list_pictures(path: Path, pattern: str = "*") -> list[Picture]:
     """
     if path.is_dir():
         pictures = [
-            Picture(file.relative_to(path).as_posix(), file.read_bytes) for file in path.rglob("*") if file.is_file()
+            Picture((Path(folder) / name).relative_to(path).as_posix(), (Path(folder) / name).read_bytes)
+            for folder, _, names in os.walk(path, followlinks=True)  # class folders may be links
+            for name in names
         ]
     elif path.is_file() and zipfile.is_zipfile(path):
-        archive = zipfile.ZipFile(path)
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{path} is a damaged zip: {error}.") from error
         pictures = [
             Picture(entry.filename, lambda entry=entry: archive.read(entry))  # type: ignore[misc]
             for entry in archive.infolist()

@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator
+from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator, check_resolution
 
 GENERATORS: dict[str, type[nn.Module]] = {"sngan": SNGANGenerator}
 DISCRIMINATORS: dict[str, type[nn.Module]] = {"sngan": SNGANDiscriminator}
 
-__all__ = ["DISCRIMINATORS", "GENERATORS", "SNGANDiscriminator", "SNGANGenerator"]
+__all__ = ["DISCRIMINATORS", "GENERATORS", "SNGANDiscriminator", "SNGANGenerator", "check_resolution"]

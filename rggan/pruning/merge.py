@@ -6,6 +6,8 @@ import re
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 from rggan.pruning.mask import WeightMask, chains
@@ -27,10 +29,10 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     >>> plain.load_state_dict(merged_state_dict(pruned))
     <All keys matched successfully>
     """
-    while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
-        model = inner
+    while isinstance(model, nn.DataParallel | DistributedDataParallel | OptimizedModule):
+        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
     state = {name: value.detach() for name, value in model.state_dict().items()}
-    for prefix, module in model.named_modules():
+    for prefix, module in model.named_modules(remove_duplicate=False):
         for tensor, chain in chains(module).items():
             index = next((i for i, part in enumerate(chain) if isinstance(part, WeightMask)), None)
             if index is not None:

@@ -76,9 +76,15 @@ class Pruner:
         self.layers = [_attach(name, owners, dim, self.rule) for name, (dim, owners) in self.owners.items()]
         self.phase = "prune"
         self._hooks = [
-            optimizer.register_step_pre_hook(lambda *_: self._run(self.rule.gradient)),
+            optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(lambda *_: self._run(self.rule.update)),
         ]
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # args[0] is the optimizer itself
+        if any(argument is not None for argument in (*args[1:], kwargs.get("closure"))):
+            raise ValueError("optimizer.step(closure) makes gradients that no rule sees: call backward() before step()")
+        self._run(self.rule.gradient)
 
     def _run(self, act: Callable[[list[Layer]], None]) -> None:
         if self.phase == "prune":
@@ -119,10 +125,6 @@ class Pruner:
         """Take masks and hooks off again; the model keeps the effective weights under their plain names."""
         for hook in self._hooks:
             hook.remove()
-        for layer in self.layers:
-            if not self.rule.after_norm:
-                with torch.no_grad():
-                    layer.weight.mul_(layer.mask.mask)
         for _, owners in self.owners.values():
             for module, tensor in owners:
                 _remove(module, tensor)
@@ -222,14 +224,14 @@ def _remove(module: nn.Module, tensor: str) -> None:
     """
     chain = chains(module)[tensor]
     index = next(i for i, part in enumerate(chain) if isinstance(part, WeightMask))
-    if index > 0:  # behind a norm: the mask can only be kept by baking in the norm too
-        with torch.no_grad():
-            chain.eval()
-            chain.original.copy_(chain())
-        while len(chain):
+    with torch.no_grad():
+        if index > 0:  # behind a norm: the mask can only be kept by baking in the norm too
+            chain.original.copy_(chain.eval()())
+            while len(chain):
+                del chain[0]
+        else:  # a tied weight is multiplied by its one mask once for each owner: the same
+            chain.original.mul_(chain[0].mask)
             del chain[0]
-    else:
-        del chain[0]
     if len(chain) == 0:
         weight = chain.original
         del module.parametrizations[tensor]  # type: ignore[operator, union-attr]

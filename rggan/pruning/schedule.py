@@ -72,8 +72,9 @@ class ScoreSchedule:
         return {"scores": self.scores, "decisions": self.decisions, "phase": self.phase}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the history. The phase itself is restored by the pruners' own state."""
-        self.scores, self.decisions, self.phase = list(state["scores"]), state["decisions"], state["phase"]
+        """Restore the history, and put the pruners into its phase."""
+        self.scores, self.decisions = list(state["scores"]), state["decisions"]
+        self._enter(state["phase"])
 
 
 def _agreed(decision: bool) -> bool:

@@ -12,7 +12,7 @@ from rggan.augment import diff_augment
 from rggan.config import TrainConfig
 from rggan.data import Batches, ImageSet
 from rggan.data.pictures import to_uint8
-from rggan.generator import build
+from rggan.generator import build, check_device
 from rggan.losses import hinge_d, hinge_g
 from rggan.metrics import Score
 from rggan.networks import DISCRIMINATORS
@@ -20,13 +20,6 @@ from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Thres
 from rggan.training.ema import EMA
 
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
-
-
-def pick_device(name: str) -> torch.device:
-    """'auto' takes a CUDA GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
@@ -59,7 +52,7 @@ class Training:
 
     def __init__(self, config: TrainConfig, data: ImageSet, reference: ImageSet) -> None:
         self.config = config
-        self.device = pick_device(config.device)
+        self.device = check_device(config.device)
         self.bf16 = use_bf16(config.precision, self.device)
         # The layout that bf16 convolutions want; in fp32 it pays less and rounds otherwise (docs/performance.md).
         self.layout = torch.channels_last if self.bf16 else torch.contiguous_format

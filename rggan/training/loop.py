@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -19,8 +20,9 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError
-from rggan.generator import Generator
-from rggan.training.checkpoint import load_newest, save_checkpoint
+from rggan.generator import Generator, check_device
+from rggan.networks import check_resolution
+from rggan.training.checkpoint import checkpoints, load_newest, save_checkpoint
 from rggan.training.engine import Training
 from rggan.training.runlog import Row, RunLog, find_run, new_run, read_rows, status_line
 
@@ -35,6 +37,9 @@ def read_data(config: TrainConfig) -> ImageSet:
     Raises:
         UserError: see `load_images`; classes asked for where folders give none; a single image.
     """
+    if config.resolution is not None:
+        check_resolution(config.resolution)
+    check_device(config.device)
     data = load_images(
         config.data,
         config.resolution,
@@ -100,8 +105,11 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             log.say(line)
         save_picture(grid(data.images[:: max(1, len(data) // 64)][:64]), run / "reals.png")
     else:
-        if (state := load_newest(run / "checkpoints", log.say)) is not None:
+        state = load_newest(run / "checkpoints", log.say)
+        if state is not None:
             loop.load_state_dict(state)
+        elif checkpoints(run / "checkpoints"):
+            raise UserError(f"No checkpoint of {run} can be read; move the folder away to train anew.")
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
     log.write_rows(loop.rows)
     loop.go()
@@ -138,16 +146,31 @@ class Loop:
         return {
             "training": self.training.state_dict(),
             "rows": self.rows,
-            "tick": [self.steps_in_tick, self.images_at_tick],
+            "tick": [self.steps_in_tick, self.images_at_tick, time.perf_counter() - self.started],
+            "images": self.fingerprint(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises UserError where the images are not those that the run was trained on."""
+        if state["images"] != self.fingerprint():
+            raise UserError(
+                f"The images of {self.config.data} are not those that {self.run} was trained on; give another --outdir "
+                "to train anew."
+            )
         self.training.load_state_dict(state["training"])
         self.rows = state["rows"]
-        self.steps_in_tick, self.images_at_tick = state["tick"]
+        self.steps_in_tick, self.images_at_tick, elapsed = state["tick"]
+        self.started = time.perf_counter() - elapsed
+
+    def fingerprint(self) -> list[int]:
+        """Shape and sum of the training images: enough to notice a changed folder."""
+        images = self.training.batches.images
+        return [*images.shape, int(images.sum(dtype=torch.int64))]
 
     def go(self) -> None:
         total = math.ceil(self.config.kimg * 1000)
+        if self.training.images == 0:
+            self.save_fakes(self.training.snapshot(), 0)
         columns = (
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -185,7 +208,7 @@ class Loop:
         if not all(map(math.isfinite, (score, loss_g, loss_d))):
             raise Diverged(
                 f"Training diverged at kimg {kimg:.1f} (score {score}, losses {loss_g}, {loss_d}); {self.run} keeps "
-                "the checkpoint before. Try a lower --lr, or another --seed."
+                "what was saved before. Try a lower --lr, or another --seed."
             )
         density_g, density_d = training.densities()
         row: Row = {
@@ -201,7 +224,7 @@ class Loop:
             "decisions": 0,
         }
         generator = self.described(snapshot, row)
-        save_picture(grid(generator.images(range(64))), self.run / f"fakes{round(kimg):06d}.png")
+        self.save_fakes(snapshot, round(kimg))
         generator.save(self.run / "last")
         if all(score < other["score"] for other in self.rows):
             generator.save(self.run / "best")
@@ -211,10 +234,17 @@ class Loop:
         self.rows.append(row)
         training.loss_sums.zero_()
         self.steps_in_tick, self.images_at_tick = 0, training.images
+        self.started = time.perf_counter()
         self.save()
         self.log.add_row(row)
         self.log.say(status_line(row))
         self.started = time.perf_counter()
+
+    def save_fakes(self, snapshot: nn.Module, kimg: int) -> None:
+        """The pictures of seeds 0 to 63."""
+        config = {"network": self.training.network, "classes": self.training.classes}
+        images = Generator(snapshot, config, str(self.training.device)).images(range(64))
+        save_picture(grid(images), self.run / f"fakes{kimg:06d}.png")
 
     def described(self, snapshot: nn.Module, row: Row) -> Generator:
         """The snapshot with what its config.json tells."""

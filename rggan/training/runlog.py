@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from rggan.config import TrainConfig
+from rggan.errors import make_folder
 
 Row = dict[str, Any]
 
@@ -33,16 +35,17 @@ def find_run(config: TrainConfig) -> Path | None:
         try:
             if config.same_run(json.loads((path / "config.json").read_text())):
                 return path
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):  # somebody else's folder
             continue
     return None
 
 
 def new_run(config: TrainConfig, resolution: int) -> Path:
     """Make the next numbered folder, with its config.json."""
+    make_folder(config.outdir)
     numbers = [int(path.name[:5]) for path in config.outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*")]
     path = config.outdir / f"{max(numbers, default=-1) + 1:05d}-{describe(config, resolution)}"
-    path.mkdir(parents=True)
+    make_folder(path)
     (path / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
     return path
 
@@ -50,7 +53,11 @@ def new_run(config: TrainConfig, resolution: int) -> Path:
 def read_rows(run: Path) -> list[Row]:
     """The ticks of a run, from its stats.jsonl."""
     path = run / "stats.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):  # the last line of a run that was killed
+            rows.append(json.loads(line))
+    return rows
 
 
 class RunLog:

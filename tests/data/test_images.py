@@ -88,6 +88,20 @@ def test_channels_alpha_and_orientation(tmp_path):
     assert turned[:, :12].max() == 0
 
 
+def test_sixteen_bit_grey_is_scaled(tmp_path):
+    Image.fromarray((np.arange(1024).reshape(32, 32) * 64).astype(np.uint16)).save(tmp_path / "a.png")
+    image = load_images(tmp_path).images[0]
+    assert image.shape == (1, 32, 32)
+    assert np.array_equal(image[0].numpy(), np.arange(1024).reshape(32, 32) * 64 // 257)
+
+
+def test_linked_class_folders_are_followed(tmp_path):
+    picture(tmp_path / "elsewhere", "1")
+    picture(tmp_path / "set", "dog/1")
+    (tmp_path / "set" / "cat").symlink_to(tmp_path / "elsewhere")
+    assert load_images(tmp_path / "set").classes == ("cat", "dog")
+
+
 def test_pattern_takes_the_even_numbers(tmp_path):
     for i in range(6):
         picture(tmp_path, f"{i:04d}")

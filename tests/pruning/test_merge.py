@@ -73,6 +73,16 @@ def test_wrappers_are_seen_through():
     assert merged_state_dict(compiled).keys() == {"0.weight", "0.bias"}
 
 
+def test_only_wrappers_are_unwrapped_and_a_module_may_have_two_names():
+    def make():
+        model = nn.Module()
+        model.module, model.head = nn.Linear(4, 4), nn.Linear(4, 2)
+        model.twin = model.head
+        return model
+
+    make().load_state_dict(merged_state_dict(pruned(make)), strict=True)
+
+
 def test_training_mode_and_power_iteration_are_left_as_they_were():
     model = pruned(lambda: spectral_norm(nn.Linear(4, 6)), PublishedThreshold()).train()
     before = model.parametrizations.weight[0]._u.clone()

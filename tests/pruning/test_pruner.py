@@ -195,6 +195,25 @@ def test_detach_leaves_the_effective_weights_and_unharmed_copies(norm):
     assert Pruner(model, optimizer).density() == 1.0
 
 
+def test_detach_of_the_published_variant_keeps_the_mask_without_a_norm():
+    model = small()
+    pruner = Pruner(model, sgd(model), PublishedThreshold())
+    pruner.layers[0].mask.mask[:, 0].zero_()
+    x = torch.randn(8, 4)
+    before = model(x)
+    pruner.detach()
+    assert torch.equal(model(x), before)
+    assert model[0].weight[:, 0].abs().max() == 0
+
+
+def test_closures_are_refused_since_no_rule_would_see_their_gradients():
+    model = small()
+    optimizer = sgd(model)
+    Pruner(model, optimizer)
+    with pytest.raises(ValueError, match="closure"):
+        optimizer.step(lambda: model(torch.randn(8, 4)).sum())
+
+
 def test_detach_behind_a_norm_bakes_it_in():
     layer = spectral_norm(nn.Linear(6, 5)).eval()
     pruner = Pruner(layer, sgd(layer), PublishedThreshold())

@@ -96,10 +96,28 @@ def test_gradients_agree_with_autograd(estimator, norm, penalised):
 def test_zero_thresholds_are_the_identity_even_for_zero_weights():
     model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
     nn.init.zeros_(model[1].weight)  # a zero-initialised output layer must not be frozen for ever
-    pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1), Threshold(lr=0.0))
-    train_steps(model, pruner_optimizer(model), lambda: torch.randn(3, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer, Threshold("hard", lr=0.0))
     pruner.rule.refresh(pruner.layers)
     assert pruner.density() == 1.0
+    train_steps(model, optimizer, lambda: torch.randn(3, 4))
+    assert pruner.density() == 1.0
+    assert model[1].weight.abs().min() > 0
+
+
+def test_step_that_overflowed_harms_no_threshold():
+    """A gradient scaler with a fused optimizer calls step() on infinite gradients, and only then leaves it out."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    pruner = Pruner(model, optimizer, Threshold(lr=0.01))
+    for scale in (1.0, float("inf"), 1.0):
+        optimizer.zero_grad()
+        (model(torch.randn(3, 4)).square().mean() * scale).backward()
+        optimizer.found_inf = torch.tensor(float(scale != 1.0))  # what torch.amp.GradScaler tells it
+        optimizer.step()
+    for layer in pruner.layers:
+        assert layer.mask.threshold.isfinite().all()
+        assert layer.weight.isfinite().all()
 
 
 def pruner_optimizer(model):

@@ -49,6 +49,9 @@ def test_state_restores_the_window():
     other.load_state_dict(schedule.state_dict())
     assert other.step(9.0) == schedule.step(9.0) == "dense"
     assert other.decisions == schedule.decisions == 2
+    third = ScoreSchedule(*pruners())
+    third.load_state_dict(schedule.state_dict())
+    assert third.phase == third.pruners[0].phase == "dense"
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
