@@ -1,7 +1,7 @@
 # make demo | make test | make check. Everything is installed into .venv by the first of them.
 PYTHON ?= python3
 BIN := .venv/bin
-# A CPU build that was tried; set TORCH= to take what the range in pyproject.toml gives (a CUDA build, say).
+# The release that was tried, in whichever build pip offers; TORCH= takes the newest in pyproject.toml's range.
 TORCH ?= torch==2.13.0
 
 .PHONY: demo test check install clean
