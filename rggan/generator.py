@@ -34,6 +34,9 @@ class Generator:
         config: {"network": {"name", "resolution", "channels", "width", "z_dim", "classes"},
             "classes": [names], "trained": {...}}.
 
+    Raises:
+        UserError: an unknown or missing device.
+
     >>> from rggan.networks import SNGANGenerator
     >>> network = {"name": "sngan", "resolution": 16, "channels": 1, "width": 8, "z_dim": 128, "classes": 0}
     >>> generator = Generator(SNGANGenerator(16, 1, 8), {"network": network, "classes": []})
@@ -42,6 +45,8 @@ class Generator:
     """
 
     def __init__(self, network: nn.Module, config: dict[str, Any], device: str = "cpu") -> None:
+        # One layout, so that a snapshot in training and the same one loaded make the same pictures to the last bit.
+        network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.network = network.to(check_device(device)).eval()
         self.config = config
         self.device = device

@@ -68,6 +68,12 @@ def test_channels_last_weights_are_saved_too(generator, tmp_path):
     assert torch.equal(Generator.from_pretrained(tmp_path).images([1]), expected)
 
 
+def test_layout_of_the_network_does_not_show_in_the_pictures(generator):
+    expected = generator.images(range(20))
+    other = Generator(generator.network.to(memory_format=torch.channels_last), generator.config)
+    assert torch.equal(other.images(range(20)), expected)
+
+
 def test_classes_by_name_and_number(conditional):
     seeds = range(30)
     by_class = [conditional.images(seeds, name) for name in ("cat", 1, "7")]

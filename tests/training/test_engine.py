@@ -157,3 +157,20 @@ def test_resumed_training_is_bit_identical_to_one_that_never_stopped():
     assert ours["schedule"] == theirs["schedule"]
     assert run.densities() == other.densities()
     assert run.densities()[0] < 1
+
+
+def test_compiled_training_moves_as_the_plain_one_and_saves_plain_names(monkeypatch):
+    """With the backend that only traces: the graphs are torch.compile's, the kernels those of the plain run."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compiler(network, backend="aot_eager"))
+    losses, names = [], []
+    for compile in (False, True):
+        run = training(compile=compile, threshold_lr=0.02)
+        torch.manual_seed(5)
+        for _ in range(2):
+            run.step()
+        losses.append(run.loss_sums.tolist())
+        names.append(run.state_dict()["g"].keys())
+        assert run.densities()[0] < 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert names[0] == names[1]
