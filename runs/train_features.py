@@ -73,8 +73,7 @@ def train(name: str, folder: Path) -> None:
         raw = pooled(odd.images)
         network.mean.copy_(raw.mean(0))
         network.std.copy_(raw.std(0))
-    weights = {k: v.half().contiguous() for k, v in network.state_dict().items() if "num_batches" not in k}
-    counters = {k: v.half() for k, v in network.state_dict().items() if "num_batches" in k}
+    weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     facts = {
         "trained on": "CIFAR-10 training images with an odd number",
         "seed": SEEDS[name],
@@ -82,7 +81,7 @@ def train(name: str, folder: Path) -> None:
         "test accuracy": round(accuracy, 4),
     }
     WEIGHTS.mkdir(exist_ok=True)
-    save_file({**weights, **counters}, WEIGHTS / f"{name}.safetensors", {"rggan": json.dumps(facts)})
+    save_file(weights, WEIGHTS / f"{name}.safetensors", {"rggan": json.dumps(facts)})
     print(name, facts, flush=True)
 
 

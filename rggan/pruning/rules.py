@@ -123,10 +123,9 @@ class Threshold(Rule):
         steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds]  # minus the penalty's gradient
         if self.pull:
             # A mixed-precision step that overflowed runs the hooks too: its pull is no number and must not count.
-            torch._foreach_copy_(self.pull, [torch.nan_to_num(pull, 0, 0, 0) for pull in self.pull])
-            flat = torch.cat(self.pull)
-            scale = flat.square().mean().sqrt().clamp_min(torch.finfo(flat.dtype).tiny)
-            torch._foreach_sub_(steps, [pull / scale for pull in self.pull])
+            pull = torch.cat(self.pull).nan_to_num_(0, 0, 0)
+            pull /= pull.square().mean().sqrt().clamp_min(torch.finfo(pull.dtype).tiny)
+            torch._foreach_sub_(steps, list(pull.split([len(t) for t in thresholds])))
             self.pull = []
         torch._foreach_add_(thresholds, steps, alpha=self.lr)
 

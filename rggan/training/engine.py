@@ -54,7 +54,8 @@ class Training:
         self.config = config
         self.device = check_device(config.device)
         self.bf16 = use_bf16(config.precision, self.device)
-        # The layout that bf16 convolutions want; in fp32 it pays less and rounds otherwise (docs/performance.md).
+        # bf16 convolutions want channels-last. In fp32 a run stays bit-identical to the dense one without pruning,
+        # and for that contiguous: channels-last strides of a size-1 dimension do not survive the mask.
         self.layout = torch.channels_last if self.bf16 else torch.contiguous_format
         torch.manual_seed(config.seed)
         resolution, channels = data.images.shape[3], data.images.shape[1]

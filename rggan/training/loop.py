@@ -234,7 +234,7 @@ class Loop:
         self.rows.append(row)
         training.loss_sums.zero_()
         self.steps_in_tick, self.images_at_tick = 0, training.images
-        self.started = time.perf_counter()
+        self.started = time.perf_counter()  # what the checkpoint counts from; below: the next tick's, without saving
         self.save()
         self.log.add_row(row)
         self.log.say(status_line(row))
