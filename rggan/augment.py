@@ -1,6 +1,7 @@
 """DiffAugment: differentiable augmentation of real and fake images alike (Zhao et al. 2020, section 3).
 
-Every function maps float images [N, C, H, W] to the same shape, drawing anew for each image.
+Every function maps float images [N, C, H, W] to the same shape, drawing anew for each image. Of four
+channels the last is alpha, from -1 (transparent) to 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ def random(x: Tensor) -> Tensor:
 
 
 def color(x: Tensor) -> Tensor:
-    """Brightness +-0.5, saturation x 0..2, contrast x 0.5..1.5, in this order."""
+    """Brightness +-0.5, saturation x 0..2, contrast x 0.5..1.5, in this order; alpha stays as it is."""
+    if x.shape[1] == 4:
+        return torch.cat([color(x[:, :3]), x[:, 3:]], dim=1)
     x = x + (random(x) - 0.5)
     grey = x.mean(dim=1, keepdim=True)
     x = grey + (x - grey) * (random(x) * 2)
@@ -24,11 +27,19 @@ def color(x: Tensor) -> Tensor:
     return mean + (x - mean) * (random(x) + 0.5)
 
 
+def padded(x: Tensor, down: int, right: int) -> Tensor:
+    """With `down` rows above and below and `right` columns on both sides: zero (grey), transparent with alpha."""
+    if x.shape[1] == 4:
+        alpha = F.pad(x[:, 3:], (right, right, down, down), value=-1.0)
+        return torch.cat([padded(x[:, :3], down, right), alpha], dim=1)
+    return F.pad(x, (right, right, down, down))
+
+
 def translation(x: Tensor, ratio: float = 0.125) -> Tensor:
-    """Shift by up to `ratio` of the size in both directions; what comes in is zero (grey)."""
+    """Shift by up to `ratio` of the size in both directions; what comes in is zero (grey), transparent with alpha."""
     n, c, height, width = x.shape
     down, right = round(height * ratio), round(width * ratio)
-    x = F.pad(x, (right, right, down, down))
+    x = padded(x, down, right)
     rows = torch.randint(0, 2 * down + 1, (n, 1), device=x.device) + torch.arange(height, device=x.device)
     columns = torch.randint(0, 2 * right + 1, (n, 1), device=x.device) + torch.arange(width, device=x.device)
     x = x.gather(2, rows[:, None, :, None].expand(n, c, height, x.shape[3]))
@@ -36,7 +47,10 @@ def translation(x: Tensor, ratio: float = 0.125) -> Tensor:
 
 
 def cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
-    """Zero a rectangle of `ratio` of the size; its centre is anywhere, so it may hang over the edge."""
+    """Zero a rectangle of `ratio` of the size (make it transparent too, with alpha).
+
+    Its centre is anywhere, so it may hang over the edge.
+    """
     n, _, height, width = x.shape
 
     def hole(size: int) -> Tensor:
@@ -46,7 +60,10 @@ def cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
         return (place >= start) & (place < start + length)
 
     kept = ~(hole(height)[:, None, :, None] & hole(width)[:, None, None, :])
-    return x * kept.to(x.dtype)
+    out = x * kept.to(x.dtype)
+    if x.shape[1] == 4:
+        out = torch.cat([out[:, :3], out[:, 3:] - (~kept).to(x.dtype)], dim=1)
+    return out
 
 
 POLICIES = {"color": color, "translation": translation, "cutout": cutout}
@@ -57,6 +74,8 @@ def diff_augment(x: Tensor, policy: str = "color,translation,cutout") -> Tensor:
 
     >>> diff_augment(torch.zeros(2, 3, 8, 8), "translation,cutout").shape
     torch.Size([2, 3, 8, 8])
+    >>> diff_augment(torch.ones(1, 4, 8, 8), "cutout").unique()  # a grey, transparent hole in white
+    tensor([-1.,  0.,  1.])
     """
     for name in policy.split(","):
         x = POLICIES[name](x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -19,8 +20,9 @@ from rggan.data.pictures import grid, save_picture, to_pil
 from rggan.errors import UserError, make_folder
 from rggan.generator import Generator
 from rggan.report.plot import plot_run
-from rggan.training.loop import Diverged, read_data, summary, train
+from rggan.training.loop import read_data, summary, train
 from rggan.training.runlog import find_run, read_rows
+from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
 
 @dataclass(frozen=True)
@@ -73,27 +75,47 @@ def generate(config: GenerateConfig, console: Console) -> None:
 
 def run_train(config: TrainConfig, console: Console) -> None:
     if config.dry_run:
-        lines = [json.dumps(config.to_json(), indent=2), *summary(config, read_data(config))]
+        lines = [json.dumps(config.to_json(), indent=2), *summary(config, read_data(config, console))]
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return
     try:
         train(config, console)
-    finally:  # after Ctrl-C or divergence too
-        run = find_run(config)
-        if run is not None and (rows := read_rows(run)):
+    except UserError:  # nothing was trained
+        raise
+    except (Diverged, Interrupted, WriteFailed):
+        draw(config)
+        raise
+    draw(config)
+
+
+def draw(config: TrainConfig) -> None:
+    """The run's progress.png, if the disk takes it."""
+    run = config.resume or find_run(config)
+    if run is not None and (rows := read_rows(run)):
+        with contextlib.suppress(OSError):
             plot_run(rows, run / "progress.png", run.name)
 
 
 def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig:
-    """The command and its options. `--config FILE` of train is read first, so that other options override it."""
+    """The command and its options.
+
+    `--config FILE` and `--resume RUN` of train are read first, so that other options override what stands there.
+    """
     default = TrainConfig()
-    words = [word for argument in arguments for word in re.split(r"(?<=^--config)=", argument, maxsplit=1)]
-    if "--config" in words:
-        place = words.index("--config") + 1
-        if place == len(words):
-            raise UserError("--config needs a file: the config.json of a run.")
-        path = Path(words[place])
-        default = dataclasses.replace(TrainConfig.from_json(path), config=path)
+    words = [word for argument in arguments for word in re.split(r"(?<=^--config|^--resume)=", argument, maxsplit=1)]
+    if "--config" in words and "--resume" in words:
+        raise UserError("--config starts a run like another, --resume continues one: give one of them.")
+    for option, what in (("--config", "a file: the config.json of a run"), ("--resume", "a run folder")):
+        if option in words:
+            place = words.index(option) + 1
+            if place == len(words):
+                raise UserError(f"{option} needs {what}.")
+            path = Path(words[place])
+            if option == "--config":
+                default = dataclasses.replace(TrainConfig.from_json(path), config=path)
+            else:
+                options = TrainConfig.from_json(path / "config.json")
+                default = dataclasses.replace(options, resume=path, outdir=path.parent)
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
         | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
@@ -103,7 +125,10 @@ def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input, 1 for a diverged run, 130 after Ctrl-C."""
+    """Run the command line; returns the exit code.
+
+    0; 2 for bad input; 1 for a run that diverged or could not write; 130 after Ctrl-C, 143 after SIGTERM.
+    """
     console = Console()
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
@@ -114,9 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"rggan: {error}", file=sys.stderr)
         return 2
-    except Diverged as error:
+    except (Diverged, WriteFailed) as error:
         print(f"rggan: {error}", file=sys.stderr)
         return 1
+    except Interrupted as error:
+        return 128 + error.number
     except KeyboardInterrupt:
         return 130
     return 0

@@ -11,11 +11,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
+from rggan.data.decode import Resize, parse_color, parse_size
+from rggan.data.images import Channels
 from rggan.errors import UserError
 from rggan.networks import GENERATORS
 
 # Options that say where and how a run works, not what it computes: they may differ when it is resumed.
-HERE = ("outdir", "device", "compile", "dry_run", "config")
+HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume")
+# Options that may change in the middle of a run (with --resume): no saved state has their shape.
+CHANGEABLE = (
+    *("kimg", "lr", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
+    *("patience", "rollbacks", "rollback_lr"),
+)
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,18 @@ class TrainConfig:
     """Train a generator on a folder of pictures. The same command again continues an unfinished run."""
 
     data: str = "digits"
-    """Folder or zip of pictures; 'digits' are scikit-learn's 1,797 handwritten digits."""
+    """Folder or zip of pictures, .npz or .npy array, CIFAR archive, hf:NAME of a Hugging Face data set; 'digits' are
+    scikit-learn's 1,797 handwritten digits."""
     outdir: Path = Path("runs")
     """Runs are numbered folders in here."""
-    resolution: int | None = None
-    """Side in pixels (16, 32, 64, 128, 256); without it, what the median picture fills."""
+    resolution: int | str | None = None
+    """Side in pixels (16 to 256), or HEIGHTxWIDTH like 64x96; without it, a square that the median picture fills."""
+    channels: Channels = "auto"
+    """'auto' is grey if every picture is, else rgb; 'rgba' keeps transparency, in the generated pictures too."""
+    resize: Resize = "crop"
+    """Pictures of another shape: crop the middle, fit all of the picture on the background, or stretch it."""
+    background: str = "white"
+    """Colour under transparency and beside fitted pictures: a name, or #ff8800."""
     max_images: int | None = None
     """Take at most so many images, drawn by the seed, equally from each class."""
     fraction: float = 1.0
@@ -37,7 +51,9 @@ class TrainConfig:
     skip_bad: bool = False
     """Leave unreadable files out (they are counted) instead of stopping."""
     cond: bool = False
-    """Class-conditional: one class per top-level folder."""
+    """Class-conditional: one class per top-level folder, or the labels of the data set."""
+    memory_share: float = 0.25
+    """Images that take more than this share of the memory are memory-mapped from a cache ($RGGAN_CACHE)."""
 
     network: str = "sngan"
     """Architecture of both networks."""
@@ -79,6 +95,16 @@ class TrainConfig:
 
     score_samples: int = 2000
     """Images that each evaluation generates, always from the same latents."""
+    patience: int | None = None
+    """Stop after so many evaluations in succession whose score lies 50 % above the best; the best is kept."""
+    rollbacks: int = 3
+    """How often a run that produced NaN, or collapsed to one picture, goes back to its last good state."""
+    rollback_lr: float = 0.5
+    """Learning rates are multiplied by this at every such return."""
+    keep: int = 2
+    """Training states that are kept on disk; the best generator is kept besides."""
+    on_write_error: Literal["stop", "go-on"] = "stop"
+    """Where the disk is full or read-only: stop, or go on and try again at the next evaluation."""
     device: str = "auto"
     """'cpu', 'cuda', 'cuda:1'; 'auto' takes a GPU if there is one."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -86,6 +112,8 @@ class TrainConfig:
     compile: bool = False
     """Compile both networks (torch.compile): slow to start, then faster."""
 
+    resume: Path | None = None
+    """Continue this run folder; options given beside it change it (those that a run can change)."""
     config: Path | None = None
     """Take all options from this config.json; others given on the command line override it."""
     dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
@@ -104,14 +132,19 @@ class TrainConfig:
                 fits = type(value) in kinds or (float in kinds and type(value) is int) or isinstance(value, Path)
                 if not fits or (isinstance(value, float) and not math.isfinite(value)):
                     raise UserError(f"{flag} cannot be {value!r}.")
-        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps")
+        if self.resolution is not None:
+            parse_size(self.resolution)
+        parse_color(self.background)
+        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep")
         for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
-        for name in ("kimg", "snap", "lr"):
+        for name in ("kimg", "snap", "lr", "memory_share", "rollback_lr"):
             if not getattr(self, name) > 0:
-                raise UserError(f"--{name} must be above 0, not {getattr(self, name)}.")
-        for name in ("penalty", "threshold_lr"):
+                raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}.")
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"--patience must be at least 1, not {self.patience}.")
+        for name in ("penalty", "threshold_lr", "rollbacks"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(self, name)}.")
         if not 0 <= self.ema < 1:
@@ -126,8 +159,11 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""
         values = dataclasses.asdict(self)
-        del values["config"], values["dry_run"]
-        return {**values, "data": str(Path(self.data)), "outdir": str(self.outdir)}  # 'pictures/' is 'pictures'
+        del values["config"], values["dry_run"], values["resume"]
+        if self.resolution is not None:
+            height, width = parse_size(self.resolution)
+            values["resolution"] = height if height == width else f"{height}x{width}"
+        return {**values, "data": plain(self.data), "outdir": str(self.outdir)}
 
     @classmethod
     def from_json(cls, path: Path) -> TrainConfig:
@@ -140,10 +176,32 @@ class TrainConfig:
             values = json.loads(Path(path).read_text())
             values["outdir"] = Path(values.get("outdir", "runs"))
             return cls(**values)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"Cannot take options from {path}: {error}.") from error
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"Cannot take options from {path}: {reason}.") from error
 
-    def same_run(self, other: dict[str, Any]) -> bool:
+    def differences(self, saved: dict[str, Any]) -> dict[str, str]:
+        """The options in which a saved run differs from this one, each with '--lr (0.0002 there, 0.0001 here)'.
+
+        Options that say where and how a run works do not count; those that the saved run does not know have
+        their default there.
+        """
+        there, here = {**TrainConfig().to_json(), **saved}, self.to_json()
+        return {
+            name: f"--{name.replace('_', '-')} ({there[name]} there, {here[name]} here)"
+            for name in here
+            if name not in HERE and there[name] != here[name]
+        }
+
+    def same_run(self, saved: dict[str, Any]) -> bool:
         """Whether saved options describe this run (where it works may differ)."""
-        own = self.to_json()
-        return {k: v for k, v in own.items() if k not in HERE} == {k: v for k, v in other.items() if k not in HERE}
+        return not self.differences(saved) and set(saved) <= set(self.to_json())
+
+
+def plain(data: str) -> str:
+    """'pictures/' is 'pictures'; a name like hf:user/set stays as it is.
+
+    >>> plain("pictures/"), plain("hf:user/set")
+    ('pictures', 'hf:user/set')
+    """
+    return data if data.startswith("hf:") else str(Path(data))

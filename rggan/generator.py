@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from rggan.data.pictures import to_pil, to_uint8
-from rggan.errors import UserError
+from rggan.errors import UserError, make_folder
+from rggan.files import write_whole
 from rggan.networks import GENERATORS
 
-FORMAT = 1
+FORMAT = 2  # 1: "resolution" was one number, and config.json the only place of the config
 WEIGHTS, CONFIG = "generator.safetensors", "config.json"
+KEY = "rggan"  # of the config in the metadata of the weights
+LARGEST_CONFIG = 1 << 24  # bytes
+RANGES = {"channels": (1, 4), "width": (1, 65536), "z_dim": (1, 65536), "classes": (0, 1_000_000)}
+TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as the header names them
 # Pictures are always computed this many at a time: convolution libraries choose their algorithm by the
 # batch size, so that a picture made alone could differ in its last bit from the same one among others.
 BATCH = 16
@@ -31,17 +36,17 @@ class Generator:
 
     Args:
         network: z [N, z_dim] (, labels [N]) -> images in -1..1, [N, C, H, W]; it is set to evaluation mode.
-        config: {"network": {"name", "resolution", "channels", "width", "z_dim", "classes"},
+        config: {"network": {"name", "resolution": [H, W], "channels", "width", "z_dim", "classes"},
             "classes": [names], "trained": {...}}.
 
     Raises:
         UserError: an unknown or missing device.
 
     >>> from rggan.networks import SNGANGenerator
-    >>> network = {"name": "sngan", "resolution": 16, "channels": 1, "width": 8, "z_dim": 128, "classes": 0}
-    >>> generator = Generator(SNGANGenerator(16, 1, 8), {"network": network, "classes": []})
+    >>> network = {"name": "sngan", "resolution": [16, 24], "channels": 1, "width": 8, "z_dim": 128, "classes": 0}
+    >>> generator = Generator(SNGANGenerator((16, 24), 1, 8), {"network": network, "classes": []})
     >>> [picture.size for picture in generator(2, seed=7)]
-    [(16, 16), (16, 16)]
+    [(24, 16), (24, 16)]
     """
 
     def __init__(self, network: nn.Module, config: dict[str, Any], device: str = "cpu") -> None:
@@ -60,34 +65,37 @@ class Generator:
             UserError: nothing there, or a file that is damaged, foreign or newer than this version.
         """
         path = Path(path)
-        if path.name == WEIGHTS:
-            path = path.parent
-        if not (path / WEIGHTS).exists() and (path / "best" / WEIGHTS).exists():
-            path = path / "best"
-        if not (path / WEIGHTS).is_file() or not (path / CONFIG).is_file():
-            raise UserError(f"There is no {WEIGHTS} with its {CONFIG} in {path}; give a run or snapshot folder.")
-        try:
-            config = json.loads((path / CONFIG).read_text())
-            if config["format"] > FORMAT:
-                raise UserError(f"{path} was written by a newer rggan (format {config['format']}): upgrade to read it.")
-            network = build(config["network"])
-            network.load_state_dict(load_file(path / WEIGHTS))
-            return cls(network, config, device)
-        except UserError:
-            raise
-        except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"The generator in {path} is damaged or foreign: {reason}.") from error
+        places = [path, path / WEIGHTS, path / "best" / WEIGHTS]
+        weights = next((place for place in places if place.is_file()), None)
+        if weights is None:
+            raise UserError(f"There is no {WEIGHTS} in {path}; give a run or snapshot folder.")
+        with damage_told(weights), safe_open(weights, "pt") as file:
+            config = read_config(file, weights.with_name(CONFIG))
+            newer = config["format"] > FORMAT
+            if not newer:
+                config = migrate(config)
+                check_config(config)
+                network = read_network(file, config["network"])
+        if newer:
+            raise UserError(f"{weights} was written by a newer rggan (format {config['format']}): upgrade to read it.")
+        return cls(network, config, device)
 
     def save(self, folder: str | Path) -> None:
-        """Write generator.safetensors and config.json, each whole or not at all."""
+        """Write generator.safetensors, whole or not at all, and then config.json.
+
+        The weights carry the config in their metadata and that is what is read, so that no kill leaves two files
+        that do not fit. config.json is a copy for people.
+
+        Raises:
+            UserError: the folder cannot be made. OSError: the disk is full, say.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        config = {"format": FORMAT} | migrate(self.config)
         state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
-        (folder / f".{WEIGHTS}.part").write_bytes(save(state, {"format": "pt"}))
-        (folder / f".{CONFIG}.part").write_text(json.dumps({"format": FORMAT, **self.config}, indent=2) + "\n")
-        for name in (WEIGHTS, CONFIG):
-            os.replace(folder / f".{name}.part", folder / name)
+        # One key only: safetensors writes several in any order, and the same generator shall be the same file.
+        write_whole(folder / WEIGHTS, save(state, {KEY: json.dumps(config)}))
+        write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
     def __call__(self, n: int, seed: int = 0, label: int | str | None = None) -> list[Image.Image]:
         """Pictures of the seeds `seed` to `seed + n - 1`."""
@@ -153,9 +161,92 @@ def check_device(name: str) -> torch.device:
 
 
 def build(network: dict[str, Any]) -> nn.Module:
-    """The generator network that a config describes, with fresh weights."""
+    """The generator network that a config describes, with fresh weights.
+
+    Raises:
+        UserError: an unknown name, or a resolution that the network cannot have.
+
+    >>> network = {"name": "sngan", "resolution": [32, 48], "channels": 4, "width": 8, "z_dim": 16, "classes": 0}
+    >>> build(network)(torch.zeros(1, 16)).shape
+    torch.Size([1, 4, 32, 48])
+    """
     arguments = dict(network)
     name = arguments.pop("name")
     if name not in GENERATORS:
         raise UserError(f"Unknown network {name}; there are {', '.join(GENERATORS)}.")
     return GENERATORS[name](**arguments)
+
+
+def migrate(config: dict[str, Any]) -> dict[str, Any]:
+    """The config in the present format.
+
+    >>> migrate({"format": 1, "network": {"resolution": 32}})
+    {'format': 2, 'network': {'resolution': [32, 32]}}
+    """
+    network = dict(config["network"])
+    if isinstance(network["resolution"], int):
+        network["resolution"] = [network["resolution"]] * 2
+    return config | {"format": FORMAT, "network": network}
+
+
+@contextmanager
+def damage_told(weights: Path) -> Iterator[None]:
+    """Turn whatever a hostile file makes json, safetensors and torch raise into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        reason = "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip().rstrip(".")
+        raise UserError(f"The generator in {weights} is damaged or foreign: {reason}.") from error
+
+
+def read_config(file: Any, beside: Path) -> dict[str, Any]:
+    """The config from the metadata of opened weights, or from the config.json beside them (format 1)."""
+    text = (file.metadata() or {}).get(KEY)
+    if text is None:
+        if not beside.is_file():
+            raise ValueError(f"neither its metadata nor a {CONFIG} beside it say what it is")
+        with beside.open("rb") as stream:
+            text = stream.read(LARGEST_CONFIG + 1).decode()
+    if len(text) > LARGEST_CONFIG:
+        raise ValueError("its config is too long")
+    config = json.loads(text)
+    if not isinstance(config, dict) or type(config.get("format")) is not int:
+        raise ValueError("its config has no format")
+    return config
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuse what no generator has (ValueError), before anything is built from it."""
+    network, classes = config["network"], config["classes"]
+    for name, (low, high) in RANGES.items():
+        if type(network[name]) is not int or not low <= network[name] <= high:
+            raise ValueError(f"{name} is not a number from {low} to {high}")
+    if network["channels"] == 2:
+        raise ValueError("pictures have 1, 3 or 4 channels, not 2")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes are not a list of names")
+    if network["classes"] and len(classes) != network["classes"]:
+        raise ValueError(f"{len(classes)} names for {network['classes']} classes")
+
+
+def read_network(file: Any, description: dict[str, Any]) -> nn.Module:
+    """The described network with the weights of an opened file; memory is taken only once both are known to fit."""
+    with torch.device("meta"):
+        network = build(description)
+    expected = network.state_dict()
+    if set(file.keys()) != set(expected):
+        raise ValueError(f"its tensors are not those of the {description['name']} network that its config describes")
+    for name, value in expected.items():
+        header = file.get_slice(name)
+        shape, kind = list(value.shape), TYPES[value.dtype]
+        if header.get_shape() != shape or header.get_dtype() != kind:
+            found = f"{header.get_dtype()} {header.get_shape()}"
+            raise ValueError(f"{name} is {found}, but its config describes {kind} {shape}")
+    # Copied, because what safetensors gives is a view of the file, which may change or go.
+    state = {name: file.get_tensor(name).clone() for name in expected}
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name} has NaN or infinite values")
+    network.load_state_dict(state, assign=True)
+    return network

@@ -11,6 +11,7 @@ PACKAGE = Path(rggan.__file__).parent
 # A module belongs to the first of these names that is a prefix of its own; no floor imports a higher one.
 FLOORS = {
     "errors": 0,
+    "files": 0,
     "pruning.mask": 1,
     "networks": 1,
     "losses": 1,
@@ -24,6 +25,8 @@ FLOORS = {
     "training.checkpoint": 2,
     "training.runlog": 3,
     "training.engine": 4,
+    "training.estimate": 5,
+    "training.ticks": 5,
     "training.loop": 5,
     "training": 0,  # the package itself: no imports
     "report": 5,

@@ -63,6 +63,46 @@ def test_cutout_zeroes_one_rectangle_of_at_most_half_the_side():
     assert whole > 50
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.25])
+def test_cutout_of_a_rectangle_follows_its_shape(ratio):
+    out = cutout(torch.ones(400, 1, 12, 40), ratio)[:, 0]
+    rows, columns = (out == 0).any(2).sum(1), (out == 0).any(1).sum(1)
+    assert (rows.max(), columns.max()) == (12 * ratio, 40 * ratio)
+    seen = (out == 0).any(0)  # the hole comes everywhere
+    assert seen.all()
+
+
+def test_translation_of_a_rectangle_follows_its_shape():
+    x = torch.zeros(3000, 1, 16, 40)
+    x[:, 0, 8, 20] = 1
+    places = translation(x).squeeze(1).nonzero()[:, 1:] - torch.tensor([8, 20])
+    assert {tuple(place) for place in places.tolist()} == {(a, b) for a in range(-2, 3) for b in range(-5, 6)}
+
+
+def test_color_leaves_alpha_alone():
+    """The colours are treated as those of a picture without alpha."""
+    x = torch.randn(32, 4, 8, 8)
+    torch.manual_seed(1)
+    out = color(x)
+    torch.manual_seed(1)
+    assert torch.equal(out[:, :3], color(x[:, :3]))
+    assert not torch.equal(out[:, :3], x[:, :3])
+    assert torch.equal(out[:, 3], x[:, 3])
+
+
+@pytest.mark.parametrize("name", ["translation", "cutout"])
+def test_what_comes_in_is_grey_and_transparent(name):
+    """Colours move as without alpha; alpha moves with them and is -1 where nothing is."""
+    x = torch.cat([torch.rand(200, 3, 16, 24) + 0.5, torch.ones(200, 1, 16, 24) / 3], dim=1)
+    torch.manual_seed(1)
+    out = POLICIES[name](x)
+    torch.manual_seed(1)
+    assert torch.equal(out[:, :3], POLICIES[name](x[:, :3]))
+    came_in = out[:, 0] == 0
+    assert came_in.flatten(1).any(1).sum() > 150
+    assert torch.equal(out[:, 3], torch.where(came_in, -1.0, torch.tensor(1.0) / 3))
+
+
 def test_policy_is_what_is_named():
     x = torch.ones(4, 1, 8, 8)
     assert set(diff_augment(x, "cutout").unique().tolist()) == {0.0, 1.0}

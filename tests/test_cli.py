@@ -15,9 +15,9 @@ from PIL import Image
 from rggan import Generator, TrainConfig, UserError
 from rggan.cli import main, parse, parse_seeds
 from rggan.data.pictures import grid
-from rggan.training.checkpoint import checkpoints
+from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
-from rggan.training.runlog import read_rows
+from rggan.training.runlog import read_rows, runs
 
 TINY = [
     *("--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
@@ -34,7 +34,7 @@ def train(outdir, *options):
 def run(tmp_path_factory):
     outdir = tmp_path_factory.mktemp("runs")
     assert train(outdir) == 0
-    (path,) = outdir.iterdir()
+    (path,) = runs(outdir)
     return path
 
 
@@ -43,6 +43,7 @@ def test_run_folder_holds_what_people_expect(run):
     names = {path.name for path in run.iterdir()}
     assert {
         "config.json",
+        "data.jsonl",
         "log.txt",
         "stats.jsonl",
         "reals.png",
@@ -53,7 +54,7 @@ def test_run_folder_holds_what_people_expect(run):
     } <= names
     assert not [name for name in names if name.endswith(".part")]
     rows = read_rows(run)
-    keys = {"kimg", "sec_per_kimg", "score", "density_g", "density_d", "phase", "loss_g", "loss_d"}
+    keys = {"kimg", "score", "diversity", "density_g", "density_d", "phase", "loss_g", "loss_d"}
     assert len(rows) == 5
     assert all(keys <= row.keys() for row in rows)
     assert [row["kimg"] for row in rows] == pytest.approx([0.032, 0.064, 0.096, 0.128, 0.16])
@@ -88,14 +89,14 @@ def test_the_same_command_says_that_a_run_is_finished(run, capsys):
     before = (run / "log.txt").read_text()
     assert train(run.parent) == 0
     assert "is finished" in capsys.readouterr().out
-    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    assert runs(run.parent) == [run]
     assert (run / "log.txt").read_text() == before
 
 
 def test_another_seed_is_another_run_and_config_repeats_one(run, tmp_path):
     assert train(tmp_path, "--seed", "1") == 0
     assert main(["train", "--config", str(run / "config.json"), "--outdir", str(tmp_path)]) == 0
-    other, again = sorted(tmp_path.iterdir())
+    other, again = runs(tmp_path)
     assert again.name.startswith("00001-")
     scores = [[row["score"] for row in read_rows(path)] for path in (run, other, again)]
     assert scores[0] == scores[2] != scores[1]
@@ -129,7 +130,7 @@ def test_generate_writes_one_picture_a_seed_always_the_same(run, tmp_path):
 
 def test_conditional_run_generates_a_class(tmp_path):
     assert train(tmp_path, "--cond") == 0
-    (run,) = tmp_path.iterdir()
+    (run,) = runs(tmp_path)
     for label in ("3", "8"):
         assert main(["generate", str(run), "--class", label, "--seeds", "1", "--outdir", str(tmp_path / label)]) == 0
     assert (tmp_path / "3" / "seed0001.png").read_bytes() != (tmp_path / "8" / "seed0001.png").read_bytes()
@@ -142,7 +143,7 @@ def test_fewer_images_than_a_batch_work(tmp_path):
 def test_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
     """It then repeats the lost ticks, and the stats hold each tick once."""
     assert train(tmp_path) == 0
-    (run,) = tmp_path.iterdir()
+    (run,) = runs(tmp_path)
     rows = read_rows(run)
     (run / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))  # as if not yet finished
     newest = checkpoints(run / "checkpoints")[-1]
@@ -151,10 +152,7 @@ def test_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     out = capsys.readouterr().out
     assert f"{newest.name} is damaged" in out.replace("\n", "")
     assert "continuing" in out
-    again = read_rows(run)
-    different = {"sec_per_kimg"}
-    strip = [{k: v for k, v in row.items() if k not in different} for row in again]
-    assert strip == [{k: v for k, v in row.items() if k not in different} for row in rows]
+    assert read_rows(run) == rows
 
 
 def bad_folder(tmp_path):
@@ -170,7 +168,7 @@ def bad_folder(tmp_path):
     ("options", "message"),
     [
         (["--data", "nowhere"], "nothing at nowhere"),
-        (["--resolution", "24"], "not 24"),
+        (["--resolution", "100x150"], "--resolution 100x150 does not fit"),
         (["--batch", "0"], "--batch must be at least 1"),
         (["--kimg", "-1"], "--kimg must be above 0"),
         (["--fraction", "2"], "--fraction"),
@@ -186,7 +184,7 @@ def bad_folder(tmp_path):
         (["--config", "nowhere.json"], "nowhere.json"),
         (["--config"], "--config needs a file"),
         (["--data", "{bad}"], "Cannot read 2.png"),
-        (["--data", "{bad}", "--skip-bad", "--cond"], "--cond needs one folder per class"),
+        (["--data", "{bad}", "--skip-bad", "--cond"], "--cond needs classes"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the messages are those of a machine without a GPU")
@@ -225,15 +223,6 @@ def test_unknown_option_is_code_2():
     assert stop.value.code == 2
 
 
-def test_divergence_is_told_and_keeps_the_checkpoint_before(tmp_path, capsys, monkeypatch):
-    scores = iter([1.0, float("nan")])
-    monkeypatch.setattr(Training, "evaluate", lambda self, network: next(scores))
-    assert train(tmp_path) == 1
-    assert "diverged at kimg" in capsys.readouterr().err
-    (run,) = tmp_path.iterdir()
-    assert len(checkpoints(run / "checkpoints")) == len(read_rows(run)) == 1
-
-
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     """A run interrupted in mid-tick and continued ends bit for bit where one ends that never stopped."""
@@ -250,7 +239,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     assert process.returncode == 130, rest
     assert "the same command continues" in rest
     subprocess.run([*command, str(tmp_path / "cut")], check=True, env=environment, capture_output=True)
-    (whole,), (cut,) = (tmp_path / "whole").iterdir(), (tmp_path / "cut").iterdir()
+    (whole,), (cut,) = runs(tmp_path / "whole"), runs(tmp_path / "cut")
     assert (whole / "last/generator.safetensors").read_bytes() == (cut / "last/generator.safetensors").read_bytes()
     scores = [[row["score"] for row in read_rows(run)] for run in (whole, cut)]
     assert scores[0] == scores[1]
@@ -269,7 +258,7 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
 
     monkeypatch.setattr("rggan.training.loop.Training", Recorded)
     assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
-    (run,) = tmp_path.iterdir()
+    (run,) = runs(tmp_path)
     assert "on 900 images; the score compares with 100 held-out images" in (run / "log.txt").read_text()
     assert (len(given[0][0]), len(given[0][1])) == (900, 100)
     assert given[0][0].isdisjoint(given[0][1])
@@ -279,14 +268,12 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
 
 def test_changed_images_and_unreadable_checkpoints_stop_a_resume_and_lose_nothing(tmp_path, capsys):
     assert train(tmp_path) == 0
-    (run,) = tmp_path.iterdir()
+    (run,) = runs(tmp_path)
     stats = "".join((run / "stats.jsonl").read_text().splitlines(keepends=True)[:-1]) + '{"tick": 4, "ki'
     (run / "stats.jsonl").write_text(stats)  # killed while writing its last line
     best = (run / "best" / "generator.safetensors").read_bytes()
-    for path in checkpoints(run / "checkpoints"):
-        state = torch.load(path, weights_only=True)
-        state["images"][-1] += 1
-        torch.save(state, path)
+    for state in reversed(list(readable(run / "checkpoints", print))):
+        save_checkpoint(run / "checkpoints", state["training"]["images"] / 1000, state | {"images": "another key"})
     assert train(tmp_path) == 2
     assert "are not those" in capsys.readouterr().err
     for path in checkpoints(run / "checkpoints"):
@@ -305,7 +292,7 @@ def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "options", [{"rule": "magnitude"}, {"aug": "ada"}, {"resolution": "32"}, {"seed": 1.5}, {"schedule": "periodic"}]
+    "options", [{"rule": "magnitude"}, {"aug": "ada"}, {"resolution": "wide"}, {"seed": 1.5}, {"schedule": "periodic"}]
 )
 def test_values_from_json_and_python_are_checked_too(tmp_path, options):
     with pytest.raises(UserError, match=f"--{next(iter(options))}"):

@@ -1,12 +1,17 @@
 """Saved and loaded; the same seed gives the same picture, alone or among others."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from rggan import Generator, UserError
+from rggan.generator import migrate
 from rggan.networks import SNGANGenerator
 
 
@@ -16,7 +21,7 @@ def generator():
     for module in network.modules():  # statistics and gains as after training: no two seeds look alike
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
-    config = {"name": "sngan", "resolution": 32, "channels": 3, "width": 32, "z_dim": 128, "classes": 0}
+    config = {"name": "sngan", "resolution": [32, 32], "channels": 3, "width": 32, "z_dim": 128, "classes": 0}
     return Generator(network, {"network": config, "classes": []})
 
 
@@ -24,7 +29,7 @@ def generator():
 def conditional():
     network = SNGANGenerator(16, 1, 8, classes=3)
     torch.nn.init.normal_(network.blocks[0].norm1.gain.weight)
-    config = {"name": "sngan", "resolution": 16, "channels": 1, "width": 8, "z_dim": 128, "classes": 3}
+    config = {"name": "sngan", "resolution": [16, 16], "channels": 1, "width": 8, "z_dim": 128, "classes": 3}
     return Generator(network, {"network": config, "classes": ["cat", "dog", "7"]})
 
 
@@ -93,47 +98,116 @@ def test_class_for_an_unconditional_generator_is_refused(generator):
         generator.images([0], 0)
 
 
-def damage_weights(folder):
-    (folder / "generator.safetensors").write_bytes((folder / "generator.safetensors").read_bytes()[:1000])
-
-
-def damage_json(folder):
-    (folder / "config.json").write_text("{")
-
-
-def other_width(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["network"]["width"] = 16
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def newer(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "format": 99}))
-
-
-def other_network(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["network"]["name"] = "biggan9"
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (damage_weights, "damaged or foreign"),
-        (damage_json, "damaged or foreign"),
-        (other_width, "damaged or foreign"),
-        (newer, "newer rggan"),
-        (other_network, "Unknown network biggan9"),
-    ],
-)
-def test_what_cannot_be_read_is_told_in_one_line(generator, tmp_path, damage, message):
+@pytest.mark.parametrize("channels", [1, 4])
+def test_rectangles_with_any_channels(tmp_path, channels):
+    network = {"name": "sngan", "resolution": [16, 40], "channels": channels, "width": 8, "z_dim": 16, "classes": 0}
+    generator = Generator(SNGANGenerator((16, 40), channels, 8, z_dim=16), {"network": network, "classes": []})
     generator.save(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(UserError, match=message) as error:
-        Generator.from_pretrained(tmp_path)
-    assert "\n" not in str(error.value)
+    loaded = Generator.from_pretrained(tmp_path)
+    assert torch.equal(loaded.images(range(3)), generator.images(range(3)))
+    (picture,) = loaded(1)
+    assert (picture.size, picture.mode) == ((40, 16), "RGBA" if channels == 4 else "L")
+
+
+def description(folder):
+    """The config in the metadata, which is what is read."""
+    with safe_open(folder / "generator.safetensors", "pt") as file:
+        return json.loads(file.metadata()["rggan"])
+
+
+def rewrite(folder, text=None, weights=None, **changes):
+    """The saved generator with another config text, other tensors, or changes to the network's description."""
+    config = description(folder)
+    config["network"] |= changes
+    text = json.dumps(config) if text is None else text
+    state = load_file(folder / "generator.safetensors") if weights is None else weights
+    save_file(state, folder / "generator.safetensors", {"format": "pt", "rggan": text})
+
+
+def test_the_config_is_in_the_weights_and_copied_for_people(conditional, tmp_path):
+    conditional.save(tmp_path)
+    config = description(tmp_path)
+    assert config == json.loads((tmp_path / "config.json").read_text())
+    assert config["format"] == 2
+    assert config["classes"] == ["cat", "dog", "7"]
+    (tmp_path / "config.json").write_text('{"format": 1, "classes": ["old"]}')  # killed between the two
+    for _ in range(2):
+        loaded = Generator.from_pretrained(tmp_path)
+        assert loaded.config == config
+        assert torch.equal(loaded.images(range(9)), conditional.images(range(9)))
+        (tmp_path / "config.json").unlink(missing_ok=True)
+
+
+def as_format_1(folder):
+    """As it was written before: the config in config.json alone, one number for the resolution."""
+    config = description(folder)
+    config["format"] = 1
+    config["network"]["resolution"] = config["network"]["resolution"][0]
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    save_file(load_file(folder / "generator.safetensors"), folder / "generator.safetensors", {"format": "pt"})
+
+
+def test_format_1_still_loads_and_is_saved_in_the_present_one(conditional, tmp_path):
+    conditional.save(tmp_path)
+    expected = description(tmp_path)
+    as_format_1(tmp_path)
+    loaded = Generator.from_pretrained(tmp_path)
+    assert torch.equal(loaded.images(range(9)), conditional.images(range(9)))
+    assert loaded.config == expected
+    loaded.save(tmp_path)
+    assert description(tmp_path) == expected
+
+
+def test_migrating_changes_the_resolution_and_the_format_alone():
+    old = {"format": 1, "network": {"resolution": 64, "width": 8}, "classes": [], "trained": {"kimg": 3}}
+    new = migrate(old)
+    assert new == {**old, "format": 2, "network": {"resolution": [64, 64], "width": 8}}
+    assert migrate(new) == new
+    assert old["network"]["resolution"] == 64
+
+
+def test_loading_moves_nobodys_random_numbers(generator, tmp_path):
+    generator.save(tmp_path)
+    before = torch.get_rng_state()
+    Generator.from_pretrained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loaded_weights_do_not_hang_on_the_file(generator, tmp_path):
+    """Another file written over it in place (by `cp`, say) changes nothing that is loaded."""
+    generator.save(tmp_path)
+    loaded = Generator.from_pretrained(tmp_path)
+    path = tmp_path / "generator.safetensors"
+    path.write_bytes(bytes(path.stat().st_size))
+    assert torch.equal(loaded.images([1]), generator.images([1]))
+    assert all(not value.is_meta for value in loaded.network.state_dict().values())
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_full_disk_leaves_the_generator_that_was_there(generator, conditional, tmp_path, monkeypatch, which):
+    """Whichever of the two files cannot be written, what is loaded is one whole generator."""
+    generator.save(tmp_path)
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            calls.append(descriptor)
+            if len(calls) > which:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        conditional.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "generator.safetensors"]
+    expected = [generator, conditional][which]
+    assert torch.equal(Generator.from_pretrained(tmp_path).images(range(4)), expected.images(range(4)))
+
+
+def test_a_folder_that_cannot_be_made_is_told(generator, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="Cannot write to the folder"):
+        generator.save(tmp_path / "file" / "g")
 
 
 def test_nothing_there(tmp_path):

@@ -5,11 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from scipy.linalg import sqrtm
 from torchmetrics.image.kid import poly_mmd
 
 from rggan.data import load_images
+from rggan.data.pictures import to_pil
 from rggan.metrics import Score, extract, feature_network, frechet_distance, kernel_distance, statistics
 from rggan.metrics.features import WEIGHTS
 from runs.score_figure import series
@@ -99,6 +101,62 @@ def test_shipped_networks_are_small_and_say_what_trained_them(name):
         assert all(file.get_tensor(key).dtype == torch.float16 for key in file.keys())  # noqa: SIM118
 
 
+def with_alpha(images, alpha):
+    return torch.cat([images.expand(-1, 3, -1, -1), alpha.expand(len(images), 1, *images.shape[2:])], dim=1)
+
+
+def test_alpha_shows_in_the_score(digits):
+    """Two sets that are equal on white: black ink, as transparent as the digit is light, and opaque grey."""
+    ink = 255 - digits.images[:200]
+    transparent = with_alpha(torch.zeros_like(ink), 255 - ink)
+    opaque = with_alpha(ink[100:], torch.full_like(ink[100:], 255))
+    score = Score(transparent[:100])
+    network = feature_network("steering")
+    on_white = extract(network, ink[100:])
+    torch.testing.assert_close(extract(network, opaque)[:, : network.dim], on_white, rtol=1e-4, atol=1e-4)
+    seen = extract(network, transparent[100:])[:, : network.dim]
+    torch.testing.assert_close(seen, on_white, rtol=1e-4, atol=1e-4)
+    assert score(opaque) > 10 * abs(score(transparent[100:]))
+
+
+def test_hidden_colours_do_not_count_and_opaque_pictures_score_as_without_alpha(digits):
+    images, network = digits.images[:20], feature_network("steering")
+    clear = torch.zeros(20, 1, 16, 16, dtype=torch.uint8)
+    features = extract(network, with_alpha(images, clear))
+    white, black = (extract(network, torch.full((1, 3, 16, 16), value, dtype=torch.uint8)) for value in (255, 0))
+    torch.testing.assert_close(features, torch.cat([white, black], dim=1).expand(20, -1), rtol=1e-4, atol=1e-4)
+    full = torch.full((1, 1, 16, 16), 255, dtype=torch.uint8)
+    ours = Score(with_alpha(images[:10], full))(with_alpha(images[10:], full))
+    assert ours == pytest.approx(Score(images[:10])(images[10:]), rel=1e-4)
+
+
+class Streamed:
+    """Images that are never whole in memory."""
+
+    def __init__(self, images):
+        self.images, self.largest = images, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def parts(self, batch):
+        for start in range(0, len(self), batch):
+            part = self.images[start : start + batch]
+            self.largest = max(self.largest, len(part))
+            yield part
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_in_parts_give_the_same_features_and_scores(digits, channels):
+    images = digits.images[:60]
+    images = with_alpha(images, images[:1]) if channels == 4 else images
+    streamed = Streamed(images)
+    network = feature_network("steering")
+    assert torch.equal(extract(network, streamed, batch=25), extract(network, images, batch=25))
+    assert streamed.largest == 25
+    assert Score(streamed)(images[:40]) == Score(images)(Streamed(images[:40]))
+
+
 @pytest.mark.parametrize("size", [16, 32, 70])
 def test_features_take_any_size_and_one_or_three_channels(size):
     network = feature_network("steering")
@@ -107,3 +165,13 @@ def test_features_take_any_size_and_one_or_three_channels(size):
     assert features.shape == (3, network.dim)
     assert torch.equal(features, extract(network, grey.expand(-1, 3, -1, -1)))
     torch.testing.assert_close(features[1:2], extract(network, grey[1:2]), rtol=1e-3, atol=1e-4)
+
+
+def test_rectangles_are_seen_as_the_square_that_they_are_squeezed_to(digits):
+    """Against Pillow's resizing."""
+    network = feature_network("steering")
+    pictures = [to_pil(image).resize((80, 48), Image.Resampling.BICUBIC) for image in digits.images[:20]]
+    squeezed = [picture.resize((32, 32), Image.Resampling.BICUBIC) for picture in pictures]
+    wide, square = (torch.stack([torch.tensor(np.asarray(p))[None] for p in some]) for some in (pictures, squeezed))
+    assert wide.shape == (20, 1, 48, 80)
+    torch.testing.assert_close(extract(network, wide), extract(network, square), rtol=0.05, atol=0.05)

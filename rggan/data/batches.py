@@ -1,4 +1,4 @@
-"""An endless, seeded stream of training batches from a tensor that lies on the device."""
+"""An endless, seeded stream of training batches, from the device itself where the images fit it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Batches:
     """
 
     def __init__(self, data: ImageSet, batch: int, seed: int = 0, mirror: bool = False, device: str = "cpu") -> None:
-        self.images = data.images.to(device)
+        self.data, self.device = data, torch.device(device)
+        # On an accelerator all images lie there; a memory-mapped set stays where it is, and batches travel.
+        self.images = None if data.mapped or self.device.type == "cpu" else data.images.to(self.device)
         self.labels = None if data.labels is None else data.labels.to(device)
         self.batch, self.mirror = batch, mirror
         self.random = torch.Generator().manual_seed(seed)
@@ -30,7 +32,7 @@ class Batches:
 
     def indices(self) -> Tensor:
         """The next batch's indices, int64 [batch], on the CPU."""
-        count = len(self.images)
+        count = len(self.data)
         if count < self.batch:
             return torch.randint(count, (self.batch,), generator=self.random)
         if len(self.queue) < self.batch:
@@ -39,13 +41,17 @@ class Batches:
         return taken
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """(images float32 in -1..1 [batch, C, R, R], labels int64 [batch] or None)."""
-        index = self.indices().to(self.images.device, non_blocking=True)
-        x = self.images[index].float().div_(127.5).sub_(1)
+        """(images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or None)."""
+        index = self.indices()
+        if self.images is None:
+            x = self.data.at(index).to(self.device, non_blocking=True)
+        else:
+            x = self.images[index.to(self.device, non_blocking=True)]
+        x = x.float().div_(127.5).sub_(1)
         if self.mirror:
             flips = torch.rand(self.batch, 1, 1, 1, generator=self.random).to(x.device, non_blocking=True)
             x = torch.where(flips < 0.5, x.flip(3), x)
-        return x, None if self.labels is None else self.labels[index]
+        return x, None if self.labels is None else self.labels[index.to(self.device, non_blocking=True)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"random": self.random.get_state(), "queue": self.queue.clone()}

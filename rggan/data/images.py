@@ -1,53 +1,94 @@
-"""Pictures -> one uint8 tensor, with labels where folders give classes, seeded subsets and a held-out part."""
+"""Pictures -> one set of uint8 images, with labels where the source gives classes, seeded subsets, a held-out part."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Sequence
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from rggan.data.decode import CHANNELS, BadPicture, Resize, open_picture, opened, parse_color, parse_size, to_pixels
 from rggan.data.source import Picture, list_pictures
+from rggan.data.store import Decoded, cache_folder, in_cache, in_memory, machine_memory
 from rggan.errors import UserError
 
 DIGITS = "digits"
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the score
-GREY_MODES = ("1", "L", "LA", "La")
+CHUNK = 256  # pictures that wait in memory between decoding and their place
+VERSION = 1  # of the decoding: another version never takes the cached pixels of this one
+
+Channels = Literal["auto", "grey", "rgb", "rgba"]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Decoded images.
 
-    images: uint8 [N, C, H, W], C is 1 (grey) or 3 (RGB).
-    labels: int64 [N], indices into `classes`; None where folders give no classes.
-    names: N file names; skipped: names of unreadable files that were left out.
+    store: uint8 [M, C, H, W], C is 1 (grey), 3 (RGB) or 4 (RGBA); large ones are memory-mapped.
+    rows: int64 [N], which images of the store belong to the set.
+    labels: int64 [N], indices into `classes`; None where the source gives no classes.
+    names, hashes: N file names, N SHA-256 of the files (of raw arrays: of their pixels).
+    skipped: names of unreadable files that were left out.
+    key: SHA-256 of all that decides the pixels: names, contents, size, channels.
     """
 
-    images: Tensor
+    store: Tensor
+    rows: Tensor
     labels: Tensor | None
     classes: tuple[str, ...]
     names: tuple[str, ...]
+    hashes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    key: str = ""
+    mapped: bool = False
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        _, channels, height, width = self.store.shape
+        return channels, height, width
+
+    @property
+    def images(self) -> Tensor:
+        """uint8 [N, C, H, W] in memory: a copy, unless the set is the whole store."""
+        if len(self.rows) == len(self.store) and bool((self.rows.diff() == 1).all()):
+            return self.store
+        return self.store[self.rows]
+
+    def at(self, index: Tensor) -> Tensor:
+        """The images at these places of the set, uint8 [len(index), C, H, W]."""
+        return self.store[self.rows[index]]
+
+    def parts(self, batch: int) -> Iterator[Tensor]:
+        """All images in turn, at most `batch` at a time."""
+        for rows in self.rows.split(batch):
+            yield self.store[rows]
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
-        """The images at these indices, in this order."""
+        """The images at these indices, in this order; the store is shared."""
         index = torch.from_numpy(indices)
         return replace(
             self,
-            images=self.images[index],
+            rows=self.rows[index],
             labels=None if self.labels is None else self.labels[index],
             names=tuple(self.names[i] for i in indices),
+            hashes=tuple(self.hashes[i] for i in indices),
         )
 
     def split(self, seed: int) -> tuple[ImageSet, ImageSet | None]:
@@ -87,102 +128,181 @@ def balanced_subset(labels: NDArray[np.int64], count: int, seed: int) -> NDArray
 
 def load_images(
     data: str | Path,
-    resolution: int | None = None,
+    resolution: int | str | tuple[int, int] | None = None,
     *,
+    channels: Channels = "auto",
+    resize: Resize = "crop",
+    background: str = "white",
     max_images: int | None = None,
     fraction: float = 1.0,
     seed: int = 0,
     pattern: str = "*",
     skip_bad: bool = False,
+    memory_share: float = 0.25,
+    progress: Progress | None = None,
 ) -> ImageSet:
-    """Read a folder or zip of pictures ('digits': scikit-learn's handwritten digits) at one square size.
+    """Read pictures at one size; `data` is what `list_pictures` takes, or 'digits' (scikit-learn's).
 
-    Pictures are cropped to their centre square, resized (Lanczos) to `resolution` and kept as uint8;
-    transparency is laid on white, 16-bit grey is scaled to 8, EXIF orientation is honoured. Sets that are all grey have
-    one channel.
-    Without `resolution`: the largest power of two that the median picture fills, from 16 to 256.
+    EXIF orientation is honoured, 16-bit grey is scaled to 8, palettes and CMYK become RGB; of an animation
+    the first frame is taken. Resizing is Lanczos.
 
     Args:
+        resolution: 64, '64x96' or (64, 96): height, width. Without it: a square, its side the largest
+            power of two that the median picture fills, from 16 to 256.
+        channels: 'auto' is grey if every picture is, else RGB; 'rgba' keeps transparency.
+        resize: 'crop' (the middle), 'fit' (all of the picture, on the background) or 'stretch'.
+        background: colour that lies under transparency and beside fitted pictures.
         max_images, fraction: how many to take (the smaller of both), drawn by `seed`, class-balanced
-            where folders give classes.
+            where the source gives classes.
         pattern: a shell pattern on the file name ('*[02468].jpg').
         skip_bad: leave unreadable files out, instead of refusing the set.
+        memory_share: sets that take more than this share of the machine's memory are memory-mapped from
+            a file in the cache folder ($RGGAN_CACHE, or ~/.cache/rggan), found again by their content.
+        progress: is called with (pictures done, pictures in all).
 
     Raises:
-        UserError: nothing readable there; an unreadable file (named); a bad count, fraction or size.
+        UserError: nothing readable there; an unreadable file (named); a bad count, fraction, size or colour.
 
     >>> load_images("digits", resolution=16, max_images=100).images.shape
     torch.Size([100, 1, 16, 16])
     """
-    if resolution is not None and resolution < 1:
-        raise UserError(f"--resolution must be a positive number of pixels, not {resolution}.")
+    size = None if resolution is None else parse_size(resolution)
+    for flag, value, known in (("channels", channels, Channels), ("resize", resize, Resize)):
+        if value not in get_args(known):
+            raise UserError(f"--{flag} is one of {', '.join(get_args(known))}, not {value}.")
+    color = parse_color(background)
     if max_images is not None and max_images < 1:
         raise UserError(f"--max-images must be at least 1, not {max_images}.")
     if not 0 < fraction <= 1:
         raise UserError(f"--fraction must lie above 0 and at most 1, not {fraction}.")
-    pictures = list_digits() if str(data) == DIGITS else list_pictures(Path(data), pattern)
+    pictures = find_pictures(data, pattern)
 
-    classes = tuple(sorted({picture.folder for picture in pictures}))
-    has_classes = len(classes) > 1 and "" not in classes
-    labels = np.array([classes.index(picture.folder) for picture in pictures] if has_classes else [0] * len(pictures))
+    classes = class_names(pictures)
+    number = {name: index for index, name in enumerate(classes)}
+    labels = np.array([number.get(picture.class_name, 0) for picture in pictures])
     count = max(1, round(len(pictures) * fraction))
     chosen = balanced_subset(labels, min(count, max_images or count), seed)
+    taken = [pictures[i] for i in chosen]
 
-    decoded, names, skipped = decode([pictures[i] for i in chosen], resolution, skip_bad)
-    kept = {name: label for name, label in zip([pictures[i].name for i in chosen], labels[chosen], strict=True)}
+    if size is None:
+        side = natural_resolution(short_sides(taken))
+        size = (side, side)
+    how = {"size": size, "channels": channels, "resize": resize, "background": color}
+    decoded, hashes, key = decode(taken, how, memory_share, progress)
+    good = [i for i in range(len(taken)) if i not in decoded.bad]
+    if decoded.bad and (not skip_bad or not good):
+        first = min(decoded.bad)
+        others = f" ({len(decoded.bad) - 1} more are unreadable too)" if len(decoded.bad) > 1 else ""
+        if not good:
+            raise UserError(
+                f"None of the {len(taken)} pictures can be read; the first: {taken[first].name}: {decoded.bad[first]}."
+            )
+        raise UserError(
+            f"Cannot read {taken[first].name}: {decoded.bad[first]}{others}; mend or remove it, or pass --skip-bad."
+        )
+    pixels = decoded.pixels
+    if channels == "auto" and decoded.grey:
+        pixels = pixels[..., :1]
+    mapped = isinstance(decoded.pixels, np.memmap)
+    store = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     return ImageSet(
-        images=decoded,
-        labels=torch.tensor([kept[name] for name in names]) if has_classes else None,
-        classes=classes if has_classes else (),
-        names=tuple(names),
-        skipped=tuple(skipped),
+        store=store if mapped else store.contiguous(),
+        rows=torch.arange(len(good)),
+        labels=torch.from_numpy(labels[chosen[good]]) if classes else None,
+        classes=classes,
+        names=tuple(taken[i].name for i in good),
+        hashes=tuple(hashes[i] for i in good),
+        skipped=tuple(taken[i].name for i in sorted(decoded.bad)),
+        key=key,
+        mapped=mapped,
     )
 
 
-def decode(pictures: Sequence[Picture], resolution: int | None, skip_bad: bool) -> tuple[Tensor, list[str], list[str]]:
-    """(uint8 [N, C, R, R], names of these, names of the unreadable)."""
-    with ThreadPoolExecutor() as pool:
-        if resolution is None:  # from the headers of up to 500 of them
-            resolution = natural_resolution(list(pool.map(short_side, pictures[:: max(1, len(pictures) // 500)])))
-        results = list(pool.map(lambda picture: read_square(picture, resolution), pictures))
-    bad = [(p.name, result) for p, result in zip(pictures, results, strict=True) if isinstance(result, str)]
-    if bad and not skip_bad:
-        others = f" ({len(bad) - 1} more are unreadable too)" if len(bad) > 1 else ""
-        raise UserError(f"Cannot read {bad[0][0]}: {bad[0][1]}{others}; mend or remove it, or pass --skip-bad.")
-    good = [(p.name, result) for p, result in zip(pictures, results, strict=True) if not isinstance(result, str)]
-    if not good:
-        raise UserError(f"None of the {len(pictures)} pictures can be read; the first: {bad[0][0]}: {bad[0][1]}.")
-    grey = all(is_grey for _, (_, is_grey) in good)
-    stack = np.stack([pixels[:, :, :1] if grey else pixels for _, (pixels, _) in good])
-    images = torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
-    return images, [name for name, _ in good], [name for name, _ in bad]
+def find_pictures(data: str | Path, pattern: str = "*") -> list[Picture]:
+    """The pictures of a source, undecoded; 'digits' are scikit-learn's."""
+    return list_digits() if str(data) == DIGITS else list_pictures(data, pattern)
 
 
-def read_square(picture: Picture, resolution: int) -> tuple[NDArray[np.uint8], bool] | str:
-    """(pixels [R, R, 3], whether the picture is grey), or the reason why it cannot be read."""
-    try:
-        with Image.open(io.BytesIO(picture.read())) as opened:
-            image: Image.Image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
-            grey = image.mode in GREY_MODES
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            size = (resolution, resolution)
-            square = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
-            return np.asarray(square), grey
-    except Exception as error:  # Pillow's plug-ins raise whatever their format taught them
-        return f"{type(error).__name__}: {str(error).strip().rstrip('.')}"
+def class_names(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """The classes in order (numbers by value); none if some picture has no class, or all have the same."""
+    names = {picture.class_name for picture in pictures}
+    if len(names) < 2 or "" in names:
+        return ()
+    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names))
 
 
-def short_side(picture: Picture) -> int:
-    """The shorter side in pixels, from the header alone; 0 where there is none."""
-    try:
-        with Image.open(io.BytesIO(picture.read())) as image:
-            return min(image.size)
-    except Exception:  # reported by read_square, which meets it again
-        return 0
+def decode(
+    pictures: Sequence[Picture], how: dict[str, Any], memory_share: float, progress: Progress | None = None
+) -> tuple[Decoded, list[str], str]:
+    """(pixels, SHA-256 of each picture, the key of them all)."""
+    depth = CHANNELS.get(how["channels"], 3)
+    shape = (*how["size"], depth)
+    large = len(pictures) * int(np.prod(shape)) > memory_share * machine_memory()
+    hashes: list[str] = []
+
+    def work(picture: Picture, decoding: bool) -> tuple[str, tuple[NDArray[np.uint8], bool] | str]:
+        try:
+            content = picture.read()
+            known = replace(picture, read=lambda: content)
+            digest = hashlib.sha256(content).hexdigest()
+        except Exception as error:  # a source raises whatever its format taught it
+            return "unreadable", reason(error)
+        if not decoding:
+            return digest, ""
+        try:
+            image = open_picture(known)
+            red, green, blue = how["background"]
+            grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
+            return digest, (to_pixels(image, how["size"], depth, how["resize"], how["background"]), grey)
+        except (BadPicture, MemoryError, ValueError, OSError) as error:
+            return digest, reason(error)
+
+    def run(decoding: bool) -> Iterator[tuple[NDArray[np.uint8], bool] | str]:
+        hashes.clear()
+        # Around the threads: `catch_warnings` is for the whole process. What matters of a picture is refused.
+        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            warnings.simplefilter("ignore")
+            for start in range(0, len(pictures), CHUNK):
+                part = pictures[start : start + CHUNK]
+                for digest, result in pool.map(lambda picture: work(picture, decoding), part):
+                    hashes.append(digest)
+                    yield result
+                if progress is not None:
+                    progress(len(hashes), len(pictures))
+
+    def key() -> str:
+        files = [[picture.name, digest] for picture, digest in zip(pictures, hashes, strict=True)]
+        return hashlib.sha256(json.dumps([VERSION, how, files]).encode()).hexdigest()
+
+    if not large:
+        decoded = in_memory(run(decoding=True), len(pictures), shape)
+        return decoded, hashes, key()
+    for _ in run(decoding=False):  # the hashes alone
+        pass
+    name, known = key(), list(hashes)
+    return in_cache(lambda: run(decoding=True), name, shape, cache_folder()), known, name
+
+
+def reason(error: Exception) -> str:
+    """One line that says what is wrong with a picture."""
+    lines = str(error).strip().rstrip(".").splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def short_sides(pictures: Sequence[Picture]) -> list[int]:
+    """The shorter sides in pixels of up to 500 of them, from the headers alone; 0 where there is none."""
+
+    def side(picture: Picture) -> int:
+        try:
+            with opened(picture) as image:
+                return min(image.size)
+        except Exception:  # named when the picture is decoded
+            return 0
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
+        return list(pool.map(side, pictures[:: max(1, len(pictures) // 500)]))
 
 
 def natural_resolution(sides: Sequence[int]) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from rggan.files import write_whole
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -20,7 +23,11 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """uint8 [C, H, W] with 1 or 3 channels -> a picture."""
+    """uint8 [C, H, W] with 1, 3 or 4 channels -> a picture, grey, RGB or RGBA.
+
+    >>> to_pil(torch.zeros(4, 16, 24, dtype=torch.uint8))  # doctest: +ELLIPSIS
+    <PIL.Image.Image image mode=RGBA size=24x16 at ...>
+    """
     pixels = image.cpu().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
@@ -28,18 +35,20 @@ def to_pil(image: Tensor) -> Image.Image:
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """uint8 [N, C, H, W] -> one picture, row by row; as square as can be unless `columns` is given.
 
-    Images stand a sixteenth of their size apart on white; those below 32 pixels are enlarged to be seen.
+    Images stand a sixteenth of their height apart on white, or, with alpha, on transparent white; those whose
+    shorter side is below 32 pixels are enlarged to be seen.
 
     >>> grid(torch.zeros(6, 3, 32, 32, dtype=torch.uint8)).size
     (104, 70)
     """
-    zoom = max(1, 32 // images.shape[2])
+    zoom = max(1, 32 // min(images.shape[2:]))
     images = images.cpu().repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
     n, channels, height, width = images.shape
     gap = max(1, height // 16)
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     sheet = torch.full((channels, rows * (height + gap) + gap, columns * (width + gap) + gap), 255, dtype=torch.uint8)
+    sheet[3:] = 0
     for i, image in enumerate(images):
         top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
@@ -47,7 +56,7 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG beside its place and rename it, so that no half-written picture is ever seen."""
-    beside = path.with_name(f".{path.name}.part")
-    picture.save(beside, "png")
-    beside.replace(path)
+    """Write a PNG, whole or not at all (see `write_whole`)."""
+    stream = io.BytesIO()
+    picture.save(stream, "png")
+    write_whole(path, stream.getvalue())

@@ -8,8 +8,10 @@ number in their file name. Fréchet, kernel and neighbour distances are taken be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +21,19 @@ from torch import Tensor, nn
 WEIGHTS = Path(__file__).parent / "weights"
 
 
+class Parts(Protocol):
+    """Images that need not fit the memory: uint8 [at most `batch`, C, H, W] at a time, in a fixed order."""
+
+    def parts(self, batch: int) -> Iterator[Tensor]: ...
+
+    def __len__(self) -> int: ...
+
+
 class FeatureNetwork(nn.Module):
     """Mean activations of every stage, standardised per dimension on the images it was trained on.
 
-    uint8 [N, C, H, W] with 1 or 3 channels at any size -> float32 [N, dim]. The networks read 32x32:
-    other sizes are resized with antialiasing.
+    uint8 [N, C, H, W] (or float in 0..255) with 1 or 3 channels at any size -> float32 [N, dim]. The
+    networks read 32x32: other sizes are resized with antialiasing.
     """
 
     resolution = 32
@@ -116,8 +126,29 @@ def feature_network(name: str, device: str = "cpu") -> FeatureNetwork:
     return network.to(device).eval().requires_grad_(False)
 
 
+def views(images: Tensor) -> list[Tensor]:
+    """What the networks look at: the images themselves, or those with alpha laid on white and on black.
+
+    uint8 [N, C, H, W] -> one or two of uint8 or float in 0..255 [N, 1 or 3, H, W]. A colour that is seen on
+    one ground only would leave alpha unjudged; on both, colour and alpha are determined.
+    """
+    if images.shape[1] != 4:
+        return [images]
+    alpha = images[:, 3:].float() / 255
+    on_black = images[:, :3] * alpha
+    return [on_black + 255 * (1 - alpha), on_black]
+
+
 @torch.no_grad()
-def extract(network: FeatureNetwork, images: Tensor, batch: int = 250) -> Tensor:
-    """Features of uint8 images [N, C, H, W] in batches, float64 [N, dim] on the network's device."""
+def extract(network: FeatureNetwork, images: Tensor | Parts, batch: int = 250) -> Tensor:
+    """Features of uint8 images [N, C, H, W] in batches, float64 [N, dim] on the network's device.
+
+    Images with alpha have two sets, [N, 2 * dim]: of the pictures on white and on black.
+
+    >>> extract(feature_network("steering"), torch.zeros(2, 4, 16, 24, dtype=torch.uint8)).shape
+    torch.Size([2, 448])
+    """
     device = network.mean.device
-    return torch.cat([network(part.to(device)).double() for part in images.split(batch)])
+    parts = images.split(batch) if isinstance(images, Tensor) else images.parts(batch)
+    looks = (views(part.to(device)) for part in parts)
+    return torch.cat([torch.cat([network(view).double() for view in look], dim=1) for look in looks])

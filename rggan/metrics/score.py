@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from rggan.metrics.distances import frechet_distance, kernel_distance, statistics
-from rggan.metrics.features import extract, feature_network
+from rggan.metrics.features import Parts, extract, feature_network
 
 FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
 
@@ -16,7 +16,8 @@ class Score:
     From 2,000 reference images on Fréchet's distance, below that the unbiased kernel distance (KID).
 
     Args:
-        reference: uint8 [N, C, H, W], at least two images.
+        reference: uint8 [N, C, H, W], at least two images, or a larger set in parts. With four channels
+            the score judges the pictures on white and on black, so that it sees alpha too.
         network: 'steering' (training) or 'reporting' (results).
 
     >>> from rggan.data import load_images
@@ -26,14 +27,14 @@ class Score:
     ('kernel', True)
     """
 
-    def __init__(self, reference: Tensor, network: str = "steering", device: str = "cpu") -> None:
+    def __init__(self, reference: Tensor | Parts, network: str = "steering", device: str = "cpu") -> None:
         self.network = feature_network(network, device)
         self.kind = "frechet" if len(reference) >= FRECHET_FROM else "kernel"
         features = extract(self.network, reference)
         self.reference = statistics(features) if self.kind == "frechet" else features
 
-    def __call__(self, images: Tensor) -> float:
-        """The score of uint8 images [N, C, H, W]."""
+    def __call__(self, images: Tensor | Parts) -> float:
+        """The score of uint8 images [N, C, H, W], with as many channels as the reference."""
         features = extract(self.network, images)
         if isinstance(self.reference, Tensor):
             return kernel_distance(features, self.reference)

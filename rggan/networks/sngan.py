@@ -1,13 +1,15 @@
 """SNGAN: residual generator and spectrally normalised discriminator (Miyato et al. 2018, appendix B.4).
 
-At 32 pixels, 256 channels in G and 128 in D these are the published sizes: 4,276,739 and 1,053,824
+At 32x32 pixels, 256 channels in G and 128 in D these are the published sizes: 4,276,739 and 1,053,824
 parameters. From 64 pixels on the blocks above 32 pixels are narrower, halving at each doubling.
+The smallest map need not be 4x4: its shorter side is 4 to 7 and its shape that of the picture.
 Class-conditional networks use conditional batch normalisation in G and a projection in D (Miyato and
 Koyama 2018).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -18,17 +20,61 @@ from torch.nn.utils.parametrizations import spectral_norm
 from rggan.errors import UserError
 from rggan.networks.layers import ConditionalBatchNorm2d, Conv2d, Linear
 
-RESOLUTIONS = (16, 32, 64, 128, 256)
+SHORTEST, LONGEST_SHORTER, LONGEST = 16, 256, 1024  # limits of the shorter side, and of the longer one
+
+Resolution = int | Sequence[int]  # a square's side, or (height, width)
 
 
-def width_at(resolution: int, width: int) -> int:
-    """Channels of the block that works at this resolution."""
-    return max(1, width * 32 // max(32, resolution))
+def width_at(level: int, width: int) -> int:
+    """Channels of the block that works `level` doublings above the base: 4 << level pixels, if that base is 4x4."""
+    return max(1, width * 32 // max(32, 4 << level))
 
 
-def check_resolution(resolution: int) -> None:
-    if resolution not in RESOLUTIONS:
-        raise UserError(f"SNGAN makes square pictures of {RESOLUTIONS} pixels, not {resolution}; choose --resolution.")
+def doublings(shorter: int) -> int:
+    """How often a picture can be halved until its shorter side is 4 to 7.
+
+    >>> doublings(16), doublings(31), doublings(96), doublings(256)
+    (2, 2, 4, 6)
+    """
+    return (shorter // 4).bit_length() - 1
+
+
+def check_resolution(resolution: Resolution) -> tuple[int, int]:
+    """(height, width) of a resolution that the networks can have.
+
+    Raises:
+        UserError: sides out of range, or not divisible as often as the network doubles; the nearest size is named.
+
+    >>> check_resolution(32), check_resolution([96, 144])
+    ((32, 32), (96, 144))
+    """
+    sides = [resolution, resolution] if isinstance(resolution, int) else list(resolution)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise UserError("--resolution takes one number of pixels, or HEIGHTxWIDTH.")
+    height, width = sides
+    nearest = nearest_size(height, width)
+    if (height, width) != nearest:
+        raise UserError(
+            f"--resolution {height}x{width} does not fit SNGAN (shorter side {SHORTEST} to {LONGEST_SHORTER} pixels, "
+            f"longer one at most {LONGEST}, both multiples of {1 << doublings(min(nearest))} around this size); "
+            f"the nearest that does is {nearest[0]}x{nearest[1]}."
+        )
+    return height, width
+
+
+def nearest_size(height: int, width: int) -> tuple[int, int]:
+    """The size that fits with the least squared changes of its sides; too large a picture is scaled down first."""
+    shorter, longer = sorted((height, width))
+    if shorter > LONGEST_SHORTER:
+        shorter, longer = LONGEST_SHORTER, longer * LONGEST_SHORTER // shorter
+    fits = []
+    for short in range(SHORTEST, LONGEST_SHORTER + 1):
+        step = 1 << doublings(short)
+        if short % step == 0:
+            long = (min(longer, LONGEST) + (step - 1) // 2) // step * step  # the nearest multiple
+            fits.append((short, max(short, long)))
+    short, long = min(fits, key=lambda fit: (fit[0] - shorter) ** 2 + (fit[1] - longer) ** 2)
+    return (short, long) if height <= width else (long, short)
 
 
 class GeneratorBlock(nn.Module):
@@ -51,19 +97,22 @@ class GeneratorBlock(nn.Module):
 
 
 class SNGANGenerator(nn.Module):
-    """Latents float [N, z_dim] (and labels int64 [N] if `classes`) -> images in -1..1, [N, C, R, R].
+    """Latents float [N, z_dim] (and labels int64 [N] if `classes`) -> images in -1..1, [N, C, H, W].
 
     >>> SNGANGenerator(32, channels=3, width=16)(torch.randn(2, 128)).shape
     torch.Size([2, 3, 32, 32])
+    >>> SNGANGenerator((32, 48), channels=4, width=16)(torch.randn(2, 128)).shape
+    torch.Size([2, 4, 32, 48])
     """
 
-    def __init__(self, resolution: int, channels: int = 3, width: int = 256, z_dim: int = 128, classes: int = 0):
+    def __init__(self, resolution: Resolution, channels: int = 3, width: int = 256, z_dim: int = 128, classes: int = 0):
         super().__init__()
-        check_resolution(resolution)
+        size = check_resolution(resolution)
         self.z_dim, self.classes = z_dim, classes
-        sizes = [4 << i for i in range((resolution // 4).bit_length())]  # 4, 8, ..., resolution
-        widths = [width_at(size, width) for size in sizes]
-        self.linear = Linear(z_dim, 16 * widths[0])
+        levels = doublings(min(size))
+        self.base = (size[0] >> levels, size[1] >> levels)
+        widths = [width_at(level, width) for level in range(levels + 1)]
+        self.linear = Linear(z_dim, self.base[0] * self.base[1] * widths[0])
         self.blocks = nn.ModuleList([GeneratorBlock(i, o, classes) for i, o in pairwise(widths)])
         self.norm = nn.BatchNorm2d(widths[-1])
         self.to_rgb = Conv2d(widths[-1], channels, 3, padding=1)
@@ -73,7 +122,7 @@ class SNGANGenerator(nn.Module):
         if self.classes and labels is None:
             raise ValueError("this generator is class-conditional: give it labels")
         h = self.linear(z)
-        h = h.view(len(z), -1, 4, 4)
+        h = h.view(len(z), -1, *self.base)
         for block in self.blocks:
             h = block(h, labels)
         images: Tensor = self.to_rgb(F.relu(self.norm(h)))
@@ -100,21 +149,21 @@ class DiscriminatorBlock(nn.Module):
 
 
 class SNGANDiscriminator(nn.Module):
-    """Images in -1..1, [N, C, R, R] (and labels int64 [N] if `classes`) -> logits float32 [N].
+    """Images in -1..1, [N, C, H, W] (and labels int64 [N] if `classes`) -> logits float32 [N].
 
     >>> SNGANDiscriminator(32, channels=3, width=16)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2])
     """
 
-    def __init__(self, resolution: int, channels: int = 3, width: int = 128, classes: int = 0) -> None:
+    def __init__(self, resolution: Resolution, channels: int = 3, width: int = 128, classes: int = 0) -> None:
         super().__init__()
-        check_resolution(resolution)
+        levels = doublings(min(check_resolution(resolution)))
         self.classes = classes
-        sizes = [resolution >> i for i in range((resolution // 8).bit_length())]  # resolution, ..., 8
-        widths = [channels, *[width_at(size, width) for size in sizes[:-1]], width, width]
+        # Halved down to twice the base; two blocks work there.
+        widths = [channels, *[width_at(level, width) for level in range(levels, 1, -1)], width, width]
         blocks = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
-            blocks.append(DiscriminatorBlock(inputs, outputs, down=i < len(sizes) - 1, first=i == 0))
+            blocks.append(DiscriminatorBlock(inputs, outputs, down=i < levels - 1, first=i == 0))
         self.blocks = nn.ModuleList(blocks)
         self.linear = Linear(width, 1, bias=False)
         self.embedding = nn.Embedding(classes, width) if classes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
+
+from rggan.files import write_whole
 
 
 def plot_run(rows: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
@@ -43,4 +46,6 @@ def plot_run(rows: Sequence[dict[str, Any]], path: Path, title: str = "") -> Non
         axes.grid(alpha=0.3)
         axes.set_xlim(0, math.ceil(kimg[-1]))
     above.set_title(title)
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=110)
+    write_whole(path, picture.getvalue())

@@ -1,49 +1,126 @@
-"""Training states on disk: written beside and renamed, the last two kept, a damaged one passed over."""
+"""Training states on disk: written beside, flushed, hashed, renamed; the last few kept, a damaged one passed over."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pickle
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rggan.errors import UserError
+from rggan.files import flush_folder
+
+FORMAT = 2
 KEPT = 2
+NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
 
 
-def save_checkpoint(folder: Path, kimg: float, state: dict[str, Any]) -> Path:
-    """Write `state` to folder/state-<kimg>.pt, whole or not at all, and drop all but the newest two."""
-    folder.mkdir(exist_ok=True)
-    path = folder / f"state-{kimg:010.3f}.pt"
+def save_checkpoint(folder: Path, kimg: float, state: dict[str, Any], keep: int = KEPT) -> Path:
+    """Write `state` to folder/state-<kimg>-<start of its SHA-256>.pt, whole or not at all; keep the newest `keep`.
+
+    Raises:
+        OSError: the disk is full or read-only. Those that were there stay, and nothing half-written.
+    """
     beside = folder / ".state.part"
-    with beside.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    for old in checkpoints(folder)[:-KEPT]:
-        old.unlink()
+    try:
+        folder.mkdir(exist_ok=True)
+        with beside.open("wb") as file:
+            try:
+                torch.save({"format": FORMAT, **state}, file)
+            except RuntimeError as error:  # torch's own words for a write that failed
+                raise error.__context__ if isinstance(error.__context__, OSError) else OSError(5, str(error)) from error
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"state-{kimg:010.3f}-{content_hash(beside)}.pt"
+        os.replace(beside, path)
+        flush_folder(folder)
+    except BaseException:  # a second Ctrl-C too
+        remove(beside)
+        raise
+    older = [other for other in checkpoints(folder) if kimg_of(other) < kimg_of(path)]
+    kept = {path, *older[max(0, len(older) - (keep - 1)) :]}  # a later one belongs to a course that was given up
+    for other in checkpoints(folder):
+        if other not in kept:
+            remove(other)
     return path
+
+
+def kimg_of(path: Path) -> float:
+    return float(path.name.split("-")[1].removesuffix(".pt"))
+
+
+def content_hash(path: Path) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def remove(path: Path) -> None:
+    """Unlink what may be gone, or may lie on a disk that has become read-only."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(folder.glob("state-*.pt"))
+    return sorted(path for path in folder.glob("state-*.pt") if NAME.fullmatch(path.name))
 
 
-def load_newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest state that can be read, on the CPU; None if there is none. Says which ones are damaged."""
+def readable(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The states that can be read, on the CPU, newest first. Says which ones are damaged.
+
+    Raises:
+        UserError: one of a newer format, which must not be passed over for an older one.
+    """
     for path in reversed(checkpoints(folder)):
         try:
-            with zipfile.ZipFile(path) as archive:
-                if (damaged := archive.testzip()) is not None:
-                    raise zipfile.BadZipFile(f"bad checksum of {damaged}")
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            return state
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            say(f"{path} is damaged ({reason}); using the one before.")
-    return None
+            yield migrate(load(path), path)
+        except (UserError, GeneratorExit):
+            raise
+        except Exception as error:  # whatever foreign bytes raise in zipfile and torch
+            lines = str(error).strip().rstrip(".").splitlines()
+            say(f"{path} is damaged ({lines[0] if lines else type(error).__name__}); using the one before.")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """One state, verified by its hash, or by the zip's own checksums where its name holds none.
+
+    Raises:
+        Many kinds of exception for a file that is no whole state.
+    """
+    name = NAME.fullmatch(path.name)
+    expected = name[2] if name else None
+    if expected is not None and content_hash(path) != expected:
+        raise ValueError("its content is not what was written")
+    with zipfile.ZipFile(path) as archive:
+        # torch stores tensors uncompressed: what unpacks to more than the file holds is not torch's.
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it would unpack to more than it holds")
+        if expected is None and (damaged := archive.testzip()) is not None:
+            raise ValueError(f"bad checksum of {damaged}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no training state")
+    return state
+
+
+def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A state of any older format in the present one.
+
+    Raises:
+        UserError: a newer format.
+    """
+    version = state.get("format", 1)
+    if not isinstance(version, int) or version > FORMAT:
+        raise UserError(f"{path} was written by a newer rggan (format {version}): upgrade to continue this run.")
+    if version == 1:
+        timed = [{k: v for k, v in row.items() if k != "sec_per_kimg"} for row in state["rows"]]
+        state = {**state, "rows": [{"diversity": 1.0, **row} for row in timed], "rollbacks": 0}
+    return {**state, "format": FORMAT}

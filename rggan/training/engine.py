@@ -19,6 +19,7 @@ from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold
 from rggan.training.ema import EMA
 
+DIVERSITY_IMAGES = 256  # in which collapse is looked for
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
 
@@ -41,6 +42,11 @@ def make_rule(config: TrainConfig) -> Rule:
     return Threshold("hard" if config.rule == "hard" else "straight-through", penalty, config.threshold_lr)
 
 
+def diversity(images: Tensor) -> float:
+    """Standard deviation over the images of uint8 [N, C, H, W], averaged over the pixels; 0 if all are the same."""
+    return images.float().std(dim=0, correction=0).mean().item()
+
+
 class Training:
     """Everything that decides the next step.
 
@@ -58,11 +64,11 @@ class Training:
         # and for that contiguous: channels-last strides of a size-1 dimension do not survive the mask.
         self.layout = torch.channels_last if self.bf16 else torch.contiguous_format
         torch.manual_seed(config.seed)
-        resolution, channels = data.images.shape[3], data.images.shape[1]
+        channels, height, width = data.shape
         classes = len(data.classes) if config.cond else 0
         self.network: dict[str, Any] = {
             "name": config.network,
-            "resolution": resolution,
+            "resolution": [height, width],
             "channels": channels,
             "width": config.width_g,
             "z_dim": config.z_dim,
@@ -71,7 +77,7 @@ class Training:
         self.conditional = classes > 0
         self.classes = list(data.classes) if self.conditional else []
         self.g = self.place(build(self.network))
-        self.d = self.place(DISCRIMINATORS[config.network](resolution, channels, config.width_d, classes=classes))
+        self.d = self.place(DISCRIMINATORS[config.network]((height, width), channels, config.width_d, classes=classes))
         self.opt_g = torch.optim.Adam(self.g.parameters(), lr=config.lr, betas=(0.0, 0.9), fused=True)
         self.opt_d = torch.optim.Adam(self.d.parameters(), lr=config.lr, betas=(0.0, 0.9), fused=True)
         self.pruners: list[Pruner] = []
@@ -85,7 +91,8 @@ class Training:
                 self.schedule = ScoreSchedule(*self.pruners)
         self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
         self.batches = Batches(data, config.batch, config.seed, config.mirror, str(self.device))
-        self.score = Score(reference.images, "steering", str(self.device))
+        self.score = Score(reference, "steering", str(self.device))
+        self.real_diversity = diversity(data.store[data.rows[:DIVERSITY_IMAGES]])
         self.latents = self.fixed_latents(config.score_samples)
         self.images = 0  # real images that D has seen
         self.loss_sums = torch.zeros(2, device=self.device)
@@ -164,14 +171,34 @@ class Training:
         with self.autocast():
             return self.ema.snapshot(pruner, runs)
 
-    @torch.no_grad()
     def evaluate(self, network: nn.Module) -> float:
         """The score of a generator on the fixed latents; NaN if it makes no finite images."""
+        return self.judge(network)[0]
+
+    @torch.no_grad()
+    def judge(self, network: nn.Module) -> tuple[float, float]:
+        """(score, diversity as a share of the real images') on the fixed latents; NaN if not all are finite."""
         with self.autocast():
             images = [network(*drawn) for drawn in self.latents]
         if not all(bool(part.isfinite().all()) for part in images):
-            return float("nan")
-        return self.score(torch.cat([to_uint8(part) for part in images]))
+            return float("nan"), float("nan")
+        pictures = torch.cat([to_uint8(part) for part in images])
+        return self.score(pictures), diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, self.real_diversity)
+
+    def losses_are_finite(self) -> bool:
+        """Whether all losses since the last tick were (a single NaN stays in their sum)."""
+        return bool(self.loss_sums.isfinite().all())
+
+    def scale_learning_rates(self, factor: float) -> None:
+        """Of both networks, as a multiple of the option's."""
+        for optimizer in (self.opt_g, self.opt_d):
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.lr * factor
+
+    def reseed(self, number: int) -> None:
+        """Other latents, augmentations and order from here on than in the attempts before."""
+        torch.manual_seed(self.config.seed + 7919 * number)
+        self.batches.random.manual_seed(self.config.seed + 7919 * number)
 
     def densities(self) -> tuple[float, float]:
         """Of G and D."""

@@ -1,10 +1,9 @@
 """Every image once an epoch, resumable, in range."""
 
-import numpy as np
 import torch
 
 from rggan.data import Batches, load_images
-from rggan.data.pictures import grid, save_picture, to_pil, to_uint8
+from rggan.data.pictures import to_uint8
 
 
 def digits(count):
@@ -56,27 +55,3 @@ def test_resumed_stream_goes_on():
     other = Batches(digits(50), batch=15, seed=9, mirror=True)
     other.load_state_dict(state)
     assert all(torch.equal(other.next()[0], x) for x in expected)
-
-
-def test_uint8_survives_the_round_trip():
-    values = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(values.float() / 127.5 - 1), values)
-
-
-def test_grid_places_images_row_by_row_with_gaps(tmp_path):
-    images = torch.stack([torch.full((3, 32, 32), 10 * i, dtype=torch.uint8) for i in range(5)])
-    pixels = np.asarray(grid(images, columns=3))
-    assert pixels.shape == (70, 104, 3)
-    corners = [pixels[r, c, 0] for r, c in ((2, 2), (2, 36), (2, 70), (36, 2), (36, 36), (36, 70))]
-    assert corners == [0, 10, 20, 30, 40, 255]
-    assert pixels[:2].min() == pixels[:, 34:36].min() == pixels[-2:].min() == 255
-
-
-def test_grid_enlarges_small_images(tmp_path):
-    image = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
-    pixels = np.asarray(grid(image))
-    assert np.array_equal(pixels[2:-2:4, 2:-2:4], image[0, 0])
-    assert np.array_equal(pixels[5:-2:4, 5:-2:4], image[0, 0])
-    save_picture(grid(image), tmp_path / "grey.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["grey.png"]
-    assert to_pil(image[0]).mode == "L"

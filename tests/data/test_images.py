@@ -1,5 +1,6 @@
 """Folders and zips of all sorts become one tensor; bad ones are named."""
 
+import hashlib
 import io
 import zipfile
 
@@ -183,3 +184,44 @@ def test_nothing_readable_at_all(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     with pytest.raises(UserError, match="None of the 1 pictures can be read"):
         load_images(tmp_path, skip_bad=True)
+
+
+def test_channels_are_chosen_by_name(tmp_path):
+    picture(tmp_path, "a", mode="L")
+    picture(tmp_path, "b", mode="L")
+    assert load_images(tmp_path, 16, channels="rgb").shape == (3, 16, 16)
+    assert load_images(tmp_path, 16, channels="rgba").images[:, 3].min() == 255
+    picture(tmp_path, "c", mode="RGB")
+    assert load_images(tmp_path, 16, channels="grey").shape == (1, 16, 16)
+    with pytest.raises(UserError, match="--channels is one of"):
+        load_images(tmp_path, 16, channels="cmyk")
+
+
+def test_rectangles_are_height_by_width(tmp_path):
+    picture(tmp_path, "a", size=(48, 32))
+    assert load_images(tmp_path, "32x48").shape == (3, 32, 48)
+    assert load_images(tmp_path, (16, 24), resize="stretch").shape == (3, 16, 24)
+
+
+def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path):
+    for name in ("10/a", "9/a", "1/a"):
+        picture(tmp_path, name)
+    data = load_images(tmp_path, 16)
+    assert data.classes == ("1", "9", "10")
+    assert [data.classes[i] for i in data.labels] == ["1", "10", "9"]  # names are sorted as text
+
+
+def test_hashes_are_of_the_files_and_the_key_is_of_everything(tmp_path):
+    path = picture(tmp_path, "a")
+    picture(tmp_path, "b")
+    data = load_images(tmp_path, 16)
+    assert data.hashes[0] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert data.key == load_images(tmp_path, 16).key
+    others = [load_images(tmp_path, 32), load_images(tmp_path, 16, background="black"), load_images(tmp_path, "16x32")]
+    assert len({data.key, *(other.key for other in others)}) == 4
+
+
+def test_progress_is_told_to_the_end(tmp_path):
+    seen = []
+    load_images("digits", 8, max_images=300, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(256, 300), (300, 300)]

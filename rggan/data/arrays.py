@@ -1,0 +1,163 @@
+"""Pictures in one NumPy array: .npy (memory-mapped) or .npz, with labels beside them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from rggan.data.archive import METHODS, open_zip
+from rggan.data.source import Picture
+from rggan.errors import UserError
+
+MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
+CHANNELS = (1, 3, 4)
+IMAGES = ("images", "x", "data", "arr_0", "x_train", "train_images")  # the first that is there, in any case
+LABELS = ("labels", "label", "y", "targets", "y_train", "train_labels")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an .npy header declares; size: bytes of header and data together."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    size: int
+
+
+def list_array(path: Path) -> list[Picture]:
+    """The pictures of an .npy or .npz, named by their index (00000042).
+
+    The array is [N, H, W], [N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels: uint8, uint16 (65535 is
+    white), bool, or floats from 0 to 1. In an .npz it is the only one with 3 or 4 dimensions, or the one
+    called images, x or data; an array called labels or y holds N integers.
+
+    Raises:
+        UserError: a damaged file; an array of another shape or type; labels that are not N integers.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of NumPy about files of Python 2, which it reads all the same
+            array, labels = load_npz(path) if path.suffix.lower() == ".npz" else (map_npy(path), None)
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise whatever they stumble over
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise UserError(f"Cannot read {path}: {reason}; save it again with numpy.save.") from error
+    if channels_first(array.shape):
+        array = np.moveaxis(array, 1, 3)
+    height, width, channels = (*array.shape[1:], 1)[:3]
+    return [
+        Picture(f"{i:08d}", partial(read_row, array, i), label, (height, width, channels))
+        for i, label in enumerate(labels or [None] * len(array))
+    ]
+
+
+def map_npy(path: Path) -> NDArray[Any]:
+    with path.open("rb") as stream:
+        header = read_header(stream)
+    check_images(header, path)
+    if header.size > path.stat().st_size:
+        raise UserError(f"{path} is cut short: its header declares {header.size:,} bytes; save it again.")
+    return npy.open_memmap(path, mode="r")
+
+
+def load_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
+    """(the images, a label for each)."""
+    with open_zip(path) as archive:
+        headers = {}
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name != entry.filename and entry.compress_type in METHODS:
+                with archive.open(entry) as stream:
+                    headers[name] = read_header(stream)
+        found = [name for name, header in headers.items() if len(header.shape) in (3, 4)]
+        images = found[0] if len(found) == 1 else called(found, IMAGES)
+        if images is None:
+            there = ", ".join(headers) or "nothing"
+            raise UserError(f"{path} must hold one array of pictures, called images; it holds {there}.")
+        check_images(headers[images], path)
+        labels = called(headers, LABELS)
+        if labels is None:
+            return load_member(archive, images, headers[images], path), None
+        count, header = headers[images].shape[0], headers[labels]
+        if header.shape not in ((count,), (count, 1)) or header.dtype.kind not in "iu":
+            raise UserError(f"{labels} in {path} must be {count} integers, one a picture; mend or remove it.")
+        numbers = load_member(archive, labels, header, path).reshape(-1).tolist()
+        return load_member(archive, images, headers[images], path), [str(number) for number in numbers]
+
+
+def called(names: Sequence[str] | dict[str, Header], wanted: Sequence[str]) -> str | None:
+    """
+    >>> called(["x_test", "X", "Y"], IMAGES), called(["x_test"], LABELS)
+    ('X', None)
+    """
+    return next((name for want in wanted for name in names if name.lower() == want), None)
+
+
+def read_header(stream: IO[bytes]) -> Header:
+    """Raises ValueError for what is no .npy of plain values."""
+    if npy.read_magic(stream) == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = npy.read_array_header_2_0(stream)
+    if any(length < 0 for length in shape):
+        raise ValueError("its header declares a negative length")
+    return Header(shape, dtype, stream.tell() + math.prod(shape) * dtype.itemsize)
+
+
+def check_images(header: Header, path: Path) -> None:
+    shape, kind, itemsize = header.shape, header.dtype.kind, header.dtype.itemsize
+    planes = len(shape) == 3 and shape[2] not in CHANNELS  # [H, W, 3] is one picture, not H of them
+    colored = len(shape) == 4 and (shape[3] in CHANNELS or channels_first(shape))
+    if not (planes or colored):
+        raise UserError(
+            f"{path} has the shape {list(shape)}; reshape it to [N, H, W], or [N, H, W, C] with 1, 3 or 4 channels."
+        )
+    if 0 in shape:
+        raise UserError(f"{path} has the shape {list(shape)}: no pictures; save it with some.")
+    if kind not in "ubf" or (kind == "u" and itemsize > 2):
+        raise UserError(
+            f"{path} holds {header.dtype} values; convert them to uint8 (0 to 255), or to floats from 0 to 1."
+        )
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
+
+
+def load_member(archive: zipfile.ZipFile, name: str, header: Header, path: Path) -> NDArray[Any]:
+    entry = archive.getinfo(f"{name}.npy")
+    if header.size != entry.file_size:  # NumPy would allocate what the header declares
+        raise UserError(f"{name} in {path} is damaged: its header does not fit its size; save it again.")
+    if header.size > MAX_ARRAY:
+        raise UserError(f"{name} in {path} has over {MAX_ARRAY:,} bytes; save it as .npy, which is not loaded whole.")
+    with archive.open(entry) as stream:
+        return npy.read_array(stream, allow_pickle=False)
+
+
+def read_row(array: NDArray[Any], index: int) -> bytes:
+    """One picture as uint8.
+
+    >>> list(read_row(np.array([[[0.0, 0.5, 1.0]]]), 0))
+    [0, 128, 255]
+    """
+    row = np.asarray(array[index])
+    if row.dtype.kind == "b":
+        row = row * np.uint8(255)
+    elif row.dtype.kind == "u" and row.dtype.itemsize == 2:
+        row = row // 257
+    elif row.dtype.kind == "f":
+        if not (row.min() >= 0 and row.max() <= 1):  # so is NaN refused
+            raise ValueError("its values do not lie within 0 to 1")
+        row = np.rint(row.astype(np.float64) * 255)
+    return row.astype(np.uint8).tobytes()

@@ -1,0 +1,197 @@
+"""CIFAR-10 and CIFAR-100 as published: binary or Python version; folder, .tar.gz or one batch of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickletools
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rggan.data.source import MAX_BYTES, Picture, read_file, too_large
+from rggan.errors import UserError
+
+PIXELS = 3 * 32 * 32
+TAR = (".tar", ".tar.gz", ".tgz")
+MAX_MEMBERS = 1000  # of a .tar: a damaged one can lead round in circles
+TEXTS = ("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "SHORT_BINUNICODE", "BINUNICODE")
+INTEGERS = ("BININT1", "BININT2", "BININT", "LONG1")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published version.
+
+    train, test, meta: its files. classes: how many. before: label bytes before the pixels of a binary record,
+    of which the last counts. labels, names: what the Python version calls them.
+    """
+
+    train: tuple[str, ...]
+    test: str
+    meta: str
+    classes: int
+    before: int
+    labels: str = ""
+    names: str = ""
+
+
+BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+VARIANTS = (
+    Variant(tuple(f"{batch}.bin" for batch in BATCHES), "test_batch.bin", "batches.meta.txt", 10, 1),
+    Variant(BATCHES, "test_batch", "batches.meta", 10, 0, "labels", "label_names"),
+    Variant(("train.bin",), "test.bin", "fine_label_names.txt", 100, 2),
+    Variant(("train",), "test", "meta", 100, 0, "fine_labels", "fine_label_names"),
+)
+
+
+def is_cifar(path: Path) -> bool:
+    """Whether this is a folder with a training batch of CIFAR; or a .tar or .tar.gz, or one batch, by its name.
+
+    >>> is_cifar(Path("cifar-10-python.tar.gz")), is_cifar(Path("flowers/test_batch.png"))
+    (True, False)
+    """
+    if path.is_dir():
+        return any((path / name).is_file() for variant in VARIANTS for name in variant.train)
+    return path.name.lower().endswith(TAR) or any(path.name in (*v.train, v.test) for v in VARIANTS)
+
+
+def list_cifar(path: Path) -> list[Picture]:
+    """The training part of a folder or archive, or one batch: named data_batch_1/0000, with the class as label.
+
+    Nothing is extracted, and the Python version is not unpickled. Of CIFAR-100 the 100 fine classes are
+    taken. Without the file that names them, classes are numbers.
+
+    Raises:
+        UserError: a missing or damaged file, or one of something else.
+    """
+    packed = path.is_file() and path.name.lower().endswith(TAR)
+    single = path.is_file() and not packed
+    files = list_tar(path) if packed else list_files(path.parent if single else path)
+    wanted = [v for v in VARIANTS if (path.name in (*v.train, v.test) if single else files.keys() & set(v.train))]
+    if not wanted:
+        raise UserError(f"{path} holds no CIFAR-10 or CIFAR-100; unpack it and give its folder of pictures.")
+    variant = wanted[0]
+
+    pictures = []
+    name = variant.meta
+    try:
+        names = read_names(files[name](), variant) if name in files else [str(i) for i in range(variant.classes)]
+        for name in (path.name,) if single else variant.train:
+            pixels, labels = read_batch(files[name](), variant)
+            batch, digits = name.removesuffix(".bin"), max(4, len(str(len(labels) - 1)))
+            pictures += [
+                Picture(f"{batch}/{i:0{digits}d}", partial(read_pixels, row), names[label], (32, 32, 3))
+                for i, (row, label) in enumerate(zip(pixels, labels, strict=True))
+            ]
+    except KeyError as error:
+        raise UserError(f"{name} is missing in {path}; download CIFAR again, or give one batch of it.") from error
+    except Exception as error:  # pickletools and tarfile raise whatever they stumble over
+        raise UserError(f"{name} of {path} is damaged: {error}; download CIFAR again.") from error
+    return pictures
+
+
+def list_files(folder: Path) -> dict[str, Callable[[], bytes]]:
+    names = {name for variant in VARIANTS for name in (*variant.train, variant.test, variant.meta)}
+    return {name: partial(read_file, folder / name) for name in names if (folder / name).is_file()}
+
+
+def list_tar(path: Path) -> dict[str, Callable[[], bytes]]:
+    """The files of a .tar or .tar.gz, by name without folders; it is held in memory, up to `MAX_BYTES`."""
+    try:
+        with path.open("rb") as stream:
+            packed = stream.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"unpacked it has over {MAX_BYTES:,} bytes, which no CIFAR has")
+        archive = tarfile.TarFile(fileobj=io.BytesIO(content))
+        members = [member for member in islice(archive, MAX_MEMBERS) if member.isreg()]
+    except Exception as error:  # zlib.error, EOFError, tarfile.ReadError, ...
+        raise UserError(f"Cannot read {path}: {error}; download it again, or unpack it and give its folder.") from error
+    return {PurePosixPath(member.name).name: partial(read_member, archive, member) for member in members}
+
+
+def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if not 0 <= member.size <= MAX_BYTES:  # a sparse one may claim anything
+        raise ValueError(too_large(member.size))
+    stream = archive.extractfile(member)
+    assert stream is not None  # it is a regular file
+    return stream.read()
+
+
+def read_batch(content: bytes, variant: Variant) -> tuple[NDArray[np.uint8], list[int]]:
+    """(planes of red, green and blue [N, 3072], labels 0..classes-1)."""
+    if variant.before:
+        record = variant.before + PIXELS
+        if not content or len(content) % record:
+            raise ValueError(f"its {len(content):,} bytes are no multiple of {record:,}")
+        rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, record)
+        pixels, labels = rows[:, variant.before :], rows[:, variant.before - 1].tolist()
+    else:
+        pixels, labels = pick_batch(content, variant.labels)
+    if max(labels) >= variant.classes or min(labels) < 0:
+        raise ValueError(f"it has labels outside 0 to {variant.classes - 1}")
+    return pixels, labels
+
+
+def read_names(content: bytes, variant: Variant) -> list[str]:
+    lines = content.decode().splitlines() if variant.before else pick_names(content, variant.names)
+    names = [line.strip() for line in lines if line.strip()]
+    if len(names) != variant.classes:
+        raise ValueError(f"it names {len(names)} classes, not {variant.classes}")
+    return names
+
+
+def pick_batch(content: bytes, key: str) -> tuple[NDArray[np.uint8], list[int]]:
+    """What stands under `data` and `key` in the pickled dict of a batch.
+
+    NumPy writes an array as (..., whether it is stored column by column, its bytes).
+    """
+    data, under, flag, by_column, labels = "", "", False, False, list[int]()
+    for name, argument in opcodes(content):
+        if name in TEXTS:
+            if argument in ("data", key):
+                under = argument
+            elif under != "data":
+                under = ""  # the next key: the list of labels is over
+            elif len(argument) >= PIXELS:
+                data, by_column, under = argument, flag, ""
+        elif name in ("NEWTRUE", "NEWFALSE"):
+            flag = name == "NEWTRUE"
+        elif name in INTEGERS and under == key:
+            labels.append(argument)
+    if not labels or len(data) != len(labels) * PIXELS:
+        raise ValueError(f"it holds {len(data):,} bytes of pixels for {len(labels)} labels")
+    pixels = np.frombuffer(data.encode("latin-1"), dtype=np.uint8)
+    return (pixels.reshape(PIXELS, -1).T if by_column else pixels.reshape(-1, PIXELS)), labels
+
+
+def pick_names(content: bytes, key: str) -> list[str]:
+    """The list of strings under `key` in a pickled dict."""
+    names, inside = list[str](), False
+    for name, argument in opcodes(content):
+        if name in TEXTS:
+            if inside and argument != "latin1":  # how Python 3 marks the bytes of Python 2
+                names.append(argument)
+            inside = inside or argument == key
+        elif name == "APPENDS":
+            inside = False
+    return names
+
+
+def opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
+    """(name, argument) of each opcode of a pickle, none of which is executed; byte strings as latin-1."""
+    for code, argument, _ in pickletools.genops(content):
+        yield code.name, argument.decode("latin-1") if isinstance(argument, bytes) else argument
+
+
+def read_pixels(planes: NDArray[np.uint8]) -> bytes:
+    return planes.reshape(3, 32, 32).transpose(1, 2, 0).tobytes()

@@ -1,0 +1,135 @@
+"""Pictures of a Hugging Face dataset: of the hub, of a local folder, or made by save_to_disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from rggan.data.source import Picture, read_file
+from rggan.errors import UserError
+
+PREFIX = "hf:"
+IMAGES = ("image", "img")
+LABELS = ("label", "labels", "fine_label")
+
+
+def parse_hub(data: str) -> tuple[str, str | None]:
+    """'hf:NAME:SPLIT' -> (NAME, SPLIT), 'hf:NAME' -> (NAME, None).
+
+    >>> parse_hub("hf:uoft-cs/cifar10:test[:10%]"), parse_hub("hf:C:/data/flowers")
+    (('uoft-cs/cifar10', 'test[:10%]'), ('C:/data/flowers', None))
+    """
+    found = re.fullmatch(r"(.+?)(?::([\w-]+(?:\[[\d:%-]*\])?))?", data.removeprefix(PREFIX))
+    if found is None:
+        raise UserError(f"--data {data} names no dataset; give hf:NAME or hf:NAME:SPLIT.")
+    return found[1], found[2]
+
+
+def list_hub(data: str) -> list[Picture]:
+    """The pictures of 'hf:NAME' (split train) or 'hf:NAME:SPLIT', named by their index and file name.
+
+    The pictures are the only column of images, or the one called image or img; the labels the only column of
+    classes, or the one called label. What is not local is downloaded by the library, into its own cache.
+
+    Raises:
+        UserError: the library is missing; there is no such dataset, split or column; labels for some only.
+    """
+    name, split = parse_hub(data)
+    try:
+        datasets = import_module("datasets")  # by name, for it is optional and has no types
+    except ImportError as error:
+        raise UserError('Hugging Face datasets need one more library: pip install "rggan[huggingface]".') from error
+    try:
+        table = load_table(datasets, name, split).with_format(None)
+        column = image_column(datasets, table)
+        table = table.cast_column(column, datasets.Image(decode=False))
+        labels = read_labels(datasets, table)
+        paths = table.flatten()[f"{column}.path"][:]  # without the pictures' bytes
+    except Exception as error:  # the library raises whatever its parts do
+        raise UserError(f"Cannot load {data}: {first_line(error)}") from error
+
+    names = [f"{i:08d}" + (f"-{safe_name(path)}" if path else "") for i, path in enumerate(paths)]
+    if None in labels and any(label is not None for label in labels):
+        raise UserError(f"{names[labels.index(None)]} of {data} has no label, others have one; take another split.")
+    rows = table.select_columns([column])
+    return [
+        Picture(name, partial(read_cell, rows, column, i), label)
+        for i, (name, label) in enumerate(zip(names, labels, strict=True))
+    ]
+
+
+def load_table(datasets: Any, name: str, split: str | None) -> Any:
+    """One split as a `datasets.Dataset`."""
+    if (Path(name) / "dataset_dict.json").is_file():  # save_to_disk, all splits
+        tables = datasets.load_from_disk(name)
+        part = split or "train"
+        if part not in tables:
+            raise ValueError(f"it has no split {part}; give hf:{name}:SPLIT with one of {', '.join(tables)}.")
+        return tables[part]
+    if (Path(name) / "state.json").is_file():  # save_to_disk, one split
+        table = datasets.load_from_disk(name)
+        if split and split != str(table.split):
+            raise ValueError(f"it was saved as a single split; give hf:{name}.")
+        return table
+    return datasets.load_dataset(name, split=split or "train")
+
+
+def image_column(datasets: Any, table: Any) -> str:
+    typed = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
+    column = only_or_called(typed, typed or table.column_names, IMAGES)
+    if column is None:
+        raise ValueError(f"it needs one column of images, called image; it has {', '.join(table.column_names)}.")
+    return column
+
+
+def read_labels(datasets: Any, table: Any) -> list[str | None]:
+    """A class name for each row; None where it has none (the library's -1)."""
+    features = table.features
+    typed = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    plain = [
+        name for name, feature in features.items() if getattr(feature, "dtype", "") in ("int64", "int32", "string")
+    ]
+    column = only_or_called(typed, typed or plain, LABELS)
+    if column is None:
+        return [None] * len(table)
+    values = table[column][:]
+    if column in typed:
+        names = features[column].names
+        return [None if value is None or value < 0 else names[value] for value in values]
+    return [None if value is None else str(value) for value in values]
+
+
+def only_or_called(typed: Sequence[str], among: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """
+    >>> only_or_called(["photo"], ["photo"], IMAGES), only_or_called(["mask", "img"], ["mask", "img"], IMAGES)
+    ('photo', 'img')
+    """
+    return typed[0] if len(typed) == 1 else next((name for name in wanted if name in among), None)
+
+
+def read_cell(rows: Any, column: str, index: int) -> bytes:
+    try:
+        cell = rows[index][column]
+    except Exception as error:  # a damaged Arrow file
+        raise ValueError(first_line(error)) from error
+    if cell is None or not (cell["bytes"] or cell["path"]):
+        raise ValueError("it is empty")
+    content: bytes = cell["bytes"] or read_file(cell["path"])
+    return content
+
+
+def safe_name(path: str) -> str:
+    """
+    >>> safe_name("photos/my cat.png"), safe_name("..\\\\a\\nb")
+    ('my_cat.png', 'a_b')
+    """
+    return re.sub(r"[^\w.-]+", "_", PureWindowsPath(path).name)[-100:]
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") + "." if lines else f"{type(error).__name__}."

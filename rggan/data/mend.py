@@ -1,0 +1,190 @@
+"""A cleaned copy of a set of pictures: only good ones, upright, in sRGB, under harmless names."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageCms, ImageOps
+
+from rggan.data.decode import BadPicture, open_picture
+from rggan.data.doctor import ORIENTATION, Health, read_profile, told_names
+from rggan.data.source import Picture
+from rggan.errors import UserError, make_folder
+
+CHUNK = 32  # pictures whose files wait in memory until they are written
+NAME_LENGTH = 80  # of a file or folder; file systems take 255
+JPEG_ENDINGS = (".jpg", ".jpeg")
+
+
+def write_copy(pictures: Sequence[Picture], health: Health, out: Path, near: bool = False) -> dict[str, Any]:
+    """Write what is worth training on into a new folder, one folder a class.
+
+    Left out are unreadable pictures, those of one colour, and of exact duplicates (with `near`: of nearly equal
+    ones too) all but the first. JPEGs that need no change are copied byte for byte, all others become PNG.
+
+    Args:
+        health: what `inspect` found in the same pictures.
+        out: must not exist, or be an empty folder; appears when everything is written.
+
+    Returns:
+        {'written': count, 'left_out': {name: reason}}
+
+    Raises:
+        UserError: `out` is in use or cannot be written; no picture is left.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is already there; give a new or an empty folder for the copy.")
+    part = out.with_name(f".{out.name}.part")
+    if part.exists():
+        raise UserError(f"{part} is left of a copy that was interrupted; remove it and try again.")
+    names = told_names(pictures)
+    left_out = unwanted(health, near)
+    chosen = [(name, picture) for name, picture in zip(names, pictures, strict=True) if name not in left_out]
+    make_folder(out.parent)
+    try:
+        part.mkdir()
+        written = write_all(chosen, part, left_out)
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    except OSError as error:  # of writing: what cannot be read is left out
+        shutil.rmtree(part, ignore_errors=True)
+        raise UserError(f"Cannot write the copy {out}: {error.strerror or error}.") from error
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return {"written": written, "left_out": left_out}
+
+
+def unwanted(health: Health, near: bool) -> dict[str, str]:
+    """{name: why it is left out}"""
+    reasons = {name: f"cannot be read: {reason}" for name, reason in health.unreadable}
+    for name in health.uniform:
+        reasons.setdefault(name, "of one colour only")
+    for how, groups in (("the same as", health.same), ("nearly the same as", health.near if near else [])):
+        for first, *others in groups:
+            for name in others:
+                reasons.setdefault(name, f"{how} {first}")
+    return reasons
+
+
+def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[str, str]) -> int:
+    """How many were written; those that cannot be read any more are added to `left_out`."""
+    taken: dict[str, int] = {}
+    folders: dict[str, str] = {"": ""}
+    written = 0
+    for name, picture, result in mended_in_order(chosen):
+        if isinstance(result, BadPicture):
+            left_out[name] = f"cannot be read: {result}"
+            continue
+        ending, content = result
+        if picture.class_name not in folders:
+            folders[picture.class_name] = free(safe(picture.class_name, "class"), "", taken)
+        folder = folders[picture.class_name]
+        stem = safe(os.path.splitext(re.split(r"[/\\]", picture.name)[-1])[0], "picture")
+        target = root / free(f"{folder}/{stem}" if folder else stem, ending, taken)
+        if not target.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{picture.name!a} would be written outside of the copy; rename it.")
+        target.parent.mkdir(exist_ok=True)
+        with target.open("xb") as file:  # never over another
+            file.write(content)
+        written += 1
+    if not written:
+        raise UserError("No picture is left that is worth a copy; look at what rggan check says of them.")
+    return written
+
+
+def mended_in_order(
+    chosen: Sequence[tuple[str, Picture]],
+) -> Iterator[tuple[str, Picture, tuple[str, bytes] | BadPicture]]:
+    """(name, picture, its file or why there is none), decoded and encoded in parallel."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # of Pillow about oddities
+        for start in range(0, len(chosen), CHUNK):
+            chunk = chosen[start : start + CHUNK]
+            for (name, picture), result in zip(chunk, pool.map(mended, [p for _, p in chunk]), strict=True):
+                yield name, picture, result
+
+
+def safe(name: str, otherwise: str) -> str:
+    """A name of [A-Za-z0-9._-] that neither hides a file nor leads elsewhere.
+
+    >>> safe("../My cat.v2", "class"), safe("…", "class")
+    ('My-cat.v2', 'class')
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:NAME_LENGTH].rstrip("._-") or otherwise
+
+
+def free(name: str, ending: str, taken: dict[str, int]) -> str:
+    """name + ending, with a number where that is taken in any case of letters; takes it.
+
+    taken: what is taken, in lower case, each with the last number that it was given.
+
+    >>> taken = {"cat.png": 1}
+    >>> free("Cat", ".png", taken), free("cat", ".png", taken)
+    ('Cat-2.png', 'cat-3.png')
+    """
+    found = name + ending
+    wanted = found.lower()
+    number = taken.get(wanted, 1)
+    while found.lower() in taken:
+        number += 1
+        found = f"{name}-{number}{ending}"
+    taken[found.lower()] = 1
+    taken[wanted] = number
+    return found
+
+
+def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
+    """(ending, content) of its file in the copy, or why it cannot be read."""
+    try:
+        content = picture.read()
+    except Exception as error:  # of a disk, an archive, a codec
+        return BadPicture(str(error).strip().rstrip(".") or type(error).__name__)
+    picture = replace(picture, read=lambda: content)
+    try:
+        image = open_picture(picture)
+        if picture.shape is None:
+            with Image.open(io.BytesIO(content)) as stored:
+                profile = stored.info.get("icc_profile") or b""
+                foreign = profile != b"" and not read_profile(profile)[1]
+                upright = stored.getexif().get(ORIENTATION, 1) not in range(2, 9)
+                if stored.format == "JPEG" and stored.mode in ("L", "RGB") and upright and not foreign:
+                    ending = Path(picture.name).suffix.lower()
+                    return (ending if ending in JPEG_ENDINGS else ".jpg"), content
+                if foreign:
+                    image = to_srgb(image, stored, profile)
+    except BadPicture as error:
+        return error
+    image.info = {}  # what the file said of its old pixels: profile, transparency, comments
+    stream = io.BytesIO()
+    image.save(stream, "png")
+    return ".png", stream.getvalue()
+
+
+def to_srgb(image: Image.Image, stored: Image.Image, profile: bytes) -> Image.Image:
+    """The decoded `image` of a stored one in the colours that its profile means; as it is if the two do not fit."""
+    source = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
+    if stored.mode == "CMYK":  # decoded, it is RGB already, by no profile at all
+        source = ImageOps.exif_transpose(stored)
+    try:
+        meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(source, meant, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    assert converted is not None  # only None where it converts in place
+    if image.mode in ("L", "LA"):
+        converted = converted.convert("L")
+    if image.mode in ("LA", "RGBA"):
+        converted.putalpha(image.getchannel("A"))
+    return converted

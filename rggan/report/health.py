@@ -1,0 +1,154 @@
+"""What the doctor found, told to people: lines, and one picture to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+
+from rggan.data.decode import BadPicture, open_picture
+from rggan.data.doctor import NO_PROFILE, Health, shown, told_names
+from rggan.data.source import Picture
+
+LONGEST = 5  # entries of a list that are told
+CELL = 96  # pixels of a picture on the sheet
+GAP = 8
+COLUMNS = 8
+CAPTION = 16  # height of a line of text
+CHECKS = (255, 238)  # the two greys behind transparency
+CHECK = 8
+
+
+def render(health: Health, advice: Sequence[str], console: Console) -> None:
+    """Print what was found, and then what to do."""
+    for line in [*lines(health), *(f"{'advice':<10} {sentence}" for sentence in advice)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def lines(health: Health) -> list[str]:
+    """What was found; nothing is said of what there is none of."""
+    groups = [f"{first} = {listed(others, 2)}" for first, *others in health.same]
+    alike = [f"{first} ~ {listed(others, 2)}" for first, *others in health.near]
+    low, middle, high = health.shortest
+    sizes = f"{len(health.sizes)} different: {counts(health.sizes)}; " if len(health.sizes) > 1 else ""
+    classes = f"{len(health.classes)}: {counts(health.classes)}; largest : smallest {health.balance:.1f}"
+    told = [
+        ("data", health.count, f"{health.count} pictures, {volume(health.total_bytes)}"),
+        ("unreadable", len(health.unreadable), listed([f"{name} ({reason})" for name, reason in health.unreadable])),
+        ("copies", len(groups), listed(groups)),
+        ("near", len(alike), listed(alike)),
+        ("classes", len(health.classes), classes),
+        ("sizes", len(health.sizes), f"{sizes}shorter side {low} to {high}, median {middle}; mostly {health.ratio}"),
+        ("odd shape", len(health.odd), listed(health.odd)),
+        ("tiny", len(health.tiny), listed(health.tiny)),
+        ("one colour", len(health.uniform), listed(health.uniform)),
+        ("animated", len(health.animated), listed(health.animated)),
+        ("modes", len(health.modes), counts(health.modes)),
+        ("alpha", health.alpha, f"{health.alpha} with an alpha channel, {health.transparent} of them transparent"),
+        ("grey", health.grey, f"{health.grey} without colours, though stored in colours"),
+        ("turned", health.turned, f"{health.turned} by EXIF; they are set upright"),
+        ("profiles", set(health.profiles) - {NO_PROFILE}, counts(health.profiles)),
+    ]
+    numbered = ("unreadable", "copies", "near", "odd shape", "tiny", "one colour", "animated")
+    return [
+        f"{name:<10} {f'{there}: ' if name in numbered else ''}{shown(text)}" for name, there, text in told if there
+    ]
+
+
+def listed(entries: Sequence[str], longest: int = LONGEST) -> str:
+    """
+    >>> listed("abcdefgh"), listed("ab")
+    ('a, b, c, d, e and 3 more', 'a, b')
+    """
+    more = len(entries) - longest
+    return ", ".join(entries[:longest]) + (f" and {more} more" if more > 0 else "")
+
+
+def counts(values: dict[str, int]) -> str:
+    """
+    >>> counts({"RGB": 3, "L": 1})
+    'RGB 3, L 1'
+    """
+    return listed([f"{name} {count}" for name, count in values.items()])
+
+
+def volume(total: float) -> str:
+    """
+    >>> volume(999), volume(12_300_000)
+    ('999 bytes', '12.3 MB')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if total >= size:
+            return f"{total / size:.1f} {unit}"
+    return f"{total} bytes"
+
+
+def contact_sheet(pictures: Sequence[Picture], health: Health) -> Image.Image:
+    """Up to 64 pictures, evenly from the set, and below them examples of what is wrong, each row with a caption.
+
+    Pictures are fitted into 96 pixels on white; transparent ones lie on a light checkerboard.
+    """
+    by_name = dict(zip(told_names(pictures), pictures, strict=True))
+    bad = {name for name, _ in health.unreadable}
+    good = [name for name in by_name if name not in bad]
+    count = min(len(good), COLUMNS * COLUMNS)
+    evenly = [good[i * len(good) // count] for i in range(count)]
+    rows = [
+        ("" if i else f"{count} of {health.count} pictures", evenly[i : i + COLUMNS]) for i in range(0, count, COLUMNS)
+    ]
+    pairs = [name for group in health.near[: COLUMNS // 2] for name in group[:2]]
+    rows.append((f"nearly the same, in pairs: {len(health.near)} groups", pairs))
+    for caption, names in (
+        ("exactly the same, one of each group", [group[0] for group in health.same]),
+        ("of one colour", health.uniform),
+        ("tiny (enlarged here)", health.tiny),
+        ("of another shape", health.odd),
+    ):
+        rows.append((f"{caption}: {len(names)}", names[:COLUMNS]))
+    return drawn([(caption, [cell(by_name[name]) for name in names]) for caption, names in rows if names])
+
+
+def drawn(rows: Iterable[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """Rows of cells, below a caption each ('': none)."""
+    rows = list(rows)
+    height = GAP + sum(CELL + GAP + (CAPTION if caption else 0) for caption, _ in rows)
+    sheet = Image.new("RGB", (GAP + COLUMNS * (CELL + GAP), height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    top = GAP
+    for caption, cells in rows:
+        if caption:
+            draw.text((GAP, top), caption, fill="black", font=font)
+            top += CAPTION
+        for column, picture in enumerate(cells):
+            sheet.paste(picture, (GAP + column * (CELL + GAP), top))
+        top += CELL + GAP
+    return sheet
+
+
+def cell(picture: Picture) -> Image.Image:
+    """RGB 96x96 with all of the picture in it; empty where it can no longer be read."""
+    square = Image.new("RGB", (CELL, CELL), "white")
+    try:
+        image = open_picture(picture)
+    except (BadPicture, OSError, ValueError):
+        return square
+    # Tiny ones show their pixels.
+    method = Image.Resampling.NEAREST if max(image.size) <= CELL // 3 else Image.Resampling.LANCZOS
+    scale = CELL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB").resize(size, method)
+    place = ((CELL - image.width) // 2, (CELL - image.height) // 2)
+    if image.mode == "RGBA":
+        square.paste(checkerboard().crop((*place, place[0] + image.width, place[1] + image.height)), place)
+        square.paste(image, place, image)
+    else:
+        square.paste(image, place)
+    return square
+
+
+def checkerboard() -> Image.Image:
+    light, dark = CHECKS
+    squares = np.indices((CELL, CELL)) // CHECK
+    return Image.fromarray(np.where(squares.sum(axis=0) % 2 == 0, light, dark).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,118 @@
+"""Large sets are memory-mapped from a cache: the same pixels, found by content, whole or not there."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rggan import UserError
+from rggan.data import Batches, load_images
+from rggan.data import images as images_module
+from rggan.data.store import cache_folder, machine_memory
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("RGGAN_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(30):
+        pixels = random.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+    return folder
+
+
+def mapped(folder, **options):
+    return load_images(folder, 16, memory_share=1e-12, **options)
+
+
+def cached(folder):
+    return sorted(path.name for path in (folder.parent / "cache").iterdir() if path.suffix == ".u8")
+
+
+def test_mapped_images_are_those_in_memory(pictures):
+    (pictures / "07.png").write_bytes(b"damaged")
+    ours, theirs = mapped(pictures, skip_bad=True), load_images(pictures, 16, skip_bad=True)
+    assert (ours.mapped, theirs.mapped) == (True, False)
+    assert torch.equal(ours.images, theirs.images)
+    assert (ours.names, ours.hashes, ours.skipped, ours.key) == (theirs.names, theirs.hashes, ("07.png",), theirs.key)
+    part, again = ours.take(np.array([3, 1, 28])), theirs.take(np.array([3, 1, 28]))
+    assert torch.equal(torch.cat(list(part.parts(2))), again.images)
+    batches = [Batches(data, batch=8, seed=1, mirror=True).next()[0] for data in (ours, theirs)]
+    assert torch.equal(*batches)
+
+
+def test_grey_sets_are_grey_when_mapped(pictures):
+    for path in pictures.iterdir():
+        Image.open(path).convert("L").save(path)
+    assert torch.equal(mapped(pictures).images, load_images(pictures, 16).images)
+    assert mapped(pictures).shape == (1, 16, 16)
+
+
+def test_second_load_decodes_nothing(pictures, monkeypatch):
+    first = mapped(pictures).images.clone()
+    monkeypatch.setattr(images_module, "open_picture", lambda picture: pytest.fail("decoded again"))
+    assert torch.equal(mapped(pictures).images, first)
+
+
+def test_other_content_order_and_size_are_other_files(pictures):
+    keys = {mapped(pictures).key, mapped(pictures, resize="stretch").key, mapped(pictures, max_images=20).key}
+    keys.add(mapped(pictures, channels="rgba").key)
+    os.rename(pictures / "00.png", pictures / "x.png")
+    keys.add(mapped(pictures).key)
+    Image.new("RGB", (24, 20), "red").save(pictures / "x.png")
+    keys.add(mapped(pictures).key)
+    assert len(keys) == len(cached(pictures)) == 6
+
+
+def test_cut_cache_is_made_again(pictures):
+    expected = mapped(pictures).images.clone()
+    (path,) = (pictures.parent / "cache").glob("*.u8")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert torch.equal(mapped(pictures).images, expected)
+    next((pictures.parent / "cache").glob("*.json")).write_text("{")
+    assert torch.equal(mapped(pictures).images, expected)
+
+
+def test_nothing_half_written_stays_when_the_disk_is_full(pictures, monkeypatch):
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device; name another folder .* RGGAN_CACHE"):
+        mapped(pictures)
+    assert not [p.name for p in (pictures.parent / "cache").iterdir() if p.suffix in (".part", ".u8", ".json")]
+
+
+def test_two_that_want_the_same_cache_make_it_once(pictures, monkeypatch):
+    decoded = []
+    original = images_module.to_pixels
+    monkeypatch.setattr(images_module, "to_pixels", lambda *given: decoded.append(1) or original(*given))
+    sets = []
+    threads = [threading.Thread(target=lambda: sets.append(mapped(pictures))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(decoded) == 30
+    assert torch.equal(sets[0].images, sets[2].images)
+
+
+def test_data_folder_is_left_as_it_was(pictures):
+    before = {path.name: path.stat().st_mtime_ns for path in pictures.iterdir()}
+    mapped(pictures)
+    assert before == {path.name: path.stat().st_mtime_ns for path in pictures.iterdir()}
+
+
+def test_cache_folder_follows_the_environment(monkeypatch):
+    monkeypatch.delenv("RGGAN_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/rggan")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "rggan"
+    assert 1 << 27 < machine_memory() < 1 << 50

@@ -1,0 +1,402 @@
+"""A run that is stopped, starved, lost or asked again: what it says, what it keeps, where it goes on."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import pytest
+import torch
+from filelock import FileLock
+from rich.console import Console
+
+from rggan import TrainConfig, UserError
+from rggan.cli import main
+from rggan.data import load_images
+from rggan.training import runlog, ticks
+from rggan.training.checkpoint import checkpoints, readable
+from rggan.training.engine import Training, diversity
+from rggan.training.loop import train
+from rggan.training.runlog import new_run, read_rows, runs
+from rggan.training.ticks import Diverged, Interrupted, WriteFailed, given_up
+
+OPTIONS = {
+    **{"max_images": 60, "width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 20, "d_steps": 1},
+    **{"precision": "fp32", "kimg": 0.16, "snap": 0.032, "threshold_lr": 0.01},
+}
+
+
+def config(outdir, **options):
+    return TrainConfig(outdir=outdir, **{**OPTIONS, **options})
+
+
+def go(outdir, **options):
+    return train(config(outdir, **options), Console(quiet=True))
+
+
+def log(run):
+    return (run / "log.txt").read_text()
+
+
+def poison(monkeypatch, at, times=1):
+    """Let the losses become NaN in the given step, `times` times over all attempts."""
+    original, hits = Training.step, []
+
+    def step(self):
+        original(self)
+        if self.images == at * 8 and len(hits) < times:
+            hits.append(self.images)
+            self.loss_sums.fill_(float("nan"))
+            with torch.no_grad():
+                next(self.g.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(Training, "step", step)
+    return hits
+
+
+def test_lost_numbers_bring_back_the_last_good_state_with_lower_rates(tmp_path, monkeypatch):
+    poison(monkeypatch, at=10)
+    run = go(tmp_path, rollback_lr=0.25)
+    rows = read_rows(run)
+    assert [row["tick"] for row in rows] == [0, 1, 2, 3, 4]
+    assert "kimg 0.1: score nan" in log(run)
+    assert "back to kimg 0.1, learning rates x 0.25 (return 1 of at most 3)" in log(run)
+    state = next(readable(run / "checkpoints", print))
+    assert state["rollbacks"] == 1
+    assert state["training"]["opt_g"]["param_groups"][0]["lr"] == pytest.approx(2e-4 / 4)
+    assert all(value.isfinite().all() for value in state["training"]["g"].values())
+
+
+def test_losses_are_looked_at_between_ticks_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(ticks, "CHECKED_EVERY", 3)
+    poison(monkeypatch, at=5)
+    run = go(tmp_path)
+    assert "the losses are no finite numbers any more; back to kimg 0.0" in log(run)
+    assert log(run).index("back to kimg") < log(run).index("tick 1")
+
+
+def test_first_tick_can_be_taken_back_as_well(tmp_path, monkeypatch):
+    poison(monkeypatch, at=2)
+    assert len(read_rows(go(tmp_path))) == 5
+
+
+def test_after_a_return_other_random_numbers_come(tmp_path, monkeypatch):
+    plain = read_rows(go(tmp_path / "plain"))
+    poison(monkeypatch, at=10)
+    again = read_rows(go(tmp_path / "again", rollback_lr=1.0))
+    assert plain[:2] == again[:2]
+    assert plain[2]["loss_d"] != again[2]["loss_d"]
+
+
+def test_too_many_returns_end_the_run_and_keep_what_was_good(tmp_path, monkeypatch):
+    hits = poison(monkeypatch, at=10, times=99)
+    with pytest.raises(Diverged, match=r"diverged at kimg 0.1: .* after 2 returns .* Try a lower --lr"):
+        go(tmp_path, rollbacks=2)
+    assert len(hits) == 3
+    (run,) = runs(tmp_path)
+    assert len(read_rows(run)) == 2
+    assert next(readable(run / "checkpoints", print))["training"]["images"] == 64
+
+
+def test_a_run_with_returns_resumes_exactly(tmp_path, monkeypatch):
+    """Stopped after the return and continued: the same rows as without the stop."""
+    poison(monkeypatch, at=10)
+    whole = read_rows(go(tmp_path / "whole"))
+    monkeypatch.undo()
+    poison(monkeypatch, at=10)
+    original = Training.step
+
+    def step(self):
+        original(self)
+        if self.images == 8 * 18:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", step)
+        with pytest.raises(Interrupted):
+            go(tmp_path / "cut")
+    assert read_rows(go(tmp_path / "cut")) == whole
+
+
+def test_collapse_to_one_picture_is_noticed(tmp_path, monkeypatch):
+    """Against a generator that really makes one picture: its weights on the latents are zero."""
+    original, hits = Training.step, []
+    monkeypatch.setattr(ticks, "DIVERSE", 0.0)  # eight channels and 20 steps make no diverse pictures
+
+    def step(self):
+        original(self)
+        if self.images == 8 * 12 and not hits:
+            hits.append(1)
+            with torch.no_grad():
+                self.g.linear.weight.zero_()
+                self.ema.network.linear.weight.zero_()
+
+    monkeypatch.setattr(Training, "step", step)
+    run = go(tmp_path)
+    assert "collapsed to one picture (diversity 0.000" in log(run)
+    assert [row["tick"] for row in read_rows(run)] == [0, 1, 2, 3, 4]
+
+
+def test_diversity_is_the_spread_over_the_images():
+    images = load_images("digits", 16, max_images=50).images
+    expected = images.double().numpy().std(axis=0).mean()
+    assert diversity(images) == pytest.approx(expected, rel=1e-5)
+    assert diversity(images[:1].expand(20, -1, -1, -1)) == 0
+
+
+def test_patience_stops_and_keeps_the_best(tmp_path, monkeypatch):
+    scores = iter([1.0, 0.2, 0.25, 0.31, 0.32, 0.9])
+    monkeypatch.setattr(Training, "judge", lambda self, network: (next(scores), 1.0))
+    run = go(tmp_path, patience=2, kimg=9)
+    assert [row["score"] for row in read_rows(run)] == [1.0, 0.2, 0.25, 0.31, 0.32]
+    assert "stopped: 2 scores in succession far above the best (--patience). Best score 0.2000" in log(run)
+    best = json.loads((run / "best" / "config.json").read_text())
+    assert best["trained"]["score"] == 0.2
+    before = log(run)
+    assert go(tmp_path, patience=2, kimg=9) == run  # finished: it does not train on
+    assert log(run) == before
+
+
+def test_patience_counts_from_the_best_also_below_zero():
+    """The kernel distance may be negative."""
+    rows = [{"score": score} for score in (0.5, -0.02, -0.009, -0.005)]
+    assert given_up(rows, 2)
+    assert not given_up(rows[:3], 2)
+    assert not given_up([{"score": 1.0}] * 3, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number):
+    original = Training.step
+
+    def step(self):
+        original(self)
+        if self.images == 8 * 6:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Training, "step", step)
+    line = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
+    assert main(["train", "--outdir", str(tmp_path), *line]) == 128 + number
+    (run,) = runs(tmp_path)
+    assert "the same command continues" in log(run)
+    assert next(readable(run / "checkpoints", print))["training"]["images"] == 48
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+
+
+def test_lost_numbers_are_not_saved_on_a_signal(tmp_path, monkeypatch):
+    original = Training.step
+
+    def step(self):
+        original(self)
+        if self.images == 8 * 6:
+            self.loss_sums.fill_(float("nan"))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", step)
+        with pytest.raises(Interrupted):
+            go(tmp_path)
+    (run,) = runs(tmp_path)
+    assert next(readable(run / "checkpoints", print))["training"]["images"] == 32
+    assert len(read_rows(go(tmp_path))) == 5
+
+
+def test_second_run_in_a_folder_refuses(tmp_path):
+    run = go(tmp_path, kimg=0.032)
+    with FileLock(run / ".lock"), pytest.raises(UserError, match="Another process is training in"):
+        go(tmp_path, kimg=0.032)
+
+
+def test_same_command_at_the_same_moment_refuses(tmp_path, monkeypatch):
+    """The other one made its run while this one was reading its pictures."""
+    from rggan.training import loop
+
+    original, once = loop.read_data, []
+
+    def slow(*args):
+        if not once:
+            once.append(1)
+            go(tmp_path, kimg=0.032)
+        return original(*args)
+
+    monkeypatch.setattr(loop, "read_data", slow)
+    with pytest.raises(UserError, match="Another process is training"):
+        go(tmp_path, kimg=0.032)
+    assert len(runs(tmp_path)) == 1
+
+
+def test_folder_of_a_killed_start_is_no_run(tmp_path, monkeypatch):
+    def killed(config, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runlog, "write_options", killed)
+        with pytest.raises(KeyboardInterrupt):
+            new_run(config(tmp_path), (16, 16))
+    assert runs(tmp_path) == []
+    assert new_run(config(tmp_path), (16, 24)).name == "00000-digits-16x24-sngan-threshold"
+
+
+def fail_writes(monkeypatch, after, until=10**9):
+    """From the `after`-th flush to the disk on, the disk is full; from the `until`-th on there is room again."""
+    original, calls = os.fsync, []
+
+    def fsync(number):
+        calls.append(number)
+        if after <= len(calls) < until:
+            raise OSError(28, "No space left on device")
+        original(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return calls
+
+
+def whole_run(tmp_path, monkeypatch):
+    """An undisturbed run, and how often it flushes to the disk."""
+    with monkeypatch.context() as patch:
+        calls = fail_writes(patch, after=10**9)
+        return go(tmp_path / "whole"), len(calls)
+
+
+def test_full_disk_stops_with_a_sentence_and_the_same_command_continues(tmp_path, monkeypatch):
+    whole, flushes = whole_run(tmp_path, monkeypatch)
+    with monkeypatch.context() as patch:
+        fail_writes(patch, after=flushes // 2)
+        with pytest.raises(WriteFailed, match=r"No space left on device. What was saved before is kept"):
+            go(tmp_path / "full")
+    (run,) = runs(tmp_path / "full")
+    assert 0 < len(read_rows(run)) < 5
+    assert not [path for path in run.rglob("*.part")]
+    go(tmp_path / "full")
+    assert read_rows(run) == read_rows(whole)
+    for name in ("best", "last"):
+        assert (run / name / "generator.safetensors").read_bytes() == (
+            whole / name / "generator.safetensors"
+        ).read_bytes()
+
+
+def test_full_disk_can_be_outlived(tmp_path, monkeypatch):
+    """With --on-write-error go-on nothing is lost if there is room again: best, rows and state."""
+    whole, flushes = whole_run(tmp_path, monkeypatch)
+    with monkeypatch.context() as patch:
+        fail_writes(patch, after=flushes // 2, until=flushes // 2 + 2)
+        run = go(tmp_path / "full", on_write_error="go-on")
+    assert "No space left on device; going on" in log(run)
+    assert read_rows(run) == read_rows(whole)
+    assert (run / "best/generator.safetensors").read_bytes() == (whole / "best/generator.safetensors").read_bytes()
+
+
+def test_a_run_whose_end_is_not_on_disk_is_not_called_finished(tmp_path, monkeypatch):
+    whole, flushes = whole_run(tmp_path, monkeypatch)
+    with monkeypatch.context() as patch:
+        fail_writes(patch, after=flushes // 2)
+        with pytest.raises(WriteFailed, match="continues from there"):
+            go(tmp_path / "full", on_write_error="go-on")
+    (run,) = runs(tmp_path / "full")
+    assert "finished" not in log(run)
+    assert read_rows(go(tmp_path / "full")) == read_rows(whole)
+
+
+def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch):
+    scores = iter([0.5, 0.1, 0.4, 0.4, 0.4])
+    monkeypatch.setattr(Training, "judge", lambda self, network: (next(scores), 1.0))
+    original, failed = ticks.save_picture, []
+
+    def full_at_the_second(picture, path):
+        if len(read_rows(path.parent)) == 1 and not failed:
+            failed.append(path)
+            raise OSError(28, "No space left on device")
+        original(picture, path)
+
+    monkeypatch.setattr(ticks, "save_picture", full_at_the_second)
+    run = go(tmp_path, on_write_error="go-on")
+    assert json.loads((run / "best" / "config.json").read_text())["trained"]["score"] == 0.1
+
+
+def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
+    run = go(tmp_path, kimg=0.064)
+    base = TrainConfig.from_json(run / "config.json")
+    with pytest.raises(UserError, match=r"differs in --width-g \(8 there, 16 here\): a run cannot change that"):
+        train(dataclasses.replace(base, resume=run, width_g=16))
+    assert main(["train", "--resume", str(run), "--kimg", "0.16", "--lr", "0.0001"]) == 0
+    assert "changed    --kimg (0.064 there, 0.16 here), --lr (0.0002 there, 0.0001 here)" in log(run)
+    assert len(read_rows(run)) == 5
+    state = next(readable(run / "checkpoints", print))
+    assert state["training"]["opt_d"]["param_groups"][0]["lr"] == 0.0001
+    assert TrainConfig.from_json(run / "config.json").kimg == 0.16
+    assert main(["train", "--resume", str(tmp_path / "nowhere")]) == 2
+    assert main(["train", "--resume", str(run), "--config", str(run / "config.json")]) == 2
+
+
+def test_new_run_says_what_it_differs_in(tmp_path):
+    first = go(tmp_path, kimg=0.032)
+    second = go(tmp_path, kimg=0.032, lr=1e-3)
+    assert f"{first.name} differs in --lr (0.0002 there, 0.001 here); to continue it instead: --resume" in log(second)
+
+
+def test_options_of_an_older_version_are_the_same_run(tmp_path):
+    """A config.json without the options that came later, and with a side as a number."""
+    run = go(tmp_path, kimg=0.032, resolution=16)
+    options = json.loads((run / "config.json").read_text())
+    assert options["resolution"] == 16
+    for name in ("channels", "resize", "background", "patience", "rollbacks", "rollback_lr", "keep"):
+        del options[name]
+    (run / "config.json").write_text(json.dumps(options))
+    assert go(tmp_path, kimg=0.032, resolution="16x16") == run
+    (run / "config.json").write_text(json.dumps({**options, "option_of_tomorrow": 1}))
+    assert go(tmp_path, kimg=0.032, resolution=16) != run
+
+
+def test_states_that_are_gone_are_not_trained_over(tmp_path):
+    run = go(tmp_path)
+    (run / "stats.jsonl").write_text("".join((run / "stats.jsonl").read_text().splitlines(keepends=True)[:-1]))
+    for path in checkpoints(run / "checkpoints"):
+        path.unlink()
+    with pytest.raises(UserError, match="are gone"):
+        go(tmp_path)
+
+
+def test_state_of_another_shape_is_passed_over(tmp_path):
+    """Whole by its hash, and yet not of this run: named, and the one before is used."""
+    run = go(tmp_path, kimg=0.096)
+    newest = checkpoints(run / "checkpoints")[-1]
+    state = torch.load(newest, weights_only=True)
+    del state["training"]["ema"]
+    newest.unlink()
+    from rggan.training.checkpoint import save_checkpoint
+
+    save_checkpoint(run / "checkpoints", 0.096, state)
+    rows = read_rows(run)
+    (run / "stats.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    go(tmp_path, kimg=0.096)
+    assert "does not fit ('ema'); using the one before" in log(run)
+    assert read_rows(run) == rows
+
+
+def test_state_of_format_1_is_continued(tmp_path):
+    """As version 0.1.0's first format wrote it: no hash, images known by shape and sum, times in the rows."""
+    whole = read_rows(go(tmp_path / "whole"))
+    run = go(tmp_path / "old", kimg=0.064)
+    for path in checkpoints(run / "checkpoints"):
+        state = torch.load(path, weights_only=True)
+        images = load_images("digits", 16, max_images=60).images
+        state["images"] = [*images.shape, int(images.sum(dtype=torch.int64))]
+        state["rows"] = [{"sec_per_kimg": 1.0, **row} for row in state["rows"]]
+        del state["format"], state["rollbacks"]
+        torch.save(state, path.with_name(f"state-{path.name.split('-')[1]}.pt"))
+        path.unlink()
+    base = TrainConfig.from_json(run / "config.json")
+    train(dataclasses.replace(base, resume=run, kimg=0.16), Console(quiet=True))
+    assert read_rows(run) == whole
+
+
+def test_what_was_taken_is_recorded(tmp_path):
+    run = go(tmp_path, kimg=0.032, max_images=1200)
+    head, *lines = [json.loads(line) for line in (run / "data.jsonl").read_text().splitlines()]
+    assert (head["images"], head["held_out"], head["subset_seed"], head["size"]) == (1200, 120, 0, [16, 16])
+    data = load_images("digits", 16, max_images=1200)
+    assert [line["name"] for line in lines] == list(data.names)
+    assert [line["sha256"] for line in lines] == list(data.hashes)
+    assert [line["class"] for line in lines] == [data.classes[i] for i in data.labels]
+    held_out = data.split(0)[1]
+    assert [line["name"] for line in lines if line["held_out"]] == list(held_out.names)
