@@ -1,4 +1,4 @@
-"""The command line: rggan train, rggan generate."""
+"""The command line: rggan train, rggan generate, rggan check."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ import tyro
 from rich.console import Console
 
 from rggan.config import TrainConfig
+from rggan.data.decode import parse_size
+from rggan.data.doctor import advice, inspect, shown
+from rggan.data.images import Channels, find_pictures
+from rggan.data.mend import write_copy
 from rggan.data.pictures import grid, save_picture, to_pil
 from rggan.errors import UserError, make_folder
 from rggan.generator import Generator
+from rggan.networks import check_resolution
+from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
-from rggan.training.loop import read_data, summary, train
+from rggan.training.estimate import estimate
+from rggan.training.loop import read_data, reading, summary, train
 from rggan.training.runlog import find_run, read_rows
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
+
+SAMPLE = 256  # pictures that the measurement of `check` trains on
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,33 @@ class GenerateConfig:
     """Class name or number, for a class-conditional generator."""
     device: str = "cpu"
     """Where to compute."""
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Look over a set of pictures before training: what is in it, what would spoil it, what training would take."""
+
+    data: Annotated[str, tyro.conf.Positional]
+    """Whatever `rggan train --data` takes."""
+    resolution: int | str | None = None
+    """Size that you want to train at (64, or HEIGHTxWIDTH): says which pictures are smaller."""
+    channels: Channels = "auto"
+    """As in `rggan train`, for the measurement."""
+    pattern: str = "*"
+    """Take only files whose name fits this shell pattern."""
+    sheet: Path = Path("contact-sheet.png")
+    """Where the contact sheet goes: pictures from all over the set, and the doubtful ones."""
+    fix: Path | None = None
+    """Write a copy that is worth training on into this new folder: upright, sRGB, without unreadable pictures,
+    doubles and those of one colour."""
+    near: bool = False
+    """With --fix: leave out near duplicates too."""
+    measure: bool = True
+    """Train for a few seconds to see what it takes."""
+    device: str = "auto"
+    """Where to measure."""
+    json: bool = False
+    """Print everything as JSON instead."""
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -73,6 +109,43 @@ def generate(config: GenerateConfig, console: Console) -> None:
     console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
+def check(config: CheckConfig, console: Console) -> None:
+    size = None if config.resolution is None else check_resolution(parse_size(config.resolution))
+    training = TrainConfig(
+        data=config.data,
+        resolution=config.resolution,
+        channels=config.channels,
+        pattern=config.pattern,
+        skip_bad=True,
+        max_images=SAMPLE,
+        device=config.device,
+    )
+    if config.fix is not None and config.fix.resolve().is_relative_to(Path(config.data).resolve()):
+        raise UserError(f"--fix {config.fix} lies inside the data; give a folder outside.")
+    make_folder(config.sheet.parent)
+    pictures = find_pictures(config.data, config.pattern)
+    with reading(None if config.json else console) as progress:
+        health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)
+    advices = advice(health, size)
+    save_picture(contact_sheet(pictures, health), config.sheet)
+    taken = None
+    if config.measure and health.readable > 1:
+        taken = estimate(training, read_data(training), health.readable)
+    copy = None if config.fix is None else write_copy(pictures, health, config.fix, config.near)
+    if config.json:
+        told: dict[str, Any] = {"health": health.to_json(), "advice": advices, "sheet": str(config.sheet)}
+        told |= {"training": taken and taken.to_json(), "copy": copy}
+        print(json.dumps(told, indent=2))
+        return
+    render(health, advices, console)
+    lines = taken.lines() if taken else []
+    lines.append(f"sheet      {config.sheet}")
+    if copy is not None:
+        lines.append(f"copy       {copy['written']} pictures in {config.fix}")
+        lines += [f"left out   {shown(name)}: {shown(reason)}" for name, reason in copy["left_out"].items()]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
 def run_train(config: TrainConfig, console: Console) -> None:
     if config.dry_run:
         lines = [json.dumps(config.to_json(), indent=2), *summary(config, read_data(config, console))]
@@ -96,7 +169,7 @@ def draw(config: TrainConfig) -> None:
             plot_run(rows, run / "progress.png", run.name)
 
 
-def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig:
+def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig | CheckConfig:
     """The command and its options.
 
     `--config FILE` and `--resume RUN` of train are read first, so that other options override what stands there.
@@ -119,8 +192,9 @@ def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig:
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
         | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
+        | Annotated[CheckConfig, tyro.conf.subcommand("check")]
     )
-    parsed: TrainConfig | GenerateConfig = tyro.cli(commands, prog="rggan", args=list(arguments))
+    parsed: TrainConfig | GenerateConfig | CheckConfig = tyro.cli(commands, prog="rggan", args=list(arguments))
     return parsed
 
 
@@ -134,8 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         if isinstance(command, TrainConfig):
             run_train(command, console)
-        else:
+        elif isinstance(command, GenerateConfig):
             generate(command, console)
+        else:
+            check(command, console)
     except UserError as error:
         print(f"rggan: {error}", file=sys.stderr)
         return 2

@@ -110,7 +110,7 @@ def read_header(stream: IO[bytes]) -> Header:
         shape, _, dtype = npy.read_array_header_1_0(stream)
     else:
         shape, _, dtype = npy.read_array_header_2_0(stream)
-    if any(length < 0 for length in shape):
+    if any(length < 0 for length in shape):  # two of them make a product that fits
         raise ValueError("its header declares a negative length")
     return Header(shape, dtype, stream.tell() + math.prod(shape) * dtype.itemsize)
 

@@ -32,7 +32,10 @@ def lines(health: Health) -> list[str]:
     groups = [f"{first} = {listed(others, 2)}" for first, *others in health.same]
     alike = [f"{first} ~ {listed(others, 2)}" for first, *others in health.near]
     low, middle, high = health.shortest
-    sizes = f"{len(health.sizes)} different: {counts(health.sizes)}; " if len(health.sizes) > 1 else ""
+    sizes = f"all {next(iter(health.sizes), '')}"
+    if len(health.sizes) > 1:
+        sizes = f"{len(health.sizes)} different: {counts(health.sizes)}; shorter side {low} to {high}, median {middle}"
+        sizes += f"; mostly {health.ratio}"
     classes = f"{len(health.classes)}: {counts(health.classes)}; largest : smallest {health.balance:.1f}"
     told = [
         ("data", health.count, f"{health.count} pictures, {volume(health.total_bytes)}"),
@@ -40,7 +43,7 @@ def lines(health: Health) -> list[str]:
         ("copies", len(groups), listed(groups)),
         ("near", len(alike), listed(alike)),
         ("classes", len(health.classes), classes),
-        ("sizes", len(health.sizes), f"{sizes}shorter side {low} to {high}, median {middle}; mostly {health.ratio}"),
+        ("sizes", len(health.sizes), sizes),
         ("odd shape", len(health.odd), listed(health.odd)),
         ("tiny", len(health.tiny), listed(health.tiny)),
         ("one colour", len(health.uniform), listed(health.uniform)),

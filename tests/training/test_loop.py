@@ -20,6 +20,8 @@ from rggan.training.loop import train
 from rggan.training.runlog import new_run, read_rows, runs
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed, given_up
 
+pytestmark = pytest.mark.slow  # each trains for a second or two
+
 OPTIONS = {
     **{"max_images": 60, "width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 20, "d_steps": 1},
     **{"precision": "fp32", "kimg": 0.16, "snap": 0.032, "threshold_lr": 0.01},

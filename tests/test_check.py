@@ -1,0 +1,91 @@
+"""`rggan check` from end to end: what it tells, the sheet, the JSON, the cleaned copy; what training would take."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rggan import TrainConfig
+from rggan.cli import main
+from rggan.data import load_images
+from rggan.training.engine import Training
+from rggan.training.estimate import estimate, peak_memory
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    random = np.random.default_rng(0)
+    for index in range(12):
+        (folder / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        small.resize((40, 32), Image.Resampling.BICUBIC).save(folder / "ab"[index % 2] / f"{index:02d}.png")
+    (folder / "a" / "copy.png").write_bytes((folder / "a" / "00.png").read_bytes())
+    (folder / "b" / "broken.png").write_bytes(b"broken")
+    return folder
+
+
+def check(*arguments):
+    return main(["check", *map(str, arguments)])
+
+
+def test_everything_is_told_and_nothing_in_the_data_changes(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
+    assert check(pictures, "--device", "cpu") == 0
+    out = capsys.readouterr().out
+    for part in ("14 pictures", "1: b/broken.png (no picture, by its content)", "a/00.png = a/copy.png", "40x32"):
+        assert part in out
+    assert "sngan at 32x32 RGB" in out
+    assert "s per kimg" in out
+    assert Image.open("contact-sheet.png").size[0] > 500
+    assert before == {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
+
+
+def test_json_is_the_same_for_programs(pictures, tmp_path, capsys):
+    assert check(pictures, "--json", "--sheet", tmp_path / "s.png", "--fix", tmp_path / "clean", "--device", "cpu") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["health"]["count"] == 14
+    assert told["health"]["unreadable"] == [["b/broken.png", "no picture, by its content"]]
+    assert told["training"]["size"] == [32, 32]
+    assert told["training"]["sec_per_kimg"] > 0
+    assert told["copy"]["written"] == 12
+    assert told["sheet"] == str(tmp_path / "s.png")
+
+
+def test_copy_trains_where_the_original_is_refused(pictures, tmp_path):
+    where = ["--sheet", tmp_path / "s.png", "--no-measure"]
+    assert main(["train", "--data", str(pictures), "-n"]) == 2
+    assert check(pictures, *where, "--fix", tmp_path / "clean") == 0
+    assert main(["train", "--data", str(tmp_path / "clean"), "-n"]) == 0
+    assert len(load_images(tmp_path / "clean", 32)) == 12
+    assert check(pictures, *where, "--fix", tmp_path / "clean") == 2  # never over what is there
+    assert check(pictures, *where, "--fix", pictures / "clean") == 2  # nor into the data themselves
+    assert not (pictures / "clean").exists()
+
+
+def test_bad_input_is_one_sentence(tmp_path, capsys):
+    assert check(tmp_path / "nowhere") == 2
+    assert check("digits", "--resolution", "100x150", "--sheet", tmp_path / "s.png") == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_without_any_readable_picture_is_still_described(tmp_path, capsys):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").write_bytes(b"x")
+    assert check(tmp_path / "set", "--sheet", tmp_path / "s.png") == 0
+    assert "1: a.png" in capsys.readouterr().out
+
+
+def test_estimate_counts_the_networks_that_would_be_trained():
+    config = TrainConfig(width_g=8, width_d=16, batch=8, score_samples=2, device="cpu", kimg=10)
+    data = load_images("digits", 16, max_images=20)
+    taken = estimate(config, data, images=10**9, seconds=0.05)
+    training = Training(config, data, data)
+    assert taken.parameters_g == sum(p.numel() for p in training.g.parameters())
+    assert taken.parameters_d == sum(p.numel() for p in training.d.parameters())
+    assert taken.hours == pytest.approx(taken.sec_per_kimg * 10 / 3600)
+    assert taken.memory_mb > 256 * 10**9 / 1e6  # all pictures, not only the sample
+    assert taken.memory_mb - 256 * 10**9 / 1e6 == pytest.approx(peak_memory() / 1e6, rel=0.2)
