@@ -1,10 +1,10 @@
-# make demo | make test | make check. Everything is installed into .venv by the first of them.
+# make demo | make test | make check | make drill. Everything is installed into .venv by the first of them.
 PYTHON ?= python3
 BIN := .venv/bin
 # The release that was tried, in whichever build pip offers; TORCH= takes the newest in pyproject.toml's range.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check install clean
+.PHONY: demo test check drill install clean
 
 install: .venv/installed
 
@@ -27,6 +27,9 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
+
+drill: install
+	$(BIN)/python -m tests.faults --page docs/reliability.md
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache demo

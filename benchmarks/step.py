@@ -47,7 +47,8 @@ def make(size: str, rule: str, precision: str) -> Training:
     )
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (256, 3, 32, 32), dtype=torch.uint8, generator=random)
-    data = ImageSet(images, None, (), tuple(map(str, range(256))))
+    names = tuple(map(str, range(len(images))))
+    data = ImageSet(store=images, rows=torch.arange(len(images)), labels=None, classes=(), names=names, hashes=names)
     return Training(config, data, data)
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
+from PIL import Image
 from rich.console import Console
 
 from rggan.config import TrainConfig
@@ -27,7 +29,7 @@ from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
 from rggan.training.estimate import estimate
-from rggan.training.loop import read_data, reading, summary, train
+from rggan.training.loop import read_data, reading, refuse_inside, resumed, summary, train
 from rggan.training.runlog import find_run, read_rows
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
@@ -94,17 +96,25 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Raises UserError where it cannot be written."""
+    try:
+        save_picture(picture, path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
 def generate(config: GenerateConfig, console: Console) -> None:
     generator = Generator.from_pretrained(config.run, config.device)
     seeds = parse_seeds(config.seeds)
     images = generator.images(seeds, config.label)
     make_folder(config.outdir)
     if config.grid:
-        save_picture(grid(images), config.outdir / "grid.png")
+        write_picture(grid(images), config.outdir / "grid.png")
         told = f"{len(seeds)} pictures in {config.outdir / 'grid.png'}"
     else:
         for seed, image in zip(seeds, images, strict=True):
-            save_picture(to_pil(image), config.outdir / f"seed{seed:04d}.png")
+            write_picture(to_pil(image), config.outdir / f"seed{seed:04d}.png")
         told = f"{len(seeds)} pictures in {config.outdir}"
     console.print(told, markup=False, highlight=False, soft_wrap=True)
 
@@ -120,14 +130,15 @@ def check(config: CheckConfig, console: Console) -> None:
         max_images=SAMPLE,
         device=config.device,
     )
-    if config.fix is not None and config.fix.resolve().is_relative_to(Path(config.data).resolve()):
-        raise UserError(f"--fix {config.fix} lies inside the data; give a folder outside.")
+    if config.fix is not None:
+        refuse_inside("--fix", config.fix, config.data)
+    refuse_inside("--sheet", config.sheet, config.data)
     make_folder(config.sheet.parent)
     pictures = find_pictures(config.data, config.pattern)
     with reading(None if config.json else console) as progress:
         health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)
     advices = advice(health, size)
-    save_picture(contact_sheet(pictures, health), config.sheet)
+    write_picture(contact_sheet(pictures, health), config.sheet)
     taken = None
     if config.measure and health.readable > 1:
         taken = estimate(training, read_data(training), health.readable)
@@ -148,6 +159,8 @@ def check(config: CheckConfig, console: Console) -> None:
 
 def run_train(config: TrainConfig, console: Console) -> None:
     if config.dry_run:
+        if config.resume:
+            resumed(config)
         lines = [json.dumps(config.to_json(), indent=2), *summary(config, read_data(config, console))]
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return
@@ -217,6 +230,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (Diverged, WriteFailed) as error:
         print(f"rggan: {error}", file=sys.stderr)
+        return 1
+    except torch.OutOfMemoryError:
+        print(
+            "rggan: The memory of the device is used up; take a smaller --batch, --width-g or --width-d.",
+            file=sys.stderr,
+        )
         return 1
     except Interrupted as error:
         return 128 + error.number

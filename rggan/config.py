@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -20,7 +21,7 @@ from rggan.networks import GENERATORS
 HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume")
 # Options that may change in the middle of a run (with --resume): no saved state has their shape.
 CHANGEABLE = (
-    *("kimg", "lr", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
+    *("data", "kimg", "lr", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
     *("patience", "rollbacks", "rollback_lr"),
 )
 
@@ -121,6 +122,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value out of its range."""
+        object.__setattr__(self, "data", str(self.data))
+        object.__setattr__(self, "outdir", Path(self.outdir))
         for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
             flag = f"--{name.replace('_', '-')}"
@@ -129,8 +132,12 @@ class TrainConfig:
                     raise UserError(f"{flag} is one of {', '.join(get_args(kind))}, not {value}.")
             else:
                 kinds = get_args(kind) or (kind,)
-                fits = type(value) in kinds or (float in kinds and type(value) is int) or isinstance(value, Path)
-                if not fits or (isinstance(value, float) and not math.isfinite(value)):
+                fits = (
+                    type(value) in kinds
+                    or (float in kinds and type(value) is int)
+                    or (Path in kinds and isinstance(value, Path))
+                )
+                if not fits or (isinstance(value, float) and not math.isfinite(value)) or not is_name(value):
                     raise UserError(f"{flag} cannot be {value!r}.")
         if self.resolution is not None:
             parse_size(self.resolution)
@@ -196,6 +203,18 @@ class TrainConfig:
     def same_run(self, saved: dict[str, Any]) -> bool:
         """Whether saved options describe this run (where it works may differ)."""
         return not self.differences(saved) and set(saved) <= set(self.to_json())
+
+
+def is_name(value: object) -> bool:
+    """False for text that no file can be called.
+
+    >>> is_name("my pictures"), is_name("a\\0b")
+    (True, False)
+    """
+    try:
+        return not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def plain(data: str) -> str:

@@ -8,8 +8,24 @@ from pathlib import Path
 class UserError(Exception):
     """Bad input: the message is one clear sentence that says what to do next.
 
-    The command line prints it and exits with code 2; library code may catch it.
+    The command line prints it and exits with code 2; library code may catch it. What a message quotes may hold
+    anything, so line breaks and other characters that do not print become spaces.
+
+    >>> print(UserError("no class cat\\ndog"))
+    no class cat dog
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """With a space for everything that does not print.
+
+    >>> one_line("cat\\x1b[2J\\ndog")
+    'cat [2J dog'
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def make_folder(path: Path) -> None:

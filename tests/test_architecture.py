@@ -23,6 +23,7 @@ FLOORS = {
     "metrics": 2,
     "training.ema": 3,
     "training.checkpoint": 2,
+    "training.fit": 2,
     "training.runlog": 3,
     "training.engine": 4,
     "training.estimate": 5,

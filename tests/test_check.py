@@ -89,3 +89,13 @@ def test_estimate_counts_the_networks_that_would_be_trained():
     assert taken.hours == pytest.approx(taken.sec_per_kimg * 10 / 3600)
     assert taken.memory_mb > 256 * 10**9 / 1e6  # all pictures, not only the sample
     assert taken.memory_mb - 256 * 10**9 / 1e6 == pytest.approx(peak_memory() / 1e6, rel=0.2)
+
+
+def test_sheet_that_cannot_be_written_or_lies_in_the_data_is_refused(pictures, tmp_path, capsys):
+    (tmp_path / "s.png").mkdir()
+    assert check(pictures, "--sheet", tmp_path / "s.png", "--no-measure") == 2
+    assert check(pictures, "--sheet", pictures / "s.png", "--no-measure") == 2
+    error = capsys.readouterr().err
+    assert "Cannot write" in error
+    assert "lies inside the data" in error
+    assert not (pictures / "s.png").exists()

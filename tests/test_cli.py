@@ -179,6 +179,12 @@ def bad_folder(tmp_path):
         (["--device", "cuda:7"], "no such CUDA GPU"),
         (["--device", "tpu"], "--device tpu"),
         (["--seed", "-1"], "--seed"),
+        (["--patience", "0"], "--patience must be at least 1"),
+        (["--background", "nocolour"], "--background nocolour"),
+        (["--memory-share", "0"], "--memory-share must be above 0"),
+        (["--keep", "0"], "--keep must be at least 1"),
+        (["--rollbacks", "-1"], "--rollbacks must not be negative"),
+        (["--rollback-lr", "0"], "--rollback-lr must be above 0"),
         (["--penalty", "nan"], "--penalty cannot be nan"),
         (["--config=nowhere.json"], "nowhere.json"),
         (["--config", "nowhere.json"], "nowhere.json"),
@@ -292,13 +298,30 @@ def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "options", [{"rule": "magnitude"}, {"aug": "ada"}, {"resolution": "wide"}, {"seed": 1.5}, {"schedule": "periodic"}]
+    "options",
+    [
+        {"background": "nocolour"},
+        {"data": "a\0b"},
+        {"data": "\ud800"},
+        {"rule": "magnitude"},
+        {"aug": "ada"},
+        {"resolution": "wide"},
+        {"seed": 1.5},
+        {"schedule": "periodic"},
+    ],
 )
 def test_values_from_json_and_python_are_checked_too(tmp_path, options):
     with pytest.raises(UserError, match=f"--{next(iter(options))}"):
         TrainConfig(**options)
     (tmp_path / "c.json").write_text(json.dumps(options))
     assert main(["train", "--config", str(tmp_path / "c.json"), "-n"]) == 2
+
+
+def test_paths_may_be_text_and_data_a_path(tmp_path):
+    config = TrainConfig(data=tmp_path, outdir=str(tmp_path / "runs"))
+    assert (config.data, config.outdir) == (str(tmp_path), tmp_path / "runs")
+    with pytest.raises(UserError, match="--lr cannot be"):
+        TrainConfig(lr=tmp_path)
 
 
 def test_a_trailing_slash_is_the_same_run():

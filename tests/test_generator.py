@@ -213,3 +213,10 @@ def test_a_folder_that_cannot_be_made_is_told(generator, tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match=r"no generator\.safetensors"):
         Generator.from_pretrained(tmp_path / "nowhere")
+
+
+def test_same_generator_is_the_same_file(generator, tmp_path):
+    """safetensors writes several metadata keys in any order, so there is one."""
+    generator.save(tmp_path)
+    with safe_open(tmp_path / "generator.safetensors", "pt") as file:
+        assert list(file.metadata()) == ["rggan"]

@@ -31,7 +31,7 @@ def list_zip(path: Path) -> list[Picture] | None:
         for entry, behind in pairwise(sorted(archive.infolist(), key=lambda entry: entry.header_offset))
         if entry.header_offset + LOCAL_HEADER + entry.compress_size > behind.header_offset
     }
-    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+    entries = {entry.filename: entry for entry in archive.infolist() if entry.filename and not entry.is_dir()}
     return [
         Picture(name, partial(read_entry, archive, entry, id(entry) in overlapping)) for name, entry in entries.items()
     ]

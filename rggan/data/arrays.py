@@ -16,10 +16,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from rggan.data.archive import METHODS, open_zip
-from rggan.data.source import Picture
+from rggan.data.source import MAX_BYTES, Picture
 from rggan.errors import UserError
 
 MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
+MAX_PICTURES = 1_000_000  # of an array: each takes half a kB to list, whatever its size
+MAX_RATIO, LARGE = 200, 4 * 2**20  # pictures of over `LARGE` bytes never deflate that well: a bomb does
 CHANNELS = (1, 3, 4)
 IMAGES = ("images", "x", "data", "arr_0", "x_train", "train_images")  # the first that is there, in any case
 LABELS = ("labels", "label", "y", "targets", "y_train", "train_labels")
@@ -125,6 +127,12 @@ def check_images(header: Header, path: Path) -> None:
         )
     if 0 in shape:
         raise UserError(f"{path} has the shape {list(shape)}: no pictures; save it with some.")
+    if shape[0] > MAX_PICTURES:
+        raise UserError(f"{path} has {shape[0]:,} pictures, more than this reads ({MAX_PICTURES:,}); split it.")
+    if (size := math.prod(shape[1:]) * itemsize) > MAX_BYTES:
+        raise UserError(
+            f"{path} has pictures of {size:,} bytes, more than this reads ({MAX_BYTES:,}); scale them down."
+        )
     if kind not in "ubf" or (kind == "u" and itemsize > 2):
         raise UserError(
             f"{path} holds {header.dtype} values; convert them to uint8 (0 to 255), or to floats from 0 to 1."
@@ -139,6 +147,8 @@ def load_member(archive: zipfile.ZipFile, name: str, header: Header, path: Path)
     entry = archive.getinfo(f"{name}.npy")
     if header.size != entry.file_size:  # NumPy would allocate what the header declares
         raise UserError(f"{name} in {path} is damaged: its header does not fit its size; save it again.")
+    if header.size > LARGE and header.size > MAX_RATIO * entry.compress_size:
+        raise UserError(f"{name} in {path} unpacks to over {MAX_RATIO} times its size; save it as .npy.")
     if header.size > MAX_ARRAY:
         raise UserError(f"{name} in {path} has over {MAX_ARRAY:,} bytes; save it as .npy, which is not loaded whole.")
     with archive.open(entry) as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,8 +24,12 @@ class Batches:
 
     def __init__(self, data: ImageSet, batch: int, seed: int = 0, mirror: bool = False, device: str = "cpu") -> None:
         self.data, self.device = data, torch.device(device)
-        # On an accelerator all images lie there; a memory-mapped set stays where it is, and batches travel.
-        self.images = None if data.mapped or self.device.type == "cpu" else data.images.to(self.device)
+        # On an accelerator all images lie there if they take less than half of what is free; if not, batches travel.
+        there = self.device.type == "cuda" and not data.mapped
+        if there:
+            size = len(data) * math.prod(data.shape)
+            there = size < torch.cuda.mem_get_info(self.device)[0] / 2
+        self.images = data.images.to(self.device) if there else None
         self.labels = None if data.labels is None else data.labels.to(device)
         self.batch, self.mirror = batch, mirror
         self.random = torch.Generator().manual_seed(seed)
@@ -56,6 +61,22 @@ class Batches:
     def state_dict(self) -> dict[str, Any]:
         return {"random": self.random.get_state(), "queue": self.queue.clone()}
 
+    def checked(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state, if it can be one of this stream.
+
+        Raises:
+            ValueError: it cannot. KeyError: a part is missing.
+        """
+        random, queue = state["random"], state["queue"]
+        torch.Generator().set_state(random)  # refuses what is no state of a generator
+        most = len(self.data) + self.batch
+        if not isinstance(queue, Tensor) or queue.dtype != torch.int64 or queue.dim() != 1 or len(queue) > most:
+            raise ValueError("the queue is no list of indices")
+        if len(queue) and not (int(queue.min()) >= 0 and int(queue.max()) < len(self.data)):
+            raise ValueError("the queue has indices of images that are not there")
+        return {"random": random.clone(), "queue": queue.clone()}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state of `state_dict`; `checked` looks at one that may come from anywhere."""
         self.random.set_state(state["random"])
         self.queue = state["queue"]

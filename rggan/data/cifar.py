@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rggan.data.source import MAX_BYTES, Picture, read_file, too_large
+from rggan.data.source import Picture, read_file, too_large
 from rggan.errors import UserError
 
 PIXELS = 3 * 32 * 32
 TAR = (".tar", ".tar.gz", ".tgz")
+MAX_BYTES = 256 * 2**20  # of an unpacked .tar: the largest CIFAR has 186 million
 MAX_MEMBERS = 1000  # of a .tar: a damaged one can lead round in circles
 TEXTS = ("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "SHORT_BINUNICODE", "BINUNICODE")
 INTEGERS = ("BININT1", "BININT2", "BININT", "LONG1")

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from rggan.data.source import Picture
+from rggan.data.source import Picture, picture_formats
 from rggan.errors import UserError
 
 Resize = Literal["crop", "fit", "stretch"]
 CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I")
-MAX_PIXELS = 90_000_000  # of one picture: 270 MB decoded
+MAX_PIXELS = 64_000_000  # of one picture: 256 MB decoded, and that a few times
 
 
 class BadPicture(ValueError):
@@ -66,8 +66,9 @@ def open_picture(picture: Picture) -> Image.Image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BadPicture(f"{width}x{height} pixels are more than this reads ({MAX_PIXELS:,})")
-            upright: Image.Image = ImageOps.exif_transpose(image)
-            return eight_bit(upright)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return eight_bit(image)
     except BadPicture:
         raise
     except (Exception, RecursionError) as error:  # Pillow's plug-ins raise whatever their format taught them
@@ -83,7 +84,7 @@ def opened(picture: Picture) -> Image.Image:
     if picture.shape is not None:
         raw = np.frombuffer(content, dtype=np.uint8).reshape(picture.shape)
         return Image.fromarray(raw[:, :, 0] if raw.shape[2] == 1 else raw)
-    return Image.open(io.BytesIO(content))
+    return Image.open(io.BytesIO(content), formats=picture_formats())
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
@@ -92,13 +93,18 @@ def eight_bit(image: Image.Image) -> Image.Image:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise BadPicture("32-bit pixels have no known range; convert it to 8 or 16 bits")
-        return Image.fromarray((values / 257).astype(np.uint8))
+        return Image.fromarray((values // 257).astype(np.uint8))
     if image.mode == "F":
         raise BadPicture("floating-point pixels have no known range; convert it to 8 or 16 bits")
     transparent = image.has_transparency_data
     if image.mode in GREY_MODES:
-        return image.convert("LA" if transparent else "L")
-    return image.convert("RGBA" if transparent else "RGB")
+        return converted(image, "LA" if transparent else "L")
+    return converted(image, "RGBA" if transparent else "RGB")
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """The image itself where nothing is to do: a copy of a large one is hundreds of MB."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def to_pixels(
@@ -121,12 +127,9 @@ def to_pixels(
     """
     height, width = size
     alpha = image.mode in ("LA", "RGBA")
-    if channels == 4:
-        image = image.convert("RGBA")
-    elif alpha:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image).convert("RGB")
-    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+    if alpha and channels != 4:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), converted(image, "RGBA"))
+    image = converted(image, {1: "L", 3: "RGB", 4: "RGBA"}[channels])
     if resize == "stretch":
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     elif resize == "crop":

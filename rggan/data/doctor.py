@@ -24,7 +24,7 @@ from PIL import Image, ImageChops, ImageCms, ImageStat, UnidentifiedImageError
 
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.duplicates import near_duplicates, thumbnail
-from rggan.data.source import Picture
+from rggan.data.source import Picture, picture_formats
 
 CHUNK = 256  # pictures between two calls of `progress`
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
@@ -171,7 +171,7 @@ def header(picture: Picture, content: bytes) -> dict[str, Any]:
         height, width, channels = picture.shape
         return {"size": (width, height), "mode": {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "?")}
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=picture_formats()) as image:
             icc = image.info.get("icc_profile")
             profile, srgb = read_profile(icc) if icc else (NO_PROFILE, True)
             animated = False

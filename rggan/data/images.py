@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +29,8 @@ from rggan.errors import UserError
 
 DIGITS = "digits"
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the score
+LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
+ONE_LARGE = threading.Lock()
 CHUNK = 256  # pictures that wait in memory between decoding and their place
 VERSION = 1  # of the decoding: another version never takes the cached pixels of this one
 
@@ -63,6 +68,12 @@ class ImageSet:
         """(channels, height, width)."""
         _, channels, height, width = self.store.shape
         return channels, height, width
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of pixels and classes: what must stay the same for a run to be continued."""
+        labels = None if self.labels is None else self.labels.tolist()
+        return hashlib.sha256(json.dumps([self.key, self.classes, labels]).encode()).hexdigest()
 
     @property
     def images(self) -> Tensor:
@@ -228,7 +239,7 @@ def class_names(pictures: Sequence[Picture]) -> tuple[str, ...]:
     names = {picture.class_name for picture in pictures}
     if len(names) < 2 or "" in names:
         return ()
-    numbers = all(name.isascii() and name.isdecimal() for name in names)
+    numbers = all(name.isascii() and name.isdecimal() and len(name) < 20 for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names))
 
 
@@ -251,10 +262,11 @@ def decode(
         if not decoding:
             return digest, ""
         try:
-            image = open_picture(known)
-            red, green, blue = how["background"]
-            grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
-            return digest, (to_pixels(image, how["size"], depth, how["resize"], how["background"]), grey)
+            with ONE_LARGE if math.prod(header_size(known)) > LARGE else nullcontext():
+                image = open_picture(known)
+                red, green, blue = how["background"]
+                grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
+                return digest, (to_pixels(image, how["size"], depth, how["resize"], how["background"]), grey)
         except (BadPicture, MemoryError, ValueError, OSError) as error:
             return digest, reason(error)
 
@@ -281,7 +293,13 @@ def decode(
     for _ in run(decoding=False):  # the hashes alone
         pass
     name, known = key(), list(hashes)
-    return in_cache(lambda: run(decoding=True), name, shape, cache_folder()), known, name
+
+    def unchanged() -> Iterator[tuple[NDArray[np.uint8], bool] | str]:
+        yield from run(decoding=True)
+        if hashes != known:  # they would lie in the cache under the name of others
+            raise UserError("The pictures changed while they were read; start again when nobody writes to them.")
+
+    return in_cache(unchanged, name, shape, cache_folder()), known, name
 
 
 def reason(error: Exception) -> str:
@@ -290,19 +308,20 @@ def reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def header_size(picture: Picture) -> tuple[int, int]:
+    """(width, height) from the header alone; zeros where there is none, which decoding will tell."""
+    try:
+        with opened(picture) as image:
+            return image.size
+    except Exception:
+        return 0, 0
+
+
 def short_sides(pictures: Sequence[Picture]) -> list[int]:
-    """The shorter sides in pixels of up to 500 of them, from the headers alone; 0 where there is none."""
-
-    def side(picture: Picture) -> int:
-        try:
-            with opened(picture) as image:
-                return min(image.size)
-        except Exception:  # named when the picture is decoded
-            return 0
-
+    """The shorter sides in pixels of up to 500 of them; 0 where there is none."""
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")
-        return list(pool.map(side, pictures[:: max(1, len(pictures) // 500)]))
+        return [min(size) for size in pool.map(header_size, pictures[:: max(1, len(pictures) // 500)])]
 
 
 def natural_resolution(sides: Sequence[int]) -> int:

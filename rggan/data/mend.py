@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.doctor import ORIENTATION, Health, read_profile, told_names
-from rggan.data.source import Picture
+from rggan.data.source import Picture, picture_formats
 from rggan.errors import UserError, make_folder
 
 CHUNK = 32  # pictures whose files wait in memory until they are written
@@ -155,7 +155,7 @@ def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
     try:
         image = open_picture(picture)
         if picture.shape is None:
-            with Image.open(io.BytesIO(content)) as stored:
+            with Image.open(io.BytesIO(content), formats=picture_formats()) as stored:
                 profile = stored.info.get("icc_profile") or b""
                 foreign = profile != b"" and not read_profile(profile)[1]
                 upright = stored.getexif().get(ORIENTATION, 1) not in range(2, 9)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from rggan.errors import UserError
 
-MAX_BYTES = 512 * 2**20  # of one file: no picture is larger, and no header may make us allocate more
+MAX_BYTES = 128 * 2**20  # of one file: no picture is larger, and no header may make us allocate more
 LABELS = "dataset.json"  # where StyleGAN's dataset_tool writes the classes
 
 
@@ -154,10 +154,20 @@ def too_large(size: int) -> str:
 
 
 @cache
-def picture_endings() -> frozenset[str]:
-    """Lower-case file endings that this Pillow can open ('.png', '.jpg', ...)."""
+def picture_formats() -> tuple[str, ...]:
+    """What this Pillow reads by itself: not EPS, for which it starts Ghostscript, nor formats that it only names.
+
+    >>> "PNG" in picture_formats(), "EPS" in picture_formats()
+    (True, False)
+    """
     Image.init()
-    return frozenset(end for end, fmt in Image.registered_extensions().items() if fmt in Image.OPEN)
+    return tuple(sorted(set(Image.OPEN) - {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}))
+
+
+@cache
+def picture_endings() -> frozenset[str]:
+    """Lower-case file endings of these formats ('.png', '.jpg', ...)."""
+    return frozenset(end for end, form in Image.registered_extensions().items() if form in picture_formats())
 
 
 def labelled(files: list[Picture], pattern: str, source: Path) -> list[Picture]:

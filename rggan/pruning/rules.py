@@ -195,7 +195,9 @@ class PublishedThreshold(Threshold):
         return layer.seen().abs()
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.adam is None else {"adam": self.adam.state_dict()}
+        if self.adam is None:  # loaded, and not moved since
+            return {} if self.saved is None else {"adam": self.saved}
+        return {"adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.saved, self.adam = state.get("adam"), None

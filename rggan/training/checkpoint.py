@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rggan.errors import UserError
+from rggan.errors import UserError, one_line
 from rggan.files import flush_folder
 
 FORMAT = 2
@@ -85,8 +86,10 @@ def readable(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any
         except (UserError, GeneratorExit):
             raise
         except Exception as error:  # whatever foreign bytes raise in zipfile and torch
+            foreign = isinstance(error, pickle.UnpicklingError)  # torch's text tells people to load it all the same
             lines = str(error).strip().rstrip(".").splitlines()
-            say(f"{path} is damaged ({lines[0] if lines else type(error).__name__}); using the one before.")
+            reason = "it holds more than numbers" if foreign else lines[0] if lines else type(error).__name__
+            say(f"{path} is damaged ({one_line(reason)}); using the one before.")
 
 
 def load(path: Path) -> dict[str, Any]:

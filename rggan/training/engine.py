@@ -18,7 +18,9 @@ from rggan.metrics import Score
 from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold
 from rggan.training.ema import EMA
+from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 
+PHASES = ("prune", "dense")
 DIVERSITY_IMAGES = 256  # in which collapse is looked for
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
@@ -92,7 +94,8 @@ class Training:
         self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
         self.batches = Batches(data, config.batch, config.seed, config.mirror, str(self.device))
         self.score = Score(reference, "steering", str(self.device))
-        self.real_diversity = diversity(data.store[data.rows[:DIVERSITY_IMAGES]])
+        spread = data.rows[:: max(1, len(data) // DIVERSITY_IMAGES)][:DIVERSITY_IMAGES]  # over all classes
+        self.real_diversity = diversity(data.store[spread])
         self.latents = self.fixed_latents(config.score_samples)
         self.images = 0  # real images that D has seen
         self.loss_sums = torch.zeros(2, device=self.device)
@@ -178,16 +181,25 @@ class Training:
     @torch.no_grad()
     def judge(self, network: nn.Module) -> tuple[float, float]:
         """(score, diversity as a share of the real images') on the fixed latents; NaN if not all are finite."""
-        with self.autocast():
-            images = [network(*drawn) for drawn in self.latents]
-        if not all(bool(part.isfinite().all()) for part in images):
-            return float("nan"), float("nan")
-        pictures = torch.cat([to_uint8(part) for part in images])
+        parts = []
+        for drawn in self.latents:
+            with self.autocast():
+                images = network(*drawn)
+            if not images.isfinite().all():
+                return float("nan"), float("nan")
+            parts.append(to_uint8(images))
+        pictures = torch.cat(parts)
         return self.score(pictures), diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, self.real_diversity)
 
     def losses_are_finite(self) -> bool:
         """Whether all losses since the last tick were (a single NaN stays in their sum)."""
         return bool(self.loss_sums.isfinite().all())
+
+    def is_finite(self) -> bool:
+        """Whether losses, weights and average are."""
+        networks = (self.g, self.d, self.ema.network)
+        weights = (p.isfinite().all() for network in networks for p in network.parameters())
+        return self.losses_are_finite() and all(map(bool, weights))
 
     def scale_learning_rates(self, factor: float) -> None:
         """Of both networks, as a multiple of the option's."""
@@ -226,7 +238,46 @@ class Training:
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
+    def checked(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state, if every part of it has the form of the present one.
+
+        Raises:
+            ValueError: something does not fit. KeyError: it is not there.
+        """
+        own = self.state_dict()
+        parts = ("g", "d", "ema", "loss_sums", "random", "images")
+        clean = {name: fitted(own[name], state[name], name) for name in parts}
+        for name, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
+            (group,) = optimizer.param_groups
+            clean[name] = fitted_adam(group["params"], own[name]["param_groups"], state[name], name)
+        if len(state["pruners"]) != len(self.pruners):
+            raise ValueError(f"pruners has {len(state['pruners'])} entries, not {len(self.pruners)}")
+        clean["pruners"] = []
+        for pruner, saved in zip(self.pruners, state["pruners"], strict=True):
+            rule = {}
+            if isinstance(pruner.rule, PublishedThreshold) and saved["rule"]:
+                thresholds = [layer.mask.threshold for layer in pruner.layers]
+                groups = torch.optim.Adam(thresholds, pruner.rule.lr, pruner.rule.betas).state_dict()["param_groups"]
+                rule = {"adam": fitted_adam(thresholds, groups, saved["rule"]["adam"], "thresholds")}
+            if saved["phase"] not in PHASES:
+                raise ValueError(f"there is no phase {saved['phase']}")
+            clean["pruners"].append({"phase": saved["phase"], "rule": rule})
+        clean["schedule"] = None
+        if self.schedule:
+            schedule = fitted({**self.schedule.state_dict(), "scores": state["schedule"]["scores"]}, state["schedule"])
+            fitted_numbers(schedule["scores"], len(self.schedule.weights), "scores")
+            if schedule["phase"] not in PHASES:
+                raise ValueError(f"there is no phase {schedule['phase']}")
+            clean["schedule"] = schedule
+        clean["batches"] = self.batches.checked(state["batches"])
+        clean["random_cuda"] = state["random_cuda"]
+        if clean["images"] < 0:
+            raise ValueError("a negative number of images")
+        return clean
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError, KeyError or TypeError for a state of another form, and then nothing is changed."""
+        state = self.checked(state)
         self.g.load_state_dict(state["g"])
         self.d.load_state_dict(state["d"])
         self.opt_g.load_state_dict(state["opt_g"])

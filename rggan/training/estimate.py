@@ -72,6 +72,8 @@ def estimate(config: TrainConfig, data: ImageSet, images: int | None = None, sec
         if cuda:
             torch.cuda.reset_peak_memory_stats(training.device)
         training.step()  # the first one is slower: memory is taken, kernels are chosen
+        if cuda:
+            torch.cuda.synchronize(training.device)
         steps, started = 0, time.perf_counter()
         while steps == 0 or time.perf_counter() - started < seconds:
             training.step()

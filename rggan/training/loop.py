@@ -19,7 +19,7 @@ from rggan.errors import UserError
 from rggan.files import write_whole
 from rggan.generator import check_device
 from rggan.networks import check_resolution
-from rggan.training.checkpoint import checkpoints
+from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
 from rggan.training.runlog import (
     RunLog,
@@ -43,6 +43,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution))
     check_device(config.device)
+    refuse_inside("--outdir", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
             config.data,
@@ -65,6 +66,12 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
             f"--cond needs classes in {config.data}: one folder per class with every picture inside one, or labels."
         )
     return data
+
+
+def refuse_inside(option: str, path: Path, data: str) -> None:
+    """Raises UserError where we would write into the data: what is written would be read as pictures next time."""
+    if Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
+        raise UserError(f"{option} {path} lies inside the data {data}; give a place outside.")
 
 
 @contextmanager
@@ -138,10 +145,11 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                 return run
             data = read_data(config, console)
             log = RunLog(run, console)
+        try:
+            loop = begin(config, data, run, log)
             if config.resume:
                 take_over(config, run, log)
-        try:
-            begin(config, data, run, log).go()
+            loop.go()
         except OSError as error:
             raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
     return run
@@ -155,7 +163,7 @@ def begin(config: TrainConfig, data: ImageSet, run: Path, log: RunLog) -> Loop:
     """
     training_images, held_out = data.split(config.seed)
     training = Training(config, training_images, held_out or training_images)
-    loop = Loop(config, training, data.key, run, log)
+    loop = Loop(config, training, data.identity, run, log)
     if checkpoints(run / "checkpoints"):
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
@@ -206,7 +214,11 @@ def resumed(config: TrainConfig) -> Path:
     saved = saved_options(run)
     if saved is None:
         raise UserError(f"--resume {run}: there is no run (no config.json); give a run folder.")
-    fixed = [text for name, text in config.differences(saved).items() if name not in CHANGEABLE]
+    differences = config.differences(saved)
+    trained = max(map(kimg_of, checkpoints(run / "checkpoints")), default=0)
+    if "kimg" in differences and config.kimg <= trained:
+        raise UserError(f"--kimg {config.kimg:g} is no more than {run} has trained already ({trained:g}).")
+    fixed = [text for name, text in differences.items() if name not in CHANGEABLE]
     if fixed:
         raise UserError(
             f"{run} differs in {', '.join(fixed)}: a run cannot change that; leave it out, or train another run "

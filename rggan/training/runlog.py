@@ -96,13 +96,23 @@ def locked(folder: Path, busy: str, wait: float = 0) -> Iterator[None]:
 
 
 def read_rows(run: Path) -> list[Row]:
-    """The ticks of a run, from its stats.jsonl."""
+    """The ticks of a run, from its stats.jsonl; lines that somebody else cut or wrote are passed over."""
     path = run / "stats.jsonl"
     rows = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError):  # a line that somebody else cut or wrote
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]
+    return [row for row in rows if is_row(row)]
+
+
+def is_row(row: object) -> bool:
+    """Whether it has the numbers of a tick.
+
+    >>> is_row({"tick": 0}), is_row([])
+    (False, False)
+    """
+    numbers = ("tick", "kimg", "score", "density_g", "density_d")
+    return isinstance(row, dict) and all(type(row.get(name)) in (int, float) for name in numbers) and "phase" in row
 
 
 class RunLog:
@@ -112,7 +122,8 @@ class RunLog:
         self.run, self.console = run, console
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         with contextlib.suppress(OSError), (self.run / "log.txt").open("a") as file:
             file.write(line + "\n")  # a full disk must not stop what can go on without a log
 

@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
-from rggan.errors import UserError
+from rggan.errors import UserError, one_line
 from rggan.generator import Generator
-from rggan.training.checkpoint import readable, save_checkpoint
+from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
-from rggan.training.runlog import Row, RunLog, status_line
+from rggan.training.runlog import Row, RunLog, is_row, status_line
 
 CHECKED_EVERY = 100  # steps between two looks at the losses: each waits for the device
 FAR_ABOVE = 0.5  # of the best score's size, above the best: what --patience counts
@@ -87,11 +88,16 @@ class Loop:
                 f"The images of {self.config.data} are not those that {self.run} was trained on; give another --outdir "
                 "to train anew."
             )
+        rows, rollbacks, (steps, images, elapsed) = state["rows"], state["rollbacks"], state["tick"]
+        if not all(is_row(row) for row in rows) or not all(
+            type(n) is int and n >= 0 for n in (rollbacks, steps, images)
+        ):
+            raise ValueError("its rows or counts are none")
+        float(elapsed)
         self.training.load_state_dict(state["training"])
-        self.rows = state["rows"]
-        self.rollbacks = state["rollbacks"]
+        self.rows, self.rollbacks = list(rows), rollbacks
         self.training.scale_learning_rates(self.config.rollback_lr**self.rollbacks)
-        self.steps_in_tick, self.images_at_tick, elapsed = state["tick"]
+        self.steps_in_tick, self.images_at_tick = steps, images
         self.started = time.perf_counter() - elapsed
 
     def same_images(self, saved: object) -> bool:
@@ -112,9 +118,11 @@ class Loop:
             try:
                 self.load_state_dict(state)
                 return
+            except torch.OutOfMemoryError:  # a RuntimeError, but no fault of the state
+                raise
             except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
-                self.log.say(f"a checkpoint of {self.run} does not fit ({reason}); using the one before.")
+                self.log.say(f"a checkpoint of {self.run} does not fit ({one_line(reason)}); using the one before.")
         raise UserError(f"No checkpoint of {self.run} can be read; move the folder away to train anew.")
 
     def go(self) -> None:
@@ -220,8 +228,10 @@ class Loop:
                 f"Training diverged at kimg {at:.1f}: {why}, after {done} returns to a good state; {self.run} keeps "
                 "what was saved before. Try a lower --lr, or another --seed."
             )
+        if not checkpoints(self.run / "checkpoints"):
+            raise Diverged(f"Training diverged at kimg {at:.1f}: {why}, and {self.run} holds no state to return to.")
         self.load_newest()
-        self.rollbacks = done + 1
+        self.rollbacks, self.best = done + 1, None
         self.training.scale_learning_rates(self.config.rollback_lr**self.rollbacks)
         self.training.reseed(self.rollbacks)
         self.log.say(
@@ -231,10 +241,14 @@ class Loop:
 
     def stop(self, number: int) -> None:
         """Save, say so, and raise Interrupted. Lost numbers are not saved: the last good state stays the newest."""
-        if self.training.losses_are_finite():
+        finite = self.training.is_finite()
+        if finite:
             with self.writing():
                 self.save()
-        self.log.say(f"stopped at kimg {self.training.images / 1000:.1f}; the same command continues.")
+        if self.unwritten is not None:
+            raise self.write_failed(self.unwritten)
+        where = "" if finite else " from the last good state, for the numbers were lost since"
+        self.log.say(f"stopped at kimg {self.training.images / 1000:.1f}; the same command continues{where}.")
         raise Interrupted(number)
 
     @contextmanager

@@ -134,11 +134,11 @@ HUGE = [(10, 100, 101), (2**32, 2**32, 7), (2**62, 2, 2), (2**70, 6, 7), (-1, 6,
 @pytest.mark.parametrize("shape", HUGE)
 def test_header_that_declares_more_than_there_is_is_refused(tmp_path, shape):
     (tmp_path / "a.npy").write_bytes(header(shape) + bytes(100))
-    with pytest.raises(UserError, match=r"cut short|negative"):
+    with pytest.raises(UserError, match=r"cut short|negative|more than this reads"):
         list_pictures(tmp_path / "a.npy")
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", header(shape) + bytes(100))
-    with pytest.raises(UserError, match=r"does not fit its size|negative"):
+    with pytest.raises(UserError, match=r"does not fit its size|negative|more than this reads"):
         list_pictures(tmp_path / "a.npz")
 
 
@@ -173,9 +173,9 @@ def test_second_header_version_is_read(tmp_path):
 
 def test_npy_is_mapped_not_loaded(tmp_path):
     with (tmp_path / "a.npy").open("wb") as stream:
-        stream.write(header((2**24, 32, 32, 4)))
+        stream.write(header((2**16, 1024, 1024)))
         stream.truncate(stream.tell() + 2**36)  # 64 GiB, none of them on disk
-    assert arrays.map_npy(tmp_path / "a.npy")[2**23].max() == 0
+    assert arrays.map_npy(tmp_path / "a.npy")[2**15].max() == 0
 
 
 # .npz
@@ -244,3 +244,24 @@ def test_damaged_npz_is_refused(tmp_path):
         (tmp_path / "b.npz").write_bytes(damaged)
         with pytest.raises(UserError, match=r"b\.npz"):
             list_pictures(tmp_path / "b.npz")
+
+
+def test_pictures_of_an_array_have_a_largest_size(tmp_path):
+    """A sparse file of gigabytes takes no room on the disk, and would take it all in memory."""
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (2, 20000, 20000)})
+        file.truncate(file.tell() + 2 * 20000 * 20000)
+    with pytest.raises(UserError, match="pictures of 400,000,000 bytes, more than this reads"):
+        list_pictures(tmp_path / "a.npy")
+
+
+def test_array_that_unpacks_like_a_bomb_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((300, 1024, 1024), dtype=np.uint8))
+    with pytest.raises(UserError, match="unpacks to over 200 times its size"):
+        list_pictures(tmp_path / "a.npz")
+
+
+def test_number_of_pictures_of_an_array_is_bounded(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((arrays.MAX_PICTURES + 1, 1, 2), dtype=np.uint8))
+    with pytest.raises(UserError, match="1,000,001 pictures, more than this reads"):
+        list_pictures(tmp_path / "a.npy")

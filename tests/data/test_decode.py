@@ -145,3 +145,13 @@ def test_sizes_and_colours_are_read_or_refused():
     assert parse_color("black") == (0, 0, 0)
     with pytest.raises(UserError, match="--background"):
         parse_color("no such colour")
+
+
+def test_no_program_is_started_for_a_picture(monkeypatch):
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("started a program"))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n"
+    with pytest.raises(BadPicture, match="no picture"):
+        open_picture(Picture("a.png", lambda: content))

@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 from rggan import UserError
 from rggan.data import load_images
-from rggan.data.images import balanced_subset
+from rggan.data.images import balanced_subset, class_names
+from rggan.data.source import Picture
 
 
 def picture(folder, name, size=(32, 32), mode="RGB", color=None, ending=".png"):
@@ -225,3 +226,8 @@ def test_progress_is_told_to_the_end(tmp_path):
     seen = []
     load_images("digits", 8, max_images=300, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(256, 300), (300, 300)]
+
+
+def test_class_names_of_endless_digits_are_text(tmp_path):
+    pictures = [Picture("a", bytes, label="1" * 5000), Picture("b", bytes, label="2" * 5000)]
+    assert class_names(pictures) == ("1" * 5000, "2" * 5000)

@@ -195,7 +195,7 @@ def test_entry_that_declares_too_much_is_refused_unread(tmp_path, monkeypatch):
     path = make_zip(tmp_path / "a.zip", {"a.png": bytes(2**20)}, compression=zipfile.ZIP_DEFLATED)
     patched(path, 24, struct.pack("<I", source.MAX_BYTES + 1))
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("opened"))
-    with pytest.raises(ValueError, match="536,870,913 bytes are more"):
+    with pytest.raises(ValueError, match=f"{source.MAX_BYTES + 1:,} bytes are more"):
         list_pictures(path)[0].read()
 
 
@@ -341,3 +341,12 @@ def test_dataset_json_that_is_too_large_is_not_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_BYTES", 1000)
     with pytest.raises(UserError, match=r"Cannot read dataset\.json .*1,016 bytes are more"):
         list_pictures(tmp_path)
+
+
+def test_entry_without_a_name_is_no_picture(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b.png", b"y")
+        nameless = zipfile.ZipInfo("x")
+        nameless.filename = ""
+        archive.writestr(nameless, b"x")
+    assert [picture.name for picture in list_pictures(tmp_path / "a.zip")] == ["b.png"]

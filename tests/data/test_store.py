@@ -116,3 +116,16 @@ def test_cache_folder_follows_the_environment(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "rggan"
     assert 1 << 27 < machine_memory() < 1 << 50
+
+
+def test_pictures_that_change_between_the_two_readings_are_not_cached(pictures, monkeypatch):
+    original = images_module.in_cache
+
+    def changed(*arguments):
+        Image.new("RGB", (24, 20), "red").save(pictures / "05.png")
+        return original(*arguments)
+
+    monkeypatch.setattr(images_module, "in_cache", changed)
+    with pytest.raises(UserError, match="changed while they were read"):
+        mapped(pictures)
+    assert cached(pictures) == []

@@ -1,13 +1,16 @@
 """A run that is stopped, starved, lost or asked again: what it says, what it keeps, where it goes on."""
 
 import dataclasses
+import io
 import json
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 from rich.console import Console
 
 from rggan import TrainConfig, UserError
@@ -402,3 +405,122 @@ def test_what_was_taken_is_recorded(tmp_path):
     assert [line["class"] for line in lines] == [data.classes[i] for i in data.labels]
     held_out = data.split(0)[1]
     assert [line["name"] for line in lines if line["held_out"]] == list(held_out.names)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / "log.txt").mkdir()
+    said = Console(record=True, quiet=False, file=io.StringIO())
+    runlog.RunLog(tmp_path, said).say("still said")
+    assert "still said" in said.export_text()
+
+
+def test_a_console_that_cannot_be_written_stops_nothing(tmp_path):
+    """The disk that is full may also hold what the output was sent to."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    runlog.RunLog(tmp_path, Console(file=Full())).say("line")
+    assert (tmp_path / "log.txt").read_text() == "line\n"
+
+
+def folder_of(path, count=12, classes=("a", "b")):
+    for index in range(count):
+        place = path / classes[index % len(classes)] / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place)
+    return path
+
+
+def test_runs_do_not_lie_in_the_data(tmp_path, monkeypatch):
+    """The next command would take the run's own pictures for data."""
+    folder_of(tmp_path / "set")
+    monkeypatch.chdir(tmp_path / "set")
+    with pytest.raises(UserError, match="--outdir runs lies inside the data"):
+        train(TrainConfig(**{**OPTIONS, "data": "."}), Console(quiet=True))
+    assert not (tmp_path / "set" / "runs").exists()
+
+
+def test_a_moved_data_folder_is_known_by_its_content(tmp_path):
+    data = folder_of(tmp_path / "here")
+    run = go(tmp_path / "runs", data=str(data), kimg=0.032)
+    data.rename(tmp_path / "there")
+    line = ["train", "--resume", str(run), "--kimg", "0.064"]
+    assert main(line) == 2
+    assert main([*line, "--data", str(tmp_path / "there")]) == 0
+    assert len(read_rows(run)) == 2
+    Image.new("RGB", (16, 16)).save(tmp_path / "there" / "a" / "0.png")
+    assert main(["train", "--resume", str(run), "--kimg", "0.096"]) == 2
+    assert TrainConfig.from_json(run / "config.json").kimg == 0.064  # a refused resume changes nothing
+
+
+def test_other_labels_of_the_same_pixels_are_other_data(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(12) % 2)
+    run = go(tmp_path / "runs", data=str(tmp_path / "set.npz"), kimg=0.032)
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(12) // 6)
+    base = TrainConfig.from_json(run / "config.json")
+    with pytest.raises(UserError, match="are not those"):
+        train(dataclasses.replace(base, resume=run, kimg=0.064), Console(quiet=True))
+
+
+def test_resume_to_less_than_is_done_is_refused(tmp_path, capsys):
+    run = go(tmp_path, kimg=0.096)
+    assert main(["train", "--resume", str(run), "--kimg", "0.05"]) == 2
+    assert "--kimg 0.05 is no more than" in capsys.readouterr().err
+    assert main(["train", "-n", "--resume", str(run), "--batch", "4"]) == 2
+    assert "--batch (8 there, 4 here)" in capsys.readouterr().err
+
+
+def test_lost_weights_are_not_saved_on_a_signal_even_with_finite_losses(tmp_path, monkeypatch):
+    original = Training.step
+
+    def step(self):
+        original(self)
+        if self.images == 8 * 6:
+            with torch.no_grad():
+                self.g.to_rgb.bias.fill_(float("inf"))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(Interrupted):
+        go(tmp_path)
+    (run,) = runs(tmp_path)
+    assert next(readable(run / "checkpoints", print))["training"]["images"] == 32
+    assert "continues from the last good state" in log(run)
+
+
+def full(number):
+    raise OSError(28, "No space left")
+
+
+def test_a_stop_that_could_not_be_saved_says_so(tmp_path, monkeypatch):
+    original = Training.step
+
+    def step(self):
+        original(self)
+        if self.images == 8 * 6:
+            monkeypatch.setattr(os, "fsync", full)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "step", step)
+    with pytest.raises(WriteFailed, match="No space left"):
+        go(tmp_path, on_write_error="go-on")
+
+
+def test_lost_numbers_without_any_saved_state_end_the_run(tmp_path, monkeypatch):
+    poison(monkeypatch, at=2)
+    monkeypatch.setattr(ticks, "save_checkpoint", lambda *given: full(0))
+    with pytest.raises(Diverged, match="holds no state to return to"):
+        go(tmp_path, on_write_error="go-on")
+
+
+def test_real_diversity_is_of_all_classes():
+    """Folders are sorted by class: the first 256 images may all be of one."""
+    images = torch.zeros(600, 1, 16, 16, dtype=torch.uint8)
+    images[300:] = 255
+    digits = load_images("digits", 16, max_images=600)
+    data = dataclasses.replace(digits, store=images)
+    assert Training(config("."), data, data).real_diversity == pytest.approx(127.5, rel=0.05)

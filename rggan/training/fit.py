@@ -1,0 +1,69 @@
+"""Whether a loaded state has the form of the present one: asked before anything of it is used.
+
+A file may be whole by its hash and yet foreign, and fused optimizer steps do not look at shapes: they would read and
+write beyond what is there. Everything raises ValueError and says where it does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def fitted(expected: Any, found: Any, place: str = "state") -> Any:
+    """`found`, if it has the types, keys, lengths, shapes and dtypes of `expected`; tensors are copied.
+
+    The copies have the layout of `expected`: a run may go on in another precision, which has other strides, and fused
+    steps walk through weights and moments in the order of memory. A hostile tensor may even show memory twice.
+
+    >>> fitted({"x": torch.zeros(2), "n": 1}, {"x": torch.ones(2), "n": 5})
+    {'x': tensor([1., 1.]), 'n': 5}
+    """
+    if isinstance(expected, Tensor):
+        if not isinstance(found, Tensor) or found.layout != torch.strided:
+            raise ValueError(f"{place} is no tensor")
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise ValueError(f"{place} is {told(found)}, not {told(expected)}")
+        return torch.empty_like(expected, device=found.device).copy_(found)
+    if type(found) is not type(expected) and not (isinstance(expected, dict) and isinstance(found, dict)):
+        raise ValueError(f"{place} is a {type(found).__name__}, not a {type(expected).__name__}")
+    if isinstance(expected, dict):
+        if found.keys() != expected.keys():
+            raise ValueError(f"{place} has other parts than it should")
+        return {key: fitted(expected[key], found[key], f"{place}.{key}") for key in expected}
+    if isinstance(expected, list | tuple):
+        if len(found) != len(expected):
+            raise ValueError(f"{place} has {len(found)} entries, not {len(expected)}")
+        return [fitted(mine, its, f"{place}[{i}]") for i, (mine, its) in enumerate(zip(expected, found, strict=True))]
+    return found
+
+
+def fitted_adam(parameters: Sequence[Tensor], groups: Any, found: Any, place: str) -> dict[str, Any]:
+    """The state of an Adam over these parameters: of all of them, or of none before its first step.
+
+    Its settings are not taken from the file: `groups` are the present ones.
+    """
+    if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
+        raise ValueError(f"{place} is no optimizer state")
+    step = torch.zeros(())
+    expected = {i: {"step": step, "exp_avg": p, "exp_avg_sq": p} for i, p in enumerate(parameters)}
+    state = fitted(expected, found["state"], place) if found["state"] else {}
+    return {"state": state, "param_groups": groups}
+
+
+def told(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def fitted_numbers(found: Any, longest: int, place: str) -> list[float]:
+    """A list of at most so many numbers.
+
+    >>> fitted_numbers([0.5, 0.25], 5, "scores")
+    [0.5, 0.25]
+    """
+    if not isinstance(found, list) or not all(type(value) in (int, float) for value in found) or len(found) > longest:
+        raise ValueError(f"{place} is no list of at most {longest} numbers")
+    return found

@@ -1,0 +1,226 @@
+"""What is done with each kind of input, and what must hold of what is accepted."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from rggan.config import TrainConfig
+from rggan.data import load_images
+from rggan.data.decode import CHANNELS, open_picture, parse_color, parse_size, to_pixels
+from rggan.data.doctor import inspect
+from rggan.data.images import ImageSet
+from rggan.data.mend import write_copy
+from rggan.data.source import Picture, list_pictures
+from rggan.errors import UserError
+from rggan.generator import Generator
+from rggan.training.engine import Training
+from rggan.training.runlog import RunLog, find_run, read_rows, saved_options
+from rggan.training.ticks import Loop, given_up
+from tests.faults import inputs
+from tests.faults.drill import flat
+from tests.faults.fuzz import Broken, faults
+from tests.faults.hostile import Seeds, make_seeds
+
+RULES = ("threshold", "published")
+ROW = {"tick": 0, "kimg": 0.008, "score": 1.0, "diversity": 1.0, "density_g": 1.0, "density_d": 1.0, "phase": "prune"}
+
+
+class Heard(RunLog):
+    """A log that remembers."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, Console(file=io.StringIO()))
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        super().say(line)
+
+
+class Tools:
+    """What is made once for all inputs: the seeds, and a tiny training by each rule."""
+
+    def __init__(self, seed: int, count: int, folder: Path) -> None:
+        torch.set_num_threads(1)
+        np.save(folder / "tiny.npy", np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8))
+        self.data = load_images(folder / "tiny.npy", 16)
+        self.folder = folder
+        self.loops: dict[str, Loop] = {}
+        self.good: dict[str, Any] = {}
+        files = {}
+        for rule in RULES:
+            loop = self.take_loop(rule)
+            loop.training.step()
+            loop.rows = [{**ROW}]
+            stream = io.BytesIO()
+            torch.save({"format": 2, **loop.state_dict()}, stream)
+            files[rule] = stream.getvalue()
+            self.good[rule] = torch.load(io.BytesIO(files[rule]), weights_only=True)
+            self.loops[rule] = loop
+        self.seeds: Seeds = make_seeds(seed, count, folder, files)
+
+    def take_loop(self, rule: Any) -> Loop:
+        """One that nothing is amiss with: who takes it, gives it back in `loops` if that is still so."""
+        if rule in self.loops:
+            return self.loops.pop(rule)
+        sizes: Any = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 4, "d_steps": 1}
+        config = TrainConfig(**sizes, device="cpu", precision="fp32", rule=rule, outdir=self.folder)
+        return Loop(config, Training(config, self.data, self.data), "key", self.folder, Heard(self.folder))
+
+
+def read_set(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """A set of pictures: accepted and named as bad make up what was given, and the bad ones are bad alone."""
+    os.environ["RGGAN_CACHE"] = str(out / "cache")
+    share = 1e-15 if random.random() < 0.1 else 0.25
+    refusal = None
+    try:
+        load_images(path, random.choice((16, 16, 16, None)), memory_share=share)
+    except UserError as error:
+        refusal = error
+        tell(error)
+    size: Any = random.choice((16, "8x24", (33, 17)))
+    channels: Any = random.choice(("auto", *CHANNELS))
+    resize: Any = random.choice(("crop", "fit", "stretch"))
+    background = random.choice(("white", "#ff8800"))
+    kept = load_images(
+        path, size, skip_bad=True, channels=channels, resize=resize, background=background, memory_share=share
+    )
+    how = (parse_size(size), CHANNELS.get(channels, 3), resize, parse_color(background))
+    compare(list_pictures(path), kept, how)
+    if (refusal is None) != (not kept.skipped):
+        raise Broken(f"refused: {refusal}, but left out: {kept.skipped[:3]}")
+    return "left out" if kept.skipped else "read"
+
+
+def compare(pictures: list[Picture], kept: ImageSet, how: Any) -> None:
+    if len(kept.names) + len(kept.skipped) != len(pictures):
+        raise Broken(f"{len(pictures)} given, {len(kept.names)} accepted, {len(kept.skipped)} left out")
+    good, bad = [], []
+    for picture in pictures:
+        try:
+            good.append((picture.name, to_pixels(open_picture(picture), *how)))
+        except (ValueError, OSError, MemoryError) as error:
+            bad.append((picture.name, error))
+    if [name for name, _ in good] != list(kept.names) or [name for name, _ in bad] != list(kept.skipped):
+        raise Broken(f"{kept.skipped[:3]} are left out, but alone these cannot be read: {bad[:3]}")
+    pixels = np.stack([values for _, values in good])[..., : kept.shape[0]]
+    if not np.array_equal(pixels.transpose(0, 3, 1, 2), kept.images.numpy()):
+        raise Broken("a picture of the set has other pixels than alone")
+    "".join((*kept.names, *kept.classes)).encode()  # can be printed
+
+
+def tell(error: Exception | str) -> None:
+    """Look at what a person would be told."""
+    if wrong := faults(str(error)):
+        raise Broken(wrong[0])
+
+
+def read_zip(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """The same, and a mended copy: of so many pictures as it says, each of which can be read."""
+    outcome = read_set(tools, path, random, out)
+    pictures = list_pictures(path)
+    try:
+        told = write_copy(pictures, inspect(pictures), out / "copy")
+    except UserError as error:
+        tell(error)
+        return outcome
+    files = [file for file in (out / "copy").rglob("*") if file.is_file()]
+    if len(files) != told["written"] or told["written"] + len(told["left_out"]) != len(pictures):
+        raise Broken(
+            f"{len(pictures)} given, {told['written']} written, {len(files)} there, {told['left_out']} left out"
+        )
+    for file in files:
+        with Image.open(file) as image:
+            image.load()
+    return outcome
+
+
+def read_generator(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    generator = Generator.from_pretrained(path)
+    network = generator.config["network"]
+    images = generator.images([0])
+    if list(images.shape) != [1, network["channels"], *network["resolution"]] or images.dtype != torch.uint8:
+        raise Broken(f"made {images.dtype} {list(images.shape)}")
+    return "read"
+
+
+def read_config(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    config = TrainConfig.from_json(path)
+    TrainConfig().differences(config.to_json())
+    find_run(config)
+    if b"\0" in os.fsencode(config.outdir):
+        raise Broken("no folder can be called that")
+    return "read"
+
+
+def read_runs(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    config = TrainConfig(outdir=path)
+    found = find_run(config)
+    for run in sorted(path.glob("0*")):
+        saved_options(run)
+        if not all(isinstance(row, dict) for row in read_rows(run)):
+            raise Broken("a row that is no dict")
+    return "read" if found else "left out"
+
+
+def read_state(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """The newest state, or the good one before, and that exactly; with either the training goes on."""
+    loop = tools.take_loop(path.name)
+    loop.load_state_dict(copy.deepcopy(tools.good[path.name]))  # what was left of the input before is gone
+    expected = content(loop)
+    log = Heard(path)
+    loop.run, loop.log = path, log
+    loop.load_newest()
+    for line in log.lines:
+        tell(line)
+    if log.lines and content(loop) != expected:
+        raise Broken("something of the damaged state is left in the training")
+    check_optimizers(loop.training)
+    loop.training.step()
+    given_up(loop.rows, 1)
+    _ = any(row["diversity"] > 0.5 for row in loop.rows)  # as the next tick asks
+    torch.save(loop.state_dict(), io.BytesIO())
+    tools.loops[path.name] = loop
+    return "refused" if log.lines else "read"
+
+
+def check_optimizers(training: Training) -> None:
+    """Moments have their parameters' shapes: the fused steps do not look, and read and write beyond them."""
+    for name, optimizer in (("opt_g", training.opt_g), ("opt_d", training.opt_d)):
+        for parameter, state in optimizer.state.items():
+            for key in ("exp_avg", "exp_avg_sq"):
+                value = state.get(key)
+                if not isinstance(value, Tensor) or value.shape != parameter.shape or value.dtype != parameter.dtype:
+                    raise Broken(f"{name} took an {key} that does not fit its parameter {list(parameter.shape)}")
+
+
+def content(loop: Loop) -> bytes:
+    state = loop.state_dict()
+    del state["tick"]  # has the time
+    return b"".join(flat(state))
+
+
+Make = Callable[[Random, Path, Seeds], Path]
+Attempt = Callable[[Tools, Path, Random, Path], str]
+KINDS: dict[str, tuple[int, Make, Attempt]] = {  # how often, how it is made, what is done
+    "pictures": (34, inputs.pictures, read_set),
+    "zips": (18, inputs.zips, read_zip),
+    "arrays": (12, inputs.arrays, read_set),
+    "CIFAR": (8, inputs.cifar, read_set),
+    "generators": (8, inputs.generators, read_generator),
+    "configs": (8, inputs.configs, read_config),
+    "runs": (4, inputs.runs, read_runs),
+    "checkpoints": (8, inputs.checkpoints, read_state),
+}

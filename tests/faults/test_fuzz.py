@@ -1,0 +1,168 @@
+"""The fuzzer sees what it must; and a short campaign, in which nothing goes wrong."""
+
+import os
+import pickle
+import socket
+import subprocess
+import time
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from rggan import UserError
+from tests.faults.fuzz import judge, run
+from tests.faults.hostile import Evil
+
+
+def raises(error):
+    raise error
+
+
+class Raw(UserError):
+    """Says exactly what it was given."""
+
+    def __str__(self):
+        return self.text
+
+
+def says(text):
+    error = Raw("")
+    error.text = text
+    return lambda: raises(error)
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(lambda: "read", "read"), (says("Mend it."), "refused")])
+def test_what_is_in_order_has_its_outcome(tmp_path, attempt, outcome):
+    verdict = judge(attempt, tmp_path)
+    assert (verdict.outcome, verdict.error) == (outcome, None)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error"),
+    [
+        (lambda: raises(ValueError("bad")), "ValueError: bad"),
+        (lambda: raises(SystemExit(0)), "SystemExit"),
+        (lambda: raises(MemoryError()), "MemoryError"),
+        (lambda: "eaten", "outcome 'eaten'"),
+        (says("One.\nTwo."), "2 lines"),
+        (says("One.\u2028Two."), "2 lines"),
+        (says(" "), "without a word"),
+        (says("\x1b[2Jgone"), "control characters"),
+        (lambda: subprocess.run(["true"]) and "read", "subprocess.Popen"),
+        (lambda: os.system("true") or "read", "os.system"),
+        (lambda: socket.socket().connect_ex(("127.0.0.1", 9)) and "read", "socket.connect"),
+        (lambda: pickle.loads(pickle.dumps(Path)) and "read", "pickle.find_class"),
+        (lambda: len(np.ones(1_500_000_000, dtype=np.uint8)) and "read", "MB of memory"),
+    ],
+)
+def test_what_must_not_be_is_seen(tmp_path, attempt, error):
+    verdict = judge(attempt, tmp_path)
+    assert verdict.outcome == "failed"
+    assert error in verdict.error
+
+
+def test_memory_is_measured_and_what_was_freed_before_does_not_count(tmp_path):
+    judge(lambda: len(np.ones(1_200_000_000, dtype=np.uint8)) and "read", tmp_path)
+    assert judge(lambda: "read", tmp_path).growth < 100
+    assert 200 < judge(lambda: len(np.ones(300 * 2**20, dtype=np.uint8)) and "read", tmp_path).growth < 400
+
+
+def test_what_takes_too_long_is_seen(tmp_path):
+    assert "seconds" in judge(lambda: time.sleep(0.2) or "read", tmp_path, limit=0.1).error
+
+
+@pytest.mark.parametrize("place", ["beside.txt", "in/beside.txt", "out/../up.txt", "../outside.txt"])
+@pytest.mark.parametrize("how", ["write", "mkdir", "symlink", "rename"])
+def test_writing_is_seen_everywhere_but_in_out(tmp_path, place, how):
+    folder = tmp_path / "box"
+    for name in ("in", "out"):
+        (folder / name).mkdir(parents=True)
+    (folder / "out" / "there").touch()
+
+    def write(path):
+        if how == "write":
+            path.write_text("x")
+        elif how == "mkdir":
+            path.mkdir()
+        elif how == "symlink":
+            path.symlink_to("nowhere")
+        else:
+            (folder / "out" / "there").rename(path)
+        return "read"
+
+    assert judge(lambda: write(folder / "out" / "new"), folder).error is None
+    (folder / "out" / "there").touch()
+    verdict = judge(lambda: write(folder / place), folder)
+    assert verdict.outcome == "failed"
+    assert Path(place).name in verdict.error
+
+
+def test_what_no_audit_event_tells_of_is_seen_by_the_listing(tmp_path):
+    (tmp_path / "given").write_bytes(b"abc")
+    with (tmp_path / "given").open("ab", buffering=0) as file:
+        assert judge(lambda: "read", tmp_path).error is None
+        assert judge(lambda: file.write(b"d") and "read", tmp_path).error == f"changed: {tmp_path / 'given'}"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_the_pickles_would_do_something(tmp_path, number):
+    content = pickle.dumps(Evil(Random(number), tmp_path / "marker"))
+    verdict = judge(lambda: pickle.loads(content) and "read", tmp_path)
+    assert "pickle.find_class" in verdict.error
+    assert (tmp_path / "marker").exists()
+
+
+class Tools:
+    """For the kinds in here, which a process of the fuzzer takes from this module."""
+
+    def __init__(self, seed, count, folder):
+        self.seeds = None
+
+
+def empty(random, folder, seeds):
+    (folder / "input").write_bytes(random.randbytes(8))
+    return folder / "input"
+
+
+def end(tools, path, random, out):
+    """Dies, hangs, raises or reads, as the input says."""
+    act = path.read_bytes()[0] % 4
+    if act == 0:
+        os.abort()
+    if act == 1:
+        time.sleep(1000)
+    return "read" if act == 2 else str(1 // 0)
+
+
+KINDS = {"end": (1, empty, end)}
+
+
+@pytest.mark.slow
+def test_dying_and_hanging_processes_are_noticed_and_their_inputs_stay(tmp_path):
+    outcomes = run(6, 14, tmp_path / "box", kinds=__name__, patience=0.5)
+    expected = {0: "died with -6", 1: "hung", 3: "ZeroDivisionError"}
+    found = set()
+    for failure in outcomes.failures:
+        act = (tmp_path / "box" / f"{failure['number']:06d}" / "input").read_bytes()[0] % 4
+        assert expected[act] in failure["error"]
+        found.add(act)
+    assert found == {0, 1, 3}
+    assert outcomes.counts == {"end": {"read": 3, "failed": 3}}
+
+
+@pytest.mark.slow
+def test_hostile_input_is_read_refused_or_left_out(tmp_path):
+    outcomes = run(400, 0, tmp_path / "box")
+    assert outcomes.failures == []
+    assert sum(sum(counts.values()) for counts in outcomes.counts.values()) == 400
+    for kind, counts in outcomes.counts.items():  # neither is everything refused nor everything read
+        assert counts["read"] > 0, kind
+        assert counts["refused"] + counts["left out"] > 0, kind
+
+
+@pytest.mark.slow
+def test_the_same_seed_makes_the_same_inputs(tmp_path):
+    first, second = (run(60, 4, tmp_path / name).to_json() for name in ("a", "b"))
+    assert first["counts"] == second["counts"]
