@@ -30,6 +30,7 @@ def check(*arguments):
     return main(["check", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_everything_is_told_and_nothing_in_the_data_changes(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
@@ -43,6 +44,7 @@ def test_everything_is_told_and_nothing_in_the_data_changes(pictures, tmp_path, 
     assert before == {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
 
 
+@pytest.mark.slow
 def test_json_is_the_same_for_programs(pictures, tmp_path, capsys):
     assert check(pictures, "--json", "--sheet", tmp_path / "s.png", "--fix", tmp_path / "clean", "--device", "cpu") == 0
     told = json.loads(capsys.readouterr().out)

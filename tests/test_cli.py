@@ -93,6 +93,7 @@ def test_the_same_command_says_that_a_run_is_finished(run, capsys):
     assert (run / "log.txt").read_text() == before
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run_and_config_repeats_one(run, tmp_path):
     assert train(tmp_path, "--seed", "1") == 0
     assert main(["train", "--config", str(run / "config.json"), "--outdir", str(tmp_path)]) == 0
@@ -128,6 +129,7 @@ def test_generate_writes_one_picture_a_seed_always_the_same(run, tmp_path):
     assert Image.open(tmp_path / "c" / "grid.png").size == (274, 274)
 
 
+@pytest.mark.slow
 def test_conditional_run_generates_a_class(tmp_path):
     assert train(tmp_path, "--cond") == 0
     (run,) = runs(tmp_path)
@@ -140,6 +142,7 @@ def test_fewer_images_than_a_batch_work(tmp_path):
     assert train(tmp_path, "--max-images", "5", "--kimg", "0.032") == 0
 
 
+@pytest.mark.slow
 def test_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
     """It then repeats the lost ticks, and the stats hold each tick once."""
     assert train(tmp_path) == 0
@@ -253,6 +256,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     assert "continuing" in (cut / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
     """From 1,000 images on the score's reference is disjoint from what trains; below, it is what trains."""
     given = []
@@ -272,6 +276,7 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
     assert given[1][0] == given[1][1]
 
 
+@pytest.mark.slow
 def test_changed_images_and_unreadable_checkpoints_stop_a_resume_and_lose_nothing(tmp_path, capsys):
     assert train(tmp_path) == 0
     (run,) = runs(tmp_path)

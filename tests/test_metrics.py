@@ -88,6 +88,7 @@ def test_score_rises_with_blur_noise_jpeg_and_dropped_modes(digits, network, kin
         assert all(a < b for a, b in pairwise(values)), (name, values)
 
 
+@pytest.mark.slow
 def test_frechet_from_2000_reference_images(digits):
     assert Score(digits.images).kind == "kernel"
     assert Score(torch.cat([digits.images, digits.images[:203]])).kind == "frechet"

@@ -54,7 +54,9 @@ def test_what_is_in_order_has_its_outcome(tmp_path, attempt, outcome):
         (lambda: os.system("true") or "read", "os.system"),
         (lambda: socket.socket().connect_ex(("127.0.0.1", 9)) and "read", "socket.connect"),
         (lambda: pickle.loads(pickle.dumps(Path)) and "read", "pickle.find_class"),
-        (lambda: len(np.ones(1_500_000_000, dtype=np.uint8)) and "read", "MB of memory"),
+        pytest.param(
+            lambda: len(np.ones(1_500_000_000, dtype=np.uint8)) and "read", "MB of memory", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_must_not_be_is_seen(tmp_path, attempt, error):

@@ -159,6 +159,7 @@ def test_resumed_training_is_bit_identical_to_one_that_never_stopped():
     assert run.densities()[0] < 1
 
 
+@pytest.mark.slow
 def test_compiled_training_moves_as_the_plain_one_and_saves_plain_names(monkeypatch):
     """With the backend that only traces: the graphs are torch.compile's, the kernels those of the plain run."""
     compiler = torch.compile
