@@ -84,6 +84,8 @@ def distributed(rank: int, folder: str) -> None:
             # Rank 0's scores rise, so it goes dense; rank 1's fall, so by itself it would prune on.
             phases.append(schedule.step(step if rank == 0 else -step))
     torch.save({"phases": phases, "masks": masks, "thresholds": pruner.layers[0].mask.threshold}, f"{folder}/{rank}.pt")
+    del wrapped  # while its process group is there: afterwards it may wait for ever
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
