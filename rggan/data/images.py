@@ -84,12 +84,12 @@ class ImageSet:
 
     def at(self, index: Tensor) -> Tensor:
         """The images at these places of the set, uint8 [len(index), C, H, W]."""
-        return self.store[self.rows[index]]
+        return self.store[self.rows[index]].contiguous()  # a mapped store has its channels last: sums would differ
 
     def parts(self, batch: int) -> Iterator[Tensor]:
         """All images in turn, at most `batch` at a time."""
         for rows in self.rows.split(batch):
-            yield self.store[rows]
+            yield self.store[rows].contiguous()
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """The images at these indices, in this order; the store is shared."""

@@ -45,6 +45,8 @@ def test_mapped_images_are_those_in_memory(pictures):
     assert torch.equal(torch.cat(list(part.parts(2))), again.images)
     batches = [Batches(data, batch=8, seed=1, mirror=True).next()[0] for data in (ours, theirs)]
     assert torch.equal(*batches)
+    assert batches[0].stride() == batches[1].stride()
+    assert next(part.parts(3)).is_contiguous()
 
 
 def test_grey_sets_are_grey_when_mapped(pictures):
