@@ -331,3 +331,10 @@ def test_paths_may_be_text_and_data_a_path(tmp_path):
 
 def test_a_trailing_slash_is_the_same_run():
     assert TrainConfig(data="pictures/").same_run(TrainConfig(data="pictures").to_json())
+
+
+def test_rows_that_somebody_else_wrote_are_passed_over(tmp_path):
+    good = {"tick": 0, "kimg": 1.0, "score": 0.5, "density_g": 1, "density_d": 1, "phase": "prune"}
+    lines = [json.dumps(good).encode(), b"\xff", b"[]", b'{"tick": "a"}', b"[" * 10**5]
+    (tmp_path / "stats.jsonl").write_bytes(b"\n".join(lines))
+    assert read_rows(tmp_path) == [good]

@@ -95,6 +95,7 @@ def test_nothing_is_unpickled(tmp_path):
     said = []
     assert newest(tmp_path, said.append) is None
     assert len(said) == 2
+    assert "it holds more than numbers" in said[1]  # and not torch's advice to load it all the same
     assert not (tmp_path / "ran").exists()
 
 
