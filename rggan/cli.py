@@ -1,4 +1,4 @@
-"""The command line: rggan train, rggan generate, rggan check."""
+"""The command line: rggan train, generate, evaluate, compare, check."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from rggan.data.images import Channels, find_pictures
 from rggan.data.mend import write_copy
 from rggan.data.pictures import grid, save_picture, to_pil
 from rggan.errors import UserError, make_folder
+from rggan.evaluation.command import EvaluateConfig, evaluate
+from rggan.evaluation.compare import CompareConfig, compare
 from rggan.generator import Generator
 from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
@@ -182,7 +184,10 @@ def draw(config: TrainConfig) -> None:
             plot_run(rows, run / "progress.png", run.name)
 
 
-def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig | CheckConfig:
+Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | CheckConfig
+
+
+def parse(arguments: Sequence[str]) -> Command:
     """The command and its options.
 
     `--config FILE` and `--resume RUN` of train are read first, so that other options override what stands there.
@@ -202,12 +207,16 @@ def parse(arguments: Sequence[str]) -> TrainConfig | GenerateConfig | CheckConfi
             else:
                 options = TrainConfig.from_json(path / "config.json")
                 default = dataclasses.replace(options, resume=path, outdir=path.parent)
+    if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
+        arguments = ["--against" if argument == "--" else argument for argument in arguments]
     commands: Any = (
         Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
         | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
+        | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
         | Annotated[CheckConfig, tyro.conf.subcommand("check")]
     )
-    parsed: TrainConfig | GenerateConfig | CheckConfig = tyro.cli(commands, prog="rggan", args=list(arguments))
+    parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
     return parsed
 
 
@@ -223,6 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run_train(command, console)
         elif isinstance(command, GenerateConfig):
             generate(command, console)
+        elif isinstance(command, EvaluateConfig):
+            evaluate(command, console)
+        elif isinstance(command, CompareConfig):
+            compare(command, console)
         else:
             check(command, console)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -117,6 +118,17 @@ class Generator:
             z, labels = self.latents(part + [0] * (BATCH - len(part)), number)
             made.append(to_uint8(self.network(z) if labels is None else self.network(z, labels))[: len(part)].cpu())
         return torch.cat(made) if made else torch.empty(0, dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def parts(self, seeds: Sequence[int], batch: int = 250) -> Iterator[Tensor]:
+        """The pictures of `images`, uint8 [at most `batch`, C, H, W] at a time, about twice as fast.
+
+        In larger batches and another memory layout, so that here and there a value is rounded to its neighbour.
+        """
+        network = copy.deepcopy(self.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for start in range(0, len(seeds), batch):
+            z, labels = self.latents(seeds[start : start + batch], None)
+            yield to_uint8(network(z) if labels is None else network(z, labels)).contiguous()
 
     def latents(self, seeds: Sequence[int], number: int | None) -> tuple[Tensor, Tensor | None]:
         """(z [N, z_dim], labels [N] or None), each drawn by its own seed on the CPU."""

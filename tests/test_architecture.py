@@ -31,6 +31,7 @@ FLOORS = {
     "training.loop": 5,
     "training": 0,  # the package itself: no imports
     "report": 5,
+    "evaluation": 5,
     "cli": 6,
     "__main__": 7,
 }

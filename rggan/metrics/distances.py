@@ -1,4 +1,4 @@
-"""Distances between two sets of features, in float64."""
+"""Distances between two sets of features, in float64: Fréchet's, and the kernel distance with its standard error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+BLOCK = 2048  # rows and columns of a kernel matrix that are in memory at once
 
 
 class Statistics(NamedTuple):
@@ -15,48 +17,157 @@ class Statistics(NamedTuple):
     covariance: Tensor
 
 
+class Moments:
+    """Mean and covariance of features that come in parts and are not kept (Chan et al. 1979, eq. 2.1).
+
+    >>> moments, x = Moments(), torch.randn(100, 4)
+    >>> for part in x.split(30):
+    ...     moments.add(part)
+    >>> moments.count, torch.allclose(moments.statistics().covariance, torch.cov(x.double().T))
+    (100, True)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.scatter = torch.zeros(())
+
+    def add(self, features: Tensor) -> None:
+        """Take in features [n, D], n >= 1."""
+        features = features.double()
+        count, mean = len(features), features.mean(dim=0)
+        scatter = (features - mean).T @ (features - mean)
+        if self.count:
+            shift, total = mean - self.mean, self.count + count
+            scatter += self.scatter + torch.outer(shift, shift) * (self.count * count / total)
+            mean = self.mean + shift * (count / total)
+        self.count, self.mean, self.scatter = self.count + count, mean, scatter
+
+    def statistics(self) -> Statistics:
+        """Of all that was added, at least two."""
+        return Statistics(self.mean, self.scatter / (self.count - 1))
+
+
 def statistics(features: Tensor) -> Statistics:
     """Of features [N, D], N >= 2."""
-    features = features.double()
-    return Statistics(features.mean(dim=0), torch.cov(features.T).reshape(features.shape[1], -1))
+    moments = Moments()
+    moments.add(features)
+    return moments.statistics()
 
 
-def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017, eq. 6).
+class Frechet:
+    """Fréchet distance of others to one reference, whose matrix root is taken once.
+
+    |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017, eq. 6).
 
     The trace of the root is the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is
     symmetric: no complex numbers, and singular covariances need no offset.
+    """
+
+    def __init__(self, reference: Statistics) -> None:
+        self.reference = reference
+        values, vectors = torch.linalg.eigh(reference.covariance)
+        self.root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+
+    def __call__(self, other: Statistics) -> float:
+        """0 for the same statistics; in squared units of the features."""
+        cross = torch.linalg.eigvalsh(self.root @ other.covariance @ self.root).clamp_min(0).sqrt().sum()
+        trace = self.reference.covariance.trace() + other.covariance.trace() - 2 * cross
+        return ((self.reference.mean - other.mean).square().sum() + trace).item()
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """`Frechet` of one pair.
 
     >>> x = torch.randn(100, 4, dtype=torch.float64)
     >>> round(frechet_distance(statistics(x), statistics(x + 3)), 6)
     36.0
     """
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
-    trace = a.covariance.trace() + b.covariance.trace() - 2 * cross
-    return ((a.mean - b.mean).square().sum() + trace).item()
+    return Frechet(a)(b)
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """The unbiased squared maximum mean discrepancy of features [N, D] and [M, D] (KID).
+class KernelDistance(NamedTuple):
+    """The kernel distance and its standard error (NaN where a side has two images only)."""
+
+    value: float
+    standard_error: float
+
+
+class Kernel:
+    """The unbiased squared maximum mean discrepancy of others to one reference [M, D], M >= 2 (KID).
 
     Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Unbiased: it may be slightly negative for equal
-    distributions, and does not depend on the sample counts, so it suits few images. N, M >= 2.
+    distributions, and does not depend on the sample counts, so it suits few images. The standard error is
+    the jackknife's over the images of both sides: how far the value may be off because these images, and not
+    others of their kind, were seen. No kernel matrix is ever whole in memory.
+    """
+
+    def __init__(self, reference: Tensor) -> None:
+        if len(reference) < 2:
+            raise ValueError("the kernel distance needs at least two images on each side")
+        self.reference = reference.double()
+        self.within = within_sums(self.reference)
+
+    def __call__(self, samples: Tensor) -> KernelDistance:
+        """Of features [N, D], N >= 2."""
+        if len(samples) < 2:
+            raise ValueError("the kernel distance needs at least two images on each side")
+        samples = samples.double()
+        n, m = len(samples), len(self.reference)
+        own, (across, back) = within_sums(samples), cross_sums(samples, self.reference)
+        mean_own = own.sum() / (n * (n - 1))
+        mean_reference = self.within.sum() / (m * (m - 1))
+        value = mean_own + mean_reference - 2 * across.sum() / (n * m)
+        variance = torch.zeros_like(value)
+        for count, others, inside, outside in ((n, m, own, across), (m, n, self.within, back)):
+            if count < 3:
+                return KernelDistance(value.item(), float("nan"))
+            # The value without image i, but for what does not depend on i (Efron and Stein 1981).
+            left_out = (inside.sum() - 2 * inside) / ((count - 1) * (count - 2))
+            left_out -= 2 * (outside.sum() - outside) / ((count - 1) * others)
+            variance += (count - 1) / count * (left_out - left_out.mean()).square().sum()
+        return KernelDistance(value.item(), variance.sqrt().item())
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> KernelDistance:
+    """`Kernel` of one pair: features [N, D] and [M, D].
+
+    Raises:
+        ValueError: fewer than two images on a side.
 
     >>> x = torch.randn(50, 4, dtype=torch.float64)
-    >>> kernel_distance(x, x + 3) > 1
+    >>> kernel_distance(x, x + 3).value > 1
     True
     """
-    if min(len(a), len(b)) < 2:
-        raise ValueError("the kernel distance needs at least two images on each side")
-    a, b = a.double(), b.double()
+    return Kernel(b)(a)
 
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
-        return (x @ y.T / x.shape[1] + 1) ** 3
 
-    def within(x: Tensor) -> Tensor:
-        k = kernel(x, x)
-        return (k.sum() - k.trace()) / (len(x) * (len(x) - 1))
+def kernel(x: Tensor, y: Tensor) -> Tensor:
+    k = (x @ y.T).div_(x.shape[1]).add_(1)
+    return k * k * k
 
-    return (within(a) + within(b) - 2 * kernel(a, b).mean()).item()
+
+def within_sums(x: Tensor) -> Tensor:
+    """For each of x [N, D] the kernel's sum over all others, [N]."""
+    sums = x.new_zeros(len(x))
+    for top in range(0, len(x), BLOCK):
+        rows = slice(top, top + BLOCK)
+        block = kernel(x[rows], x[rows]).fill_diagonal_(0)
+        sums[rows] += block.sum(dim=1)
+        for left in range(top + BLOCK, len(x), BLOCK):  # the matrix is symmetric
+            columns = slice(left, left + BLOCK)
+            block = kernel(x[rows], x[columns])
+            sums[rows] += block.sum(dim=1)
+            sums[columns] += block.sum(dim=0)
+    return sums
+
+
+def cross_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(for each of x [N, D] the kernel's sum over y [M, D], for each of y that over x)."""
+    of_x, of_y = x.new_zeros(len(x)), x.new_zeros(len(y))
+    for top in range(0, len(x), BLOCK):
+        for left in range(0, len(y), BLOCK):
+            rows, columns = slice(top, top + BLOCK), slice(left, left + BLOCK)
+            block = kernel(x[rows], y[columns])
+            of_x[rows] += block.sum(dim=1)
+            of_y[columns] += block.sum(dim=0)
+    return of_x, of_y

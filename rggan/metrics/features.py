@@ -1,4 +1,4 @@
-"""Images -> feature vectors, by two small networks that ship with the package.
+"""Images -> feature vectors, by two small networks that ship with the package or any other `Extractor`.
 
 `steering` drives training (score, schedule, best snapshot); `reporting` has another architecture
 and another seed and never steers, so a generator cannot have been chosen by the network that judges
@@ -8,17 +8,23 @@ number in their file name. Fréchet, kernel and neighbour distances are taken be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rggan.errors import UserError
+
 WEIGHTS = Path(__file__).parent / "weights"
+MOST_PATCHES = 3  # along each axis of a large image
+
+View = Literal["whole", "patches"]
 
 
 class Parts(Protocol):
@@ -29,6 +35,28 @@ class Parts(Protocol):
     def __len__(self) -> int: ...
 
 
+class Extractor(Protocol):
+    """What turns images into features.
+
+    name: what people call it. hash: SHA-256 of what decides its features.
+    resolution: side in pixels of the square that it reads; None: it takes any size as it comes.
+    resize: how other sizes become that, in words.
+
+    Called with uint8 (or float in 0..255) [N, 1 or 3, H, W] it gives [N, D]: rows that do not depend on each
+    other.
+    """
+
+    name: str
+    hash: str
+    resolution: int | None
+    resize: str
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
 class FeatureNetwork(nn.Module):
     """Mean activations of every stage, standardised per dimension on the images it was trained on.
 
@@ -36,7 +64,9 @@ class FeatureNetwork(nn.Module):
     networks read 32x32: other sizes are resized with antialiasing.
     """
 
-    resolution = 32
+    resolution: int | None = 32
+    resize = "bicubic, antialiased, to 32x32"
+    name = hash = ""  # known once its weights are loaded
 
     def __init__(self, stages: list[nn.Module], widths: list[int]) -> None:
         super().__init__()
@@ -47,6 +77,10 @@ class FeatureNetwork(nn.Module):
         self.mean: Tensor
         self.std: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
     def pooled(self, x: Tensor) -> Tensor:
         """float [N, 3, 32, 32] in -1..1 -> the concatenated means of the stages, [N, dim]."""
         means = []
@@ -56,12 +90,17 @@ class FeatureNetwork(nn.Module):
         return torch.cat(means, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images.float()
-        if x.shape[2:] != (self.resolution, self.resolution):
-            size = (self.resolution, self.resolution)
-            x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255)
+        assert self.resolution is not None
+        x = resized(images.float(), self.resolution)
         x = x.expand(-1, 3, -1, -1).div(127.5).sub(1).contiguous(memory_format=torch.channels_last)
         return (self.pooled(x) - self.mean) / self.std
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """float [N, C, H, W] in 0..255 -> [N, C, side, side]: bicubic, antialiased; as it is where it fits."""
+    if x.shape[2:] == (side, side):
+        return x
+    return F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 255)
 
 
 class Residual(nn.Module):
@@ -121,7 +160,9 @@ def feature_network(name: str, device: str = "cpu") -> FeatureNetwork:
     """
     with torch.random.fork_rng(devices=[]):  # the first call must not move the caller's random numbers
         network = ARCHITECTURES[name]()
-    network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{name}.safetensors").items()})
+    weights = WEIGHTS / f"{name}.safetensors"
+    network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
+    network.name, network.hash = name, hashlib.sha256(weights.read_bytes()).hexdigest()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device).eval().requires_grad_(False)
 
@@ -139,16 +180,75 @@ def views(images: Tensor) -> list[Tensor]:
     return [on_black + 255 * (1 - alpha), on_black]
 
 
-@torch.no_grad()
-def extract(network: FeatureNetwork, images: Tensor | Parts, batch: int = 250) -> Tensor:
-    """Features of uint8 images [N, C, H, W] in batches, float64 [N, dim] on the network's device.
+def patches(images: Tensor, side: int) -> list[Tensor]:
+    """Squares [N, C, side, side] cut out of [N, C, H, W] at their own size, evenly, at most three along an axis.
 
-    Images with alpha have two sets, [N, 2 * dim]: of the pictures on white and on black.
+    Seen at `side` pixels as a whole, a large image and its blurred copy look the same; these tell them apart.
+
+    >>> len(patches(torch.zeros(1, 3, 64, 96), 32)), len(patches(torch.zeros(1, 3, 512, 512), 32))
+    (6, 9)
+    """
+    height, width = images.shape[2:]
+
+    def places(length: int) -> list[int]:
+        count = min(MOST_PATCHES, length // side)
+        return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+
+    return [images[:, :, top : top + side, left : left + side] for top in places(height) for left in places(width)]
+
+
+def has_patches(extractor: Extractor, height: int, width: int) -> bool:
+    """Whether images of this size are larger than the extractor sees as a whole."""
+    side = extractor.resolution
+    return side is not None and min(height, width) >= side and max(height, width) > side
+
+
+@torch.no_grad()
+def features_of(extractor: Extractor, images: Tensor, view: View = "whole", first: int = 0) -> Tensor:
+    """Features of one batch, uint8 [n, C, H, W] -> float64 [n, D] on the extractor's device.
+
+    Images with alpha have two sets, [n, 2 * D]: of the pictures on white and on black. With `view='patches'`
+    the features of an image are the mean over its `patches`.
+
+    Args:
+        first: what number the first of these images has among all, for the message.
+
+    Raises:
+        UserError: features that are NaN or infinite.
+    """
+    features = torch.cat([look(extractor, seen, view) for seen in views(images.to(extractor.device))], dim=1)
+    if not features.isfinite().all():
+        place = first + int((~features.isfinite()).any(dim=1).nonzero()[0, 0])
+        raise UserError(f"The extractor {extractor.name} gives NaN or infinite features for image {place}.")
+    return features
+
+
+def feature_parts(
+    extractor: Extractor, images: Tensor | Parts, batch: int = 250, view: View = "whole"
+) -> Iterator[Tensor]:
+    """`features_of` all images, at most `batch` at a time."""
+    done = 0
+    for part in images.split(batch) if isinstance(images, Tensor) else images.parts(batch):
+        yield features_of(extractor, part, view, done)
+        done += len(part)
+
+
+def look(extractor: Extractor, images: Tensor, view: View) -> Tensor:
+    """float64 [N, D] of one batch without alpha."""
+    if view == "whole":
+        return extractor(images).double()
+    assert extractor.resolution is not None
+    squares = patches(images, extractor.resolution)
+    total = extractor(squares[0]).double()
+    for square in squares[1:]:
+        total += extractor(square)
+    return total / len(squares)
+
+
+def extract(extractor: Extractor, images: Tensor | Parts, batch: int = 250, view: View = "whole") -> Tensor:
+    """All of `feature_parts`, [N, D].
 
     >>> extract(feature_network("steering"), torch.zeros(2, 4, 16, 24, dtype=torch.uint8)).shape
     torch.Size([2, 448])
     """
-    device = network.mean.device
-    parts = images.split(batch) if isinstance(images, Tensor) else images.parts(batch)
-    looks = (views(part.to(device)) for part in parts)
-    return torch.cat([torch.cat([network(view).double() for view in look], dim=1) for look in looks])
+    return torch.cat(list(feature_parts(extractor, images, batch, view)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rggan.metrics.distances import frechet_distance, kernel_distance, statistics
-from rggan.metrics.features import Parts, extract, feature_network
+from rggan.metrics.distances import Frechet, Kernel, Moments, Statistics
+from rggan.metrics.features import Parts, extract, feature_network, feature_parts
 
 FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
 
@@ -30,12 +30,20 @@ class Score:
     def __init__(self, reference: Tensor | Parts, network: str = "steering", device: str = "cpu") -> None:
         self.network = feature_network(network, device)
         self.kind = "frechet" if len(reference) >= FRECHET_FROM else "kernel"
-        features = extract(self.network, reference)
-        self.reference = statistics(features) if self.kind == "frechet" else features
+        self.distance: Frechet | Kernel
+        if self.kind == "frechet":
+            self.distance = Frechet(self.statistics(reference))
+        else:
+            self.distance = Kernel(extract(self.network, reference))
+
+    def statistics(self, images: Tensor | Parts) -> Statistics:
+        moments = Moments()
+        for part in feature_parts(self.network, images):
+            moments.add(part)
+        return moments.statistics()
 
     def __call__(self, images: Tensor | Parts) -> float:
         """The score of uint8 images [N, C, H, W], with as many channels as the reference."""
-        features = extract(self.network, images)
-        if isinstance(self.reference, Tensor):
-            return kernel_distance(features, self.reference)
-        return frechet_distance(statistics(features), self.reference)
+        if isinstance(self.distance, Kernel):
+            return self.distance(extract(self.network, images)).value
+        return self.distance(self.statistics(images))

@@ -34,6 +34,9 @@ def plot_run(rows: Sequence[dict[str, Any]], path: Path, title: str = "") -> Non
     above.set_ylabel("score (lower is better)")
     below.plot(kimg, [row["density_g"] for row in rows], label="generator", color="tab:green")
     below.plot(kimg, [row["density_d"] for row in rows], label="discriminator", color="tab:orange")
+    if all("copies" in row for row in rows):
+        copies = [row["copies"] for row in rows]
+        below.plot(kimg, copies, label="copies among the samples", color="tab:red", linestyle="--")
     below.set(ylim=(0, 1.02), ylabel="density", xlabel="kimg (thousands of real images that D has seen)")
     starts = [0.0, *kimg[:-1]]
     dense = [i for i, row in enumerate(rows) if row["phase"] == "dense"]

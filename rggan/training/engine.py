@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from rggan.data import Batches, ImageSet
 from rggan.data.pictures import to_uint8
 from rggan.generator import build, check_device
 from rggan.losses import hinge_d, hinge_g
-from rggan.metrics import Score
+from rggan.metrics import Memoriser, Score
 from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold
 from rggan.training.ema import EMA
@@ -22,6 +22,7 @@ from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 
 PHASES = ("prune", "dense")
 DIVERSITY_IMAGES = 256  # in which collapse is looked for
+COPY_IMAGES = 500  # whose nearest training images are looked for
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
 
@@ -47,6 +48,19 @@ def make_rule(config: TrainConfig) -> Rule:
 def diversity(images: Tensor) -> float:
     """Standard deviation over the images of uint8 [N, C, H, W], averaged over the pixels; 0 if all are the same."""
     return images.float().std(dim=0, correction=0).mean().item()
+
+
+class Judgement(NamedTuple):
+    """What an evaluation finds of a generator; NaN throughout if not all of its images are finite.
+
+    score: lower is better. diversity: as a share of the real images'. copies: the share of samples that are copies of
+    training images, and replays: whether these are more than chance explains; None where images are held out.
+    """
+
+    score: float
+    diversity: float
+    copies: float | None = None
+    replays: bool | None = None
 
 
 class Training:
@@ -94,6 +108,10 @@ class Training:
         self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
         self.batches = Batches(data, config.batch, config.seed, config.mirror, str(self.device))
         self.score = Score(reference, "steering", str(self.device))
+        self.memoriser: Memoriser | None = None
+        if reference is data:  # so few that none are held out: a good score may come from copying them
+            with contextlib.suppress(ValueError):  # fewer than three different ones
+                self.memoriser = Memoriser(data, device=str(self.device))
         spread = data.rows[:: max(1, len(data) // DIVERSITY_IMAGES)][:DIVERSITY_IMAGES]  # over all classes
         self.real_diversity = diversity(data.store[spread])
         self.latents = self.fixed_latents(config.score_samples)
@@ -176,20 +194,24 @@ class Training:
 
     def evaluate(self, network: nn.Module) -> float:
         """The score of a generator on the fixed latents; NaN if it makes no finite images."""
-        return self.judge(network)[0]
+        return self.judge(network).score
 
     @torch.no_grad()
-    def judge(self, network: nn.Module) -> tuple[float, float]:
-        """(score, diversity as a share of the real images') on the fixed latents; NaN if not all are finite."""
+    def judge(self, network: nn.Module) -> Judgement:
+        """Of the images of the fixed latents."""
         parts = []
         for drawn in self.latents:
             with self.autocast():
                 images = network(*drawn)
             if not images.isfinite().all():
-                return float("nan"), float("nan")
+                return Judgement(float("nan"), float("nan"))
             parts.append(to_uint8(images))
         pictures = torch.cat(parts)
-        return self.score(pictures), diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, self.real_diversity)
+        share = diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, self.real_diversity)
+        if self.memoriser is None:
+            return Judgement(self.score(pictures), share)
+        found = self.memoriser(pictures[:COPY_IMAGES])
+        return Judgement(self.score(pictures), share, found.rate, found.replays)
 
     def losses_are_finite(self) -> bool:
         """Whether all losses since the last tick were (a single NaN stays in their sum)."""

@@ -136,8 +136,11 @@ class RunLog:
 
 
 def status_line(row: Row, sec_per_kimg: float) -> str:
-    """tick 3  kimg 60.0  sec/kimg 1.23  score 0.0451  density G 0.91 D 0.88  prune"""
+    """tick 3  kimg 60.0  sec/kimg 1.23  score 0.0451  density G 0.91 D 0.88  prune  copies 0.4%"""
+    copies = ""
+    if "copies" in row:
+        copies = f"  copies {row['copies']:.1%}{' (replays training images)' if row['replays'] else ''}"
     return (
         f"tick {row['tick']:<4d} kimg {row['kimg']:<8.1f} sec/kimg {sec_per_kimg:<7.2f} "
-        f"score {row['score']:<9.4f} density G {row['density_g']:.3f} D {row['density_d']:.3f}  {row['phase']}"
+        f"score {row['score']:<9.4f} density G {row['density_g']:.3f} D {row['density_d']:.3f}  {row['phase']}{copies}"
     )

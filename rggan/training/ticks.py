@@ -172,7 +172,7 @@ class Loop:
         seconds = time.perf_counter() - self.started
         loss_g, loss_d = (training.loss_sums / max(1, self.steps_in_tick)).tolist()
         snapshot = training.snapshot()
-        score, diversity = training.judge(snapshot)
+        score, diversity, copies, replays = training.judge(snapshot)
         if not all(map(math.isfinite, (score, loss_g, loss_d))):
             self.roll_back(f"score {score:.4g} and losses {loss_g:.4g}, {loss_d:.4g} are not finite")
             return
@@ -192,6 +192,8 @@ class Loop:
             "loss_d": loss_d,
             "decisions": 0,
         }
+        if copies is not None:
+            row |= {"copies": copies, "replays": replays}
         sec_per_kimg = seconds / max(1e-9, (training.images - self.images_at_tick) / 1000)
         last = self.described(snapshot, row)
         if all(score < other["score"] for other in self.rows):
@@ -282,7 +284,7 @@ class Loop:
 
     def described(self, snapshot: nn.Module, row: Row) -> Generator:
         """The snapshot with what its config.json tells."""
-        keys = ("kimg", "score", "density_g", "density_d", "phase")
+        keys = ("kimg", "score", "density_g", "density_d", "phase", *(["copies"] if "copies" in row else []))
         trained = {"data": self.config.data, "seed": self.config.seed, "rule": self.config.rule}
         trained |= {"score_kind": self.training.score.kind, **{key: row[key] for key in keys}}
         config = {"network": self.training.network, "classes": self.training.classes, "trained": trained}

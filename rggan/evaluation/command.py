@@ -1,0 +1,243 @@
+"""`rggan evaluate`: what it can be asked, and what it does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+from rggan.data import ImageSet
+from rggan.data.decode import Resize
+from rggan.data.images import HELD_OUT_FROM, Channels
+from rggan.data.pictures import save_picture
+from rggan.errors import UserError
+from rggan.evaluation.features import Precision
+from rggan.evaluation.measure import Evaluation, measure
+from rggan.evaluation.progress import counting
+from rggan.evaluation.record import append, images_trained_on
+from rggan.evaluation.reference import Reference, open_reference
+from rggan.evaluation.saved import write_statistics
+from rggan.evaluation.subject import Reading, Subject, evenly, open_subject, reference_images, training_images
+from rggan.evaluation.table import lines
+from rggan.generator import check_device
+from rggan.metrics.extractors import load_extractor
+from rggan.metrics.features import Extractor
+from rggan.metrics.memorisation import Memorisation, Memoriser
+from rggan.report.replays import replay_sheet
+
+LOOKED_AT = 1000  # samples whose nearest training images are looked for
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Score generators or pictures against real ones: distances, shares, and whether training images are replayed."""
+
+    subjects: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """What is judged: runs, snapshots, generators, or pictures in any form that `rggan train --data` takes; or .npz
+    files of the mu and sigma of features."""
+    reference: str | None = None
+    """What it is compared with: pictures in any such form, or an .npz of mu and sigma; without it, the images that the
+    run was trained on."""
+    features: str = "reporting"
+    """What sees the images: 'reporting' or 'steering', which ship with the package; a TorchScript or exported
+    program (.pt2) from uint8 images to features; or package.module:function."""
+    metrics: tuple[Literal["fid", "kid", "prdc"], ...] = ()
+    """Only these; without it, all that mean something for so many images."""
+    samples: int = 5000
+    """Images that are generated for one score. Scores of different numbers do not compare."""
+    replicates: int = 10
+    """Sets of so many images, each of other seeds: from them comes the interval."""
+    subset: int = 10_000
+    """KID, precision, recall, density and coverage take at most so many images of each side."""
+    memorisation: Literal["auto", "on", "off"] = "auto"
+    """Look for replayed training images; 'auto': where there are fewer than 1,000 of them."""
+    training: str | None = None
+    """The images that it was trained on, where it is no run; without it, a reference of fewer than 1,000 images."""
+    held_out: str | None = None
+    """Real images that it was not trained on, as a yardstick for --training."""
+    sheet: Path | None = None
+    """Where the picture of the nearest training images goes: replays.png in the run, or here."""
+    save_statistics: Path | None = None
+    """Write mu and sigma of the reference's features into this .npz."""
+    resolution: int | str | None = None
+    """Size of the pictures, where no generator gives it: a side, or HEIGHTxWIDTH."""
+    channels: Channels = "auto"
+    """As in `rggan train`, where no generator gives it."""
+    resize: Resize | None = None
+    """How pictures of another shape are cut; without it, as the run was trained."""
+    background: str | None = None
+    """What lies under transparency; without it, as the run was trained."""
+    pattern: str = "*"
+    """Take only files of the reference (and of pictures that are judged) whose name fits this shell pattern."""
+    max_images: int | None = None
+    """Take at most so many images of the reference, equally from each class."""
+    skip_bad: bool = False
+    """Leave unreadable files out instead of stopping."""
+    precision: Precision = "fp32"
+    """Arithmetic of generator and extractor; bf16 is faster on processors that multiply it, and another score."""
+    device: str = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print one JSON object a line for each subject instead."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value out of its range."""
+        for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
+        if not self.subjects:
+            raise UserError("Say what to evaluate: a run, a generator, or pictures.")
+        if self.held_out is not None and self.training is None:
+            raise UserError("--held-out is a yardstick for --training: give that too.")
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(
+            self.resolution,
+            self.channels,
+            self.resize,
+            self.background,
+            self.pattern,
+            self.max_images,
+            self.skip_bad,
+        )
+
+
+def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
+    """Score every subject, print it, and keep it in the run it belongs to.
+
+    Raises:
+        UserError: bad input of any kind, with one sentence.
+    """
+    device = str(check_device(config.device))
+    extractor = load_extractor(config.features, device)
+    shown = None if config.json else console
+    references: dict[object, Reference] = {}
+    done = []
+    for name in config.subjects:
+        subject = open_subject(name, config.reading, device, shown)
+        key = (subject.name if config.reference is None else None, subject.shape, how_read(subject))
+        if key not in references:
+            opened = open_reference(
+                config.reference, subject, config.reading, extractor, config.subset, config.precision, shown
+            )
+            references[key] = opened
+        done.append(evaluate_one(config, subject, references[key], extractor, shown))
+        append(done[-1])
+        if config.json:
+            print(json.dumps(done[-1].to_json()), flush=True)
+        else:
+            console.print("\n".join(lines(done[-1])), markup=False, highlight=False, soft_wrap=True)
+    if config.save_statistics is not None:
+        save_reference(config, config.save_statistics, next(iter(references.values())), extractor)
+    return done
+
+
+def how_read(subject: Subject) -> tuple[object, ...]:
+    """What of its training decides how the reference is read."""
+    options = subject.options
+    return () if options is None else (options.resize, options.background)
+
+
+def evaluate_one(
+    config: EvaluateConfig, subject: Subject, reference: Reference, extractor: Extractor, console: Console | None
+) -> Evaluation:
+    total = (subject.count(config.samples) or 0) * (config.replicates if subject.generator is not None else 1)
+    with counting("samples", total, console) as progress:
+        found = measure(
+            subject,
+            reference,
+            extractor,
+            config.metrics,
+            config.samples,
+            config.replicates,
+            config.subset,
+            config.precision,
+            progress,
+        )
+    if config.memorisation != "off":
+        try:
+            look_for_replays(config, found, reference, console)
+        except UserError as error:
+            if config.memorisation == "on":
+                raise
+            found.notes.append(f"Memorisation was not looked for: {error}")
+    return found
+
+
+def look_for_replays(config: EvaluateConfig, found: Evaluation, reference: Reference, console: Console | None) -> None:
+    """Add what memorisation there is, with its picture, where it is asked for.
+
+    Raises:
+        UserError: there are no training images to compare with, or too few.
+    """
+    subject, on = found.subject, config.memorisation == "on"
+    training: ImageSet
+    held_out: ImageSet | None = None
+    if subject.statistics is not None:
+        if on:
+            raise UserError(f"{subject.name} holds mu and sigma only: replays are looked for in images.")
+        return
+    if config.training is not None:
+        training = reference_images(config.training, subject, config.reading, console)
+        if config.held_out is not None:
+            held_out = reference_images(config.held_out, subject, config.reading, console)
+    elif subject.options is not None:
+        assert subject.run is not None
+        if not on and images_trained_on(subject.run) >= HELD_OUT_FROM:
+            return
+        training, held_out = training_images(subject, console)
+    elif reference.images is not None and (on or len(reference.images) < HELD_OUT_FROM):
+        training = reference.images
+    elif on:
+        raise UserError(f"--memorisation on: say with --training what {subject.name} was trained on.")
+    else:
+        return
+    if config.memorisation == "auto" and config.training is None and len(training) >= HELD_OUT_FROM:
+        return
+    samples = first_samples(subject)
+    try:
+        found.memorisation = Memoriser(training, held_out)(samples)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    found.sheet = config.sheet or (subject.run or Path()) / "replays.png"
+    write_sheet(found.sheet, samples, training, found.memorisation)
+
+
+def first_samples(subject: Subject) -> Tensor:
+    """uint8 [at most `LOOKED_AT`, C, H, W]: of the first seeds, or evenly from the pictures."""
+    if subject.generator is not None:
+        return torch.cat([part.cpu() for part in subject.generator.parts(range(LOOKED_AT))])
+    assert subject.images is not None
+    return subject.images.at(evenly(len(subject.images), LOOKED_AT))
+
+
+def write_sheet(path: Path, samples: Tensor, training: ImageSet, found: Memorisation) -> None:
+    try:
+        save_picture(replay_sheet(samples, training, found), path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def save_reference(config: EvaluateConfig, path: Path, reference: Reference, extractor: Extractor) -> None:
+    """Raises UserError where it cannot be written."""
+    known: dict[str, Any] = {
+        "extractor": extractor.name,
+        "extractor_hash": extractor.hash,
+        "resize": extractor.resize,
+        "view": "whole",
+        "precision": config.precision,
+        "size": reference.size,
+        "channels": reference.channels,
+        "images": reference.count,
+        "source": reference.name,
+        "content_hash": reference.hash,
+        "split": reference.split,
+    }
+    write_statistics(path, reference.features["whole"].statistics, known)

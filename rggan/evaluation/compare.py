@@ -1,0 +1,196 @@
+"""`rggan compare`: are these runs better than those? Over paired seeds, from numbers of the same provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from rggan.config import TrainConfig
+from rggan.errors import UserError
+from rggan.evaluation.measure import METRICS, PREFIX, SHARES, lower_is_better
+from rggan.evaluation.record import BEST, read
+from rggan.evaluation.subject import saved_run
+from rggan.metrics.provenance import differences
+from rggan.metrics.uncertainty import Ratio, paired_ratio
+
+NAMES = tuple(prefix + name for prefix in PREFIX.values() for name in (*METRICS[:2], *SHARES))
+OF_ONE_PAIR = ("reference",)  # what may differ between pairs: each seed draws its own images
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare two kinds of runs over paired seeds: rggan compare RUN... -- RUN... (after `rggan evaluate` of each)."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The runs in question."""
+    against: tuple[Path, ...]
+    """Those that they are compared with: what stands behind --."""
+    metric: str = "fid"
+    """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on."""
+    json: bool = False
+    """Print JSON instead."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for an unknown metric."""
+        if self.metric not in NAMES:
+            raise UserError(f"--metric is one of {', '.join(NAMES)}, not {self.metric}.")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run with the newest number that it was given."""
+
+    run: Path
+    options: TrainConfig
+    value: float
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs by seed, pairwise; and what they tell."""
+
+    metric: str
+    pairs: dict[int, tuple[Judged, Judged]]
+    ratio: Ratio
+    notes: list[str]
+
+    def sentence(self) -> str:
+        """Better, worse or not told apart, in one plain sentence."""
+        verdict = self.ratio.verdict(lower_is_better(self.metric))
+        subject = "The first runs are" if verdict != "not told apart" else "The two kinds of runs are"
+        than = " than the second" if verdict != "not told apart" else ""
+        low, high = self.ratio.interval
+        return (
+            f"{subject} {verdict}{than}: the ratio of their {self.metric}, first to second, is {self.ratio.value:.3f} "
+            f"(95 % interval {low:.3f} to {high:.3f}, {self.ratio.pairs} pairs of seeds)."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "ratio": self.ratio.value,
+            "interval": list(self.ratio.interval),
+            "verdict": self.ratio.verdict(lower_is_better(self.metric)),
+            "pairs": {str(seed): [one.value, other.value] for seed, (one, other) in self.pairs.items()},
+            "notes": self.notes,
+        }
+
+
+def compare(config: CompareConfig, console: Console) -> Comparison:
+    """Read the runs' numbers, compare and print.
+
+    Raises:
+        UserError: a run without that number; numbers of different provenance; the same seed twice on a side; fewer than
+            two pairs; a value of which no ratio can be taken.
+    """
+    sides = [by_seed([judged(run, config.metric) for run in runs]) for runs in (config.runs, config.against)]
+    pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]}
+    notes = [
+        f"Seed {seed} is on one side only: left out ({side[seed].run})."
+        for side, other in (sides, sides[::-1])
+        for seed in side
+        if seed not in other
+    ]
+    if len(pairs) < 2:
+        raise UserError(
+            f"An interval needs at least two pairs of runs with the same seed, and there are {len(pairs)}: train both "
+            "kinds with more seeds (--seed)."
+        )
+    check_provenance(list(pairs.values()))
+    try:
+        ratio = paired_ratio([one.value for one, _ in pairs.values()], [other.value for _, other in pairs.values()])
+    except ValueError as error:
+        raise UserError(
+            f"Some {config.metric} is not above 0, so that ratios mean nothing; compare by another --metric."
+        ) from error
+    found = Comparison(config.metric, pairs, ratio, notes + option_notes(sides, pairs))
+    if config.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        console.print("\n".join(lines(found)), markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def judged(path: Path, metric: str) -> Judged:
+    """The newest such number of a run's best snapshot, or of the snapshot (RUN/last) that `path` is.
+
+    Raises:
+        UserError: it is no run, or has no such number.
+    """
+    run, snapshot = (path, BEST) if saved_run(path) is not None else (path.parent, path.name)
+    options = saved_run(run)
+    if options is None:
+        raise UserError(f"{path} is no run (a folder of `rggan train` with config.json and stats.jsonl).")
+    for row in reversed(read(run)):
+        number = row.get(metric)
+        if row.get("snapshot") != snapshot:
+            continue
+        if isinstance(number, dict) and isinstance(number.get("value"), float) and "provenance" in number:
+            return Judged(path, options, number["value"], number["provenance"])
+    raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES` first.")
+
+
+def by_seed(runs: Sequence[Judged]) -> dict[int, Judged]:
+    """Raises UserError for a seed that comes twice."""
+    found: dict[int, Judged] = {}
+    for run in runs:
+        if run.options.seed in found:
+            raise UserError(f"{found[run.options.seed].run} and {run.run} have the same seed: leave one of them out.")
+        found[run.options.seed] = run
+    return dict(sorted(found.items()))
+
+
+def check_provenance(pairs: Sequence[tuple[Judged, Judged]]) -> None:
+    """Raises UserError for numbers that do not compare: within a pair, or (but for the reference) between pairs."""
+    first = pairs[0][0]
+    for one, other in pairs:
+        told = differences(one.provenance, other.provenance)
+        told += [text for text in differences(first.provenance, one.provenance) if not text.startswith(OF_ONE_PAIR)]
+        if told:
+            raise UserError(
+                f"The numbers of {one.run} and {other.run} do not compare; they differ in {told[0]}: evaluate all runs "
+                "alike."
+            )
+
+
+def option_notes(sides: Sequence[dict[int, Judged]], pairs: dict[int, tuple[Judged, Judged]]) -> list[str]:
+    """In what the sides were trained differently, and what differs within one."""
+    notes = []
+    for side, called in zip(sides, ("first", "second"), strict=True):
+        runs = list(side.values())
+        for run in runs[1:]:
+            told = [text for name, text in run.options.differences(runs[0].options.to_json()).items() if name != "seed"]
+            if told:
+                notes.append(f"The {called} runs were not all trained alike: {run.run} has {', '.join(told)}.")
+    return notes
+
+
+def trained_differently(found: Comparison) -> str:
+    """The options in which the first pair differs."""
+    one, other = next(iter(found.pairs.values()))
+    told = list(one.options.differences(other.options.to_json()).values())
+    return ", ".join(told) if told else "nothing: the same options"
+
+
+def lines(found: Comparison) -> list[str]:
+    """A line for each pair, the ratio, and the sentence."""
+    one = next(iter(found.pairs.values()))[0].provenance
+    told = [
+        f"metric     {found.metric} ({'lower' if lower_is_better(found.metric) else 'higher'} is better) by "
+        f"{one['extractor']} ({one['extractor_hash'][:8]}), {one['samples']} samples, against {one['reference']} "
+        f"({one['reference_split']})",
+        f"differ in  {trained_differently(found)}",
+        "",
+        f"{'seed':>6} {'first':>10} {'second':>10} {'ratio':>8}",
+    ]
+    told += [
+        f"{seed:>6} {a.value:>10.4g} {b.value:>10.4g} {a.value / b.value:>8.3f}" for seed, (a, b) in found.pairs.items()
+    ]
+    return [*told, "", found.sentence(), *(f"note: {note}" for note in found.notes)]

@@ -1,0 +1,140 @@
+"""What a subject is compared with: pictures, the images that its run was trained on, or saved statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from rggan.data import ImageSet
+from rggan.errors import UserError
+from rggan.evaluation.features import Features, Precision, collect_cached
+from rggan.evaluation.progress import counting
+from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
+from rggan.evaluation.subject import (
+    KINDS,
+    Reading,
+    Subject,
+    content_hash,
+    read_images,
+    reference_images,
+    training_images,
+)
+from rggan.metrics.features import Extractor, View, features_of
+
+ALL, TRAINING = "all images", "the images that the run was trained on"
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Features of the reference by view, and what is computed from them once for all subjects.
+
+    name: of its source. hash: SHA-256 of the content. split: which part of the source it is.
+    size: "32x32". count: of its images; None: the saved statistics do not tell.
+    features: by view; only statistics (no rows) where it was read from a file of them.
+    images: None where it was. trusted: whether nothing says which extractor made the statistics.
+    """
+
+    name: str
+    hash: str
+    split: str
+    size: str
+    channels: int
+    count: int | None
+    features: dict[View, Features]
+    images: ImageSet | None = None
+    trusted: bool = False
+
+
+def open_reference(
+    name: str | None,
+    subject: Subject,
+    how: Reading,
+    extractor: Extractor,
+    limit: int,
+    precision: Precision = "fp32",
+    console: Console | None = None,
+) -> Reference:
+    """Read `name` as the subject needs it; None: the images that the subject's run was trained on.
+
+    Raises:
+        UserError: it cannot be read, does not fit the subject, or is of another extractor.
+    """
+    if name is not None and is_statistics(Path(name)):
+        saved = read_statistics(Path(name))
+        check_statistics(saved, extractor, subject, precision)
+        return from_statistics(name, saved)
+    split = ALL
+    if name is None:
+        if subject.options is None:
+            raise UserError(f"{subject.name} is no run: say with --reference what to compare it with.")
+        images, _ = training_images(subject, console)
+        name, split = subject.options.data, TRAINING
+    elif subject.shape is None:
+        assert subject.statistics is not None
+        images = read_images(name, of_statistics(subject.statistics, how), console)
+    else:
+        images = reference_images(name, subject, how, console)
+    with counting("reference", len(images), console) as progress:
+        features = collect_cached(extractor, images, limit, name, precision, progress)
+    channels, height, width = images.shape
+    size = f"{height}x{width}"
+    return Reference(name, content_hash(images), split, size, channels, len(images), features, images)
+
+
+def of_statistics(saved: SavedStatistics, how: Reading) -> Reading:
+    """Pictures are read as those were from which the statistics come, where the file tells."""
+    if how.resolution is not None or "size" not in saved.known:
+        return how
+    channels = KINDS.get(saved.known.get("channels", 0), how.channels)
+    return dataclasses.replace(how, resolution=str(saved.known["size"]), channels=channels)
+
+
+def from_statistics(name: str, saved: SavedStatistics) -> Reference:
+    known = saved.known
+    content = saved.statistics.mean.numpy().tobytes() + saved.statistics.covariance.numpy().tobytes()
+    digest = known.get("content_hash") or hashlib.sha256(content).hexdigest()
+    count = known.get("images")
+    features = Features(saved.statistics, count or 0, torch.empty(0, len(saved.statistics.mean)))
+    split, size, channels = known.get("split", "unknown"), known.get("size", "unknown"), known.get("channels", 0)
+    source = known.get("source", name)
+    return Reference(source, digest, split, size, channels, count, {"whole": features}, trusted=not known)
+
+
+def check_statistics(saved: SavedStatistics, extractor: Extractor, subject: Subject, precision: Precision) -> None:
+    """Raises UserError for statistics of another extractor, or of images of another size."""
+    known = saved.known
+    if known.get("extractor_hash", extractor.hash) != extractor.hash:
+        raise UserError(
+            f"{saved.path} holds statistics of the extractor {known.get('extractor')} "
+            f"({str(known['extractor_hash'])[:8]}), not of {extractor.name} ({extractor.hash[:8]}): pass the same with "
+            "--features, or make them anew with --save-statistics."
+        )
+    if known.get("precision", precision) != precision:
+        raise UserError(f"{saved.path} was made with --precision {known['precision']}: give the same.")
+    given = len(saved.statistics.mean)
+    if subject.statistics is not None:
+        other = subject.statistics.known
+        if known and other and known.get("extractor_hash") != other.get("extractor_hash"):
+            raise UserError(f"{subject.name} and {saved.path} hold statistics of different extractors.")
+        wanted, who = len(subject.statistics.statistics.mean), subject.name
+    else:
+        wanted, who = dimension(extractor, subject.shape or (3, 32, 32)), extractor.name
+    if given != wanted:
+        raise UserError(
+            f"{saved.path} holds statistics of {given} features, and {who} has {wanted}: they are of another "
+            "extractor; pass the one that made them with --features."
+        )
+    if subject.shape is not None and "size" in known:
+        size = f"{subject.shape[1]}x{subject.shape[2]}"
+        if known["size"] != size:
+            raise UserError(f"{saved.path} is of images of {known['size']}, and {subject.name} has {size}.")
+
+
+def dimension(extractor: Extractor, shape: tuple[int, int, int]) -> int:
+    """How many features it gives for images (channels, height, width)."""
+    return features_of(extractor, torch.zeros(2, *shape, dtype=torch.uint8)).shape[1]

@@ -1,0 +1,95 @@
+"""Mean and covariance of features in a file, as the field keeps them: an .npz of `mu` and `sigma`."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rggan.data.arrays import load_member, read_header
+from rggan.errors import UserError, make_folder
+from rggan.files import write_whole
+from rggan.metrics import Statistics
+
+KEY = "rggan"  # of the array that holds what we know of them, as JSON
+
+
+@dataclass(frozen=True)
+class SavedStatistics:
+    """Statistics of features, and what is known of them ({} in files of others).
+
+    known: extractor, extractor_hash, resize, view, size, channels, images, source, content_hash, split.
+    """
+
+    path: Path
+    statistics: Statistics
+    known: dict[str, Any]
+
+
+def is_statistics(path: Path) -> bool:
+    """Whether it is an .npz with `mu` and `sigma` in it."""
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_statistics(path: Path) -> SavedStatistics:
+    """Raises UserError for what is damaged, has other shapes, or is not finite."""
+    try:
+        with warnings.catch_warnings(), zipfile.ZipFile(path) as archive:
+            warnings.simplefilter("ignore")
+            mu, sigma = (read_member(archive, name, path) for name in ("mu", "sigma"))
+            known = {}
+            if f"{KEY}.npy" in archive.namelist():
+                known = json.loads(str(read_member(archive, KEY, path)))
+                if not isinstance(known, dict):
+                    raise ValueError(f"its {KEY} is no JSON object")
+        mean, covariance = (torch.from_numpy(part.astype(np.float64)) for part in (mu, sigma))
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise whatever they stumble over
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(f"Cannot read the statistics in {path}: {reason}.") from error
+    if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)) or not len(mean):
+        raise UserError(f"{path} must hold mu [D] and sigma [D, D], not {list(mean.shape)} and {list(sigma.shape)}.")
+    if not (mean.isfinite().all() and covariance.isfinite().all()):
+        raise UserError(f"The statistics in {path} are NaN or infinite.")
+    if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-6 * covariance.abs().max().item()):
+        raise UserError(f"The sigma in {path} is no covariance: it is not symmetric.")
+    return SavedStatistics(path, Statistics(mean, (covariance + covariance.T) / 2), known)
+
+
+def read_member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as stream:
+        header = read_header(stream)
+    if header.dtype.kind not in ("U" if name == KEY else "f"):
+        raise ValueError(f"{name} holds {header.dtype}")
+    return load_member(archive, name, header, path)
+
+
+def write_statistics(path: Path, statistics: Statistics, known: dict[str, Any]) -> None:
+    """Write an .npz of mu, sigma (float64) and what is known of them; other programs read the first two.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    stream = io.BytesIO()
+    mean, covariance = statistics.mean.cpu().numpy(), statistics.covariance.cpu().numpy()
+    np.savez(stream, mu=mean, sigma=covariance, **{KEY: np.array(json.dumps(known))})  # type: ignore[arg-type]
+    make_folder(path.parent)
+    try:
+        write_whole(path, stream.getvalue())
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -1,0 +1,202 @@
+"""What is judged: a trained generator, pictures, or statistics of features that somebody saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from rggan.config import TrainConfig
+from rggan.data import ImageSet, load_images
+from rggan.data.decode import Resize
+from rggan.data.images import Channels
+from rggan.errors import UserError
+from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
+from rggan.generator import WEIGHTS, Generator
+from rggan.training.loop import read_data, reading
+from rggan.training.runlog import saved_options
+
+KINDS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgba"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read. None: as the run was trained, or else as `rggan train` would."""
+
+    resolution: int | str | tuple[int, int] | None = None
+    channels: Channels = "auto"
+    resize: Resize | None = None
+    background: str | None = None
+    pattern: str = "*"
+    max_images: int | None = None
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures of a generator's seeds, made as they are asked for."""
+
+    generator: Generator
+    seeds: range
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def parts(self, batch: int) -> Iterator[Tensor]:
+        return self.generator.parts(self.seeds, batch)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One X of `rggan evaluate X`: exactly one of generator, images and statistics is there.
+
+    run: the run folder that the generator comes from, or lies in. options: what that run was trained with.
+    """
+
+    name: str
+    generator: Generator | None = None
+    images: ImageSet | None = None
+    statistics: SavedStatistics | None = None
+    run: Path | None = None
+    options: TrainConfig | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(channels, height, width); None for statistics."""
+        if self.generator is not None:
+            network = self.generator.config["network"]
+            return (network["channels"], *network["resolution"])
+        return None if self.images is None else self.images.shape
+
+    @property
+    def ema(self) -> bool | None:
+        """Every generator of ours is the average over its training; of others nobody knows."""
+        return True if self.generator is not None else None
+
+    def count(self, samples: int) -> int | None:
+        """How many images a sample set has; None: the saved statistics do not tell."""
+        if self.statistics is not None:
+            return self.statistics.known.get("images")
+        return samples if self.images is None else len(self.images)
+
+    def samples(self, replicate: int, count: int) -> Samples | ImageSet:
+        """The images of one replicate: other seeds each time; of a fixed set always the whole."""
+        if self.generator is not None:
+            return Samples(self.generator, range(replicate * count, (replicate + 1) * count))
+        assert self.images is not None
+        return self.images
+
+
+def open_subject(name: str, how: Reading, device: str, console: Console | None = None) -> Subject:
+    """A run folder (its best snapshot), a snapshot, a generator.safetensors; .npz of mu and sigma; or pictures.
+
+    Raises:
+        UserError: nothing of the kind there, or it is damaged.
+    """
+    path = Path(name)
+    if path.name == WEIGHTS or any((path / place).is_file() for place in (WEIGHTS, f"best/{WEIGHTS}")):
+        generator = Generator.from_pretrained(path, device)
+        run = next((p for p in (path, *path.resolve().parents[:2]) if saved_run(p) is not None), None)
+        return Subject(name, generator=generator, run=run, options=None if run is None else saved_run(run))
+    if is_statistics(path):
+        return Subject(name, statistics=read_statistics(path))
+    return Subject(name, images=read_images(name, how, console))
+
+
+def saved_run(path: Path) -> TrainConfig | None:
+    """The options of a run folder of ours; None where it is something else."""
+    options = saved_options(path)
+    if options is None or "data" not in options or not (path / "stats.jsonl").is_file():
+        return None
+    try:
+        return TrainConfig.from_json(path / "config.json")
+    except UserError:  # of another version: the generator can be judged all the same
+        return None
+
+
+def read_images(name: str, how: Reading, console: Console | None = None) -> ImageSet:
+    """Raises UserError, as `load_images`, and where fewer than two pictures are left."""
+    with reading(console) as progress:
+        images = load_images(
+            name,
+            how.resolution,
+            channels=how.channels,
+            resize=how.resize or "crop",
+            background=how.background or "white",
+            pattern=how.pattern,
+            max_images=how.max_images,
+            skip_bad=how.skip_bad,
+            progress=progress,
+        )
+    if len(images) < 2:
+        raise UserError(f"Only one image is left of {name}; scores need at least 2.")
+    return images
+
+
+def reference_images(name: str, subject: Subject, how: Reading, console: Console | None = None) -> ImageSet:
+    """The pictures of `name` at the size and in the channels of the subject.
+
+    Raises:
+        UserError: as `read_images`; or the subject is grey and these are not.
+    """
+    assert subject.shape is not None
+    channels, height, width = subject.shape
+    options = subject.options
+    how = dataclasses.replace(
+        how,
+        resolution=(height, width),
+        channels=KINDS[channels] if how.channels == "auto" and channels > 1 else how.channels,
+        resize=how.resize or (options.resize if options else None),
+        background=how.background or (options.background if options else None),
+    )
+    images = read_images(name, how, console)
+    if images.shape[0] != channels:
+        mend = f"; --channels {'rgb' if subject.images is not None else 'grey'} reads both alike"
+        raise UserError(
+            f"{subject.name} is {KINDS[channels]} ({channels} channels) and {name} is {KINDS[images.shape[0]]} "
+            f"({images.shape[0]}){mend}."
+        )
+    return images
+
+
+def training_images(subject: Subject, console: Console | None = None) -> tuple[ImageSet, ImageSet | None]:
+    """(those that the run was trained on, those held out of it or None).
+
+    Raises:
+        UserError: they cannot be read any more, or are others.
+    """
+    assert subject.options is not None
+    options = dataclasses.replace(subject.options, device="cpu")
+    images = read_data(options, console)
+    if images.shape != subject.shape:
+        raise UserError(f"The images of {options.data} are not those that {subject.name} was trained on.")
+    return images.split(options.seed)
+
+
+def content_hash(images: ImageSet) -> str:
+    """SHA-256 of the pixels that the set holds: names and contents of its files, size, how it was cut, which of them.
+
+    >>> digits = load_images("digits", 16, max_images=20)
+    >>> first, again = (digits.take(digits.rows.numpy()[:19]) for _ in range(2))
+    >>> content_hash(first) == content_hash(again) != content_hash(digits)
+    True
+    """
+    channels = images.shape[0]  # 'auto' decodes to more than what is kept
+    rows = images.rows.numpy().astype("<i8").tobytes()
+    return hashlib.sha256(f"{images.key} {channels} ".encode() + rows).hexdigest()
+
+
+def evenly(count: int, wanted: int) -> Tensor:
+    """At most `wanted` of the indices 0..count-1, evenly spaced: int64.
+
+    >>> evenly(10, 4), evenly(3, 4)
+    (tensor([0, 2, 5, 7]), tensor([0, 1, 2]))
+    """
+    wanted = min(count, wanted)
+    return torch.arange(wanted) * count // max(1, wanted)

@@ -1,0 +1,62 @@
+"""An evaluation in lines for people."""
+
+from __future__ import annotations
+
+from rggan.evaluation.measure import Evaluation, Number
+
+
+def lines(found: Evaluation) -> list[str]:
+    """Subject, what it is compared with and by what, a line for each number, replays, and what else is to be said."""
+    subject = found.subject
+    told = [f"subject    {subject.name}{snapshot(found)}"]
+    if found.numbers:
+        number = next(iter(found.numbers.values()))
+        by = number.provenance
+        images = "an unknown number of" if by.reference_images is None else f"{by.reference_images:,}"
+        channels = {1: "grey", 3: "RGB", 4: "RGBA"}.get(by.channels, "")
+        size = f" {by.size} {channels}" if channels else ""
+        told.append(f"reference  {by.reference}: {images}{size} images ({by.reference_split}; {by.reference_hash[:8]})")
+        told.append(f"features   {by.extractor} ({by.extractor_hash[:8]}), resize: {by.resize}")
+        told.append(f"samples    {sample_sets(number)}")
+        told += ["", f"{'metric':<16} {'value':>9}   {'95 % interval':<20} {'standard error':<14}".rstrip()]
+        told += [row(name, number) for name, number in found.numbers.items()]
+    if found.memorisation is not None:
+        told += ["", *found.memorisation.lines()]
+        if found.sheet is not None:
+            told.append(f"The nearest training images: {found.sheet}")
+    if found.notes:
+        told += ["", *(f"note: {note}" for note in found.notes)]
+    return told
+
+
+def snapshot(found: Evaluation) -> str:
+    """
+    What is known of a generator: ' (kimg 120.0, rule threshold, density of G 0.64)'.
+    """
+    if found.subject.generator is None:
+        return ""
+    trained = found.subject.generator.config.get("trained", {})
+    parts = []
+    if "kimg" in trained:
+        parts.append(f"kimg {trained['kimg']:.1f}")
+    if "rule" in trained:
+        parts.append(f"rule {trained['rule']}")
+    if "density_g" in trained:
+        parts.append(f"density of G {trained['density_g']:.2f}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def sample_sets(number: Number) -> str:
+    by = number.provenance
+    count = "an unknown number" if by.samples is None else f"{by.samples:,}"
+    if not by.seeds:
+        return f"{count} images, a fixed set: no interval"
+    average = ", average of the generator (EMA)" if by.ema else ""
+    sets = f"{number.replicates} sets of {count}" if number.replicates > 1 else f"one set of {count}"
+    return f"{sets}, seeds {by.seeds}{average}"
+
+
+def row(name: str, number: Number) -> str:
+    interval = "" if number.interval is None else f"{number.interval.low:.4g} to {number.interval.high:.4g}"
+    error = "" if number.standard_error is None else f"{number.standard_error:.2g}"
+    return f"{name:<16} {number.value:>9.4g}   {interval:<20} {error:<14}".rstrip()

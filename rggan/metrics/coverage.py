@@ -1,0 +1,118 @@
+"""How much of the real images is made, and how much of what is made is real: by nearest neighbours of features.
+
+Distances come from matrix products, blockwise; wherever rounding could decide a comparison, that pair is
+computed again by the plain sum of squares, so that the counts are those of the definition.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ROWS, COLUMNS = 1024, 4096  # of a block of distances
+SPARE = 4  # nearest neighbours beyond the k-th that are looked at exactly
+MARGIN = 1e-10  # of the squared norms: far above the rounding of a product in float64
+PAIRS = 1 << 15  # that are computed again at a time
+PR_K, DC_K = 3, 5  # as published
+
+
+class PRDC(NamedTuple):
+    """Shares of 0..1, but density may be above 1.
+
+    precision, recall: Kynkäänniemi et al. 2019, eq. 2 (k = 3): the share of generated images inside the real
+        ones' balls, and of real images inside the generated ones'.
+    density, coverage: Naeem et al. 2020, eq. 3 and 4 (k = 5): in how many real balls a generated image lies,
+        by k; the share of real images whose ball holds a generated one.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+class Balls:
+    """Features [N, D], each with the squared distance to its k-th nearest other one (k < N), for some k.
+
+    >>> Balls(torch.tensor([[0.0], [1.0], [3.0]]), (1, 2)).radii
+    {1: tensor([1., 1., 4.], dtype=torch.float64), 2: tensor([9., 4., 9.], dtype=torch.float64)}
+    """
+
+    def __init__(self, features: Tensor, ks: tuple[int, ...] = (PR_K, DC_K)) -> None:
+        if len(features) <= max(ks):
+            raise ValueError(f"{len(features)} images have no {max(ks)} nearest others")
+        self.features = features.double()
+        nearest = self.nearest(max(ks))
+        self.radii = {k: nearest[:, k - 1].clone() for k in ks}
+
+    def nearest(self, k: int) -> Tensor:
+        """The k smallest squared distances of each to others, in rising order, [N, k]."""
+        x = self.features
+        centred = x - x.mean(dim=0)  # for the products, which lose digits far from 0
+        found = []
+        for top in range(0, len(x), ROWS):
+            rows = torch.arange(top, min(top + ROWS, len(x)), device=x.device)
+            best, places = x.new_empty(len(rows), 0), rows.new_empty(len(rows), 0)
+            for left in range(0, len(x), COLUMNS):
+                part = squared(centred[rows], centred[left : left + COLUMNS])
+                columns = torch.arange(left, left + part.shape[1], device=x.device)
+                part[rows[:, None] == columns] = torch.inf  # no image is its own neighbour
+                best = torch.cat([best, part], dim=1)
+                places = torch.cat([places, columns.expand(len(rows), -1)], dim=1)
+                best, kept = best.topk(min(k + SPARE, best.shape[1]), largest=False)
+                places = places.gather(1, kept)
+            exact = (x[rows, None] - x[places]).square().sum(dim=2)
+            exact[places == rows[:, None]] = torch.inf
+            found.append(exact.sort(dim=1).values[:, :k])
+        return torch.cat(found)
+
+
+def squared(x: Tensor, y: Tensor) -> Tensor:
+    """Squared distances [N, M] by a product; off by far less than `MARGIN` of the squared norms."""
+    norms = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
+    return norms.sub_(x @ y.T, alpha=2)
+
+
+def prdc(real: Balls, fake: Balls) -> PRDC:
+    """Precision, recall, density and coverage. A ball holds what lies on its surface.
+
+    `real` needs radii for k = 3 and 5, `fake` for 3.
+
+    >>> x = torch.arange(20.0)[:, None]
+    >>> prdc(Balls(x), Balls(x))
+    PRDC(precision=1.0, recall=1.0, density=1.34, coverage=1.0)
+    >>> prdc(Balls(x), Balls(x + 100))
+    PRDC(precision=0.0, recall=0.0, density=0.0, coverage=0.0)
+    """
+    x, y = real.features, fake.features
+    centre = x.mean(dim=0)
+    a, b = x - centre, y - centre
+    limit = MARGIN * 2 * max(a.square().sum(dim=1).max().item(), b.square().sum(dim=1).max().item())
+    precise = torch.zeros(len(y), dtype=torch.bool, device=x.device)
+    covered, recalled = torch.zeros(2, len(x), dtype=torch.bool, device=x.device)
+    dense = 0
+    for top in range(0, len(x), ROWS):
+        for left in range(0, len(y), COLUMNS):
+            rows, columns = slice(top, top + ROWS), slice(left, left + COLUMNS)
+            block = squared(a[rows], b[columns])
+            balls = (real.radii[PR_K][rows, None], real.radii[DC_K][rows, None], fake.radii[PR_K][None, columns])
+            doubtful = torch.zeros_like(block, dtype=torch.bool)
+            for radius in balls:
+                doubtful |= (block - radius).abs_() <= limit
+            exactly(block, doubtful.nonzero(), x[rows], y[columns])
+            in_real, in_real_5, in_fake = (block <= radius for radius in balls)
+            precise[columns] |= in_real.any(dim=0)
+            recalled[rows] |= in_fake.any(dim=1)
+            covered[rows] |= in_real_5.any(dim=1)
+            dense += int(in_real_5.sum())
+    shares = [share.double().mean().item() for share in (precise, recalled, covered)]
+    return PRDC(shares[0], shares[1], dense / (DC_K * len(y)), shares[2])
+
+
+def exactly(block: Tensor, pairs: Tensor, x: Tensor, y: Tensor) -> None:
+    """Put the plain sums of squares of these pairs (row, column) into a block of squared distances."""
+    for part in pairs.split(PAIRS):
+        rows, columns = part.unbind(dim=1)
+        block[rows, columns] = (x[rows] - y[columns]).square().sum(dim=1)

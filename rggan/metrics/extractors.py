@@ -1,0 +1,175 @@
+"""Extractors by name: the shipped networks, a program in a file, a function of the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rggan.errors import UserError
+from rggan.metrics.features import ARCHITECTURES, Extractor, feature_network, resized
+
+DIGITS = 3  # of the features on the probe, which stand in a function's hash
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Program:
+    """An `Extractor` around somebody's program: uint8 [N, 3, H, W] -> [N, D] or [N, D, 1, 1].
+
+    Args:
+        resolution: the side of the square that it reads; images are resized to it first. None: it takes any size.
+        batch: how many images it takes at a time; None: any number.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Tensor], Any],
+        name: str,
+        digest: str = "",
+        resolution: int | None = None,
+        batch: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.run, self.name, self.hash = run, name, digest
+        self.resolution, self.batch = resolution, batch
+        side = f"{resolution}x{resolution}"
+        self.resize = "its own" if resolution is None else f"bicubic, antialiased, to {side}, rounded"
+        self.device = torch.device(device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Raises UserError where the program fails or gives no [N, D]."""
+        x = images.float() if self.resolution is None else resized(images.float(), self.resolution)
+        x = x.round().to(torch.uint8).expand(-1, 3, -1, -1)
+        if self.batch is None:
+            return self.features(x)
+        parts = []
+        for part in x.split(self.batch):
+            filled = torch.cat([part, part[-1:].expand(self.batch - len(part), -1, -1, -1)])
+            parts.append(self.features(filled)[: len(part)])
+        return torch.cat(parts)
+
+    def features(self, x: Tensor) -> Tensor:
+        shape = f"uint8 [{', '.join(map(str, x.shape))}]"
+        try:
+            features = self.run(x)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of somebody else's program
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise UserError(f"The extractor {self.name} fails on images {shape}: {reason}") from error
+        if not isinstance(features, Tensor):
+            raise UserError(f"The extractor {self.name} gives a {type(features).__name__}, not a tensor of features.")
+        if features.dim() > 2 and features.shape[2:].numel() == 1:
+            features = features.flatten(1)
+        if features.dim() != 2 or len(features) != len(x) or not features.is_floating_point():
+            given = f"{str(features.dtype).removeprefix('torch.')} {list(features.shape)}"
+            raise UserError(f"The extractor {self.name} gives {given} for images {shape}; it must give [{len(x)}, D].")
+        return features
+
+
+def load_extractor(spec: str, device: str = "cpu") -> Extractor:
+    """The extractor that `spec` names, in evaluation mode.
+
+    'steering' or 'reporting': a shipped network. A file: a TorchScript program, or (.pt2) an exported one;
+    both are programs that run here, so take only such as you trust. 'package.module:function': a function, or
+    a module that is called; its attribute `resolution`, if it has one, is the side of the square that it wants.
+
+    Raises:
+        UserError: nothing of that name, or it is not what it should be.
+
+    >>> load_extractor("reporting").resize
+    'bicubic, antialiased, to 32x32'
+    """
+    if spec in ARCHITECTURES:
+        return feature_network(spec, device)
+    path = Path(spec)
+    if path.is_file():
+        return exported(path, device) if path.suffix == ".pt2" else scripted(path, device)
+    if FUNCTION.fullmatch(spec):
+        return imported(spec, device)
+    raise UserError(
+        f"--features {spec}: there is no such file; give {', '.join(ARCHITECTURES)}, a TorchScript or exported "
+        "program, or package.module:function."
+    )
+
+
+def scripted(path: Path, device: str) -> Program:
+    with foreign_told(path, "TorchScript program"):
+        module = torch.jit.load(path, map_location=device).eval()
+        arguments = {argument.name for argument in module.forward.schema.arguments}
+    # The published Inception network gives class probabilities unless it is asked for features.
+    keywords = {"return_features": True} if "return_features" in arguments else {}
+    resolution = getattr(module, "resolution", None)
+    return Program(
+        lambda x: module(x, **keywords),
+        path.name,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        resolution if isinstance(resolution, int) else None,
+        device=device,
+    )
+
+
+def exported(path: Path, device: str) -> Program:
+    with foreign_told(path, "exported program (.pt2)"):
+        program = torch.export.load(path)
+        names = program.graph_signature.user_inputs
+        (shape,) = [node.meta["val"].shape for node in program.graph.nodes if node.name in names]
+        count, _, height, width = (side if type(side) is int else None for side in shape)
+        module = program.module().to(device)
+    if height != width:
+        raise UserError(f"--features {path}: it wants images of {height}x{width}; only squares are supported.")
+    return Program(module, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), height, count, device)
+
+
+@contextmanager
+def foreign_told(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a file that is none makes torch say or raise becomes one sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        raise UserError(f"--features {path}: this is no {kind} from uint8 images to features.") from error
+    finally:
+        logging.disable(before)
+
+
+def imported(spec: str, device: str) -> Program:
+    name, _, attribute = spec.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, as with python -m
+    try:
+        module = importlib.import_module(name)
+        function = getattr(module, attribute)
+    except Exception as error:  # an import runs somebody else's code
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise UserError(f"--features {spec}: {reason}.") from error
+    if not callable(function):
+        raise UserError(f"--features {spec}: {attribute} is a {type(function).__name__}, not a function.")
+    if isinstance(function, nn.Module):
+        function = function.to(device).eval()
+    program = Program(function, spec, resolution=getattr(function, "resolution", None), device=device)
+    # What a function computes cannot be hashed; its source can, and what it makes of a few pixels.
+    probe = torch.arange(2 * 3 * 64 * 64, device=device).reshape(2, 3, 64, 64).mul(37).remainder(256).to(torch.uint8)
+    with torch.no_grad():
+        features = program(probe).double()
+    told = [name, attribute, *(f"{value:.{DIGITS}g}" for value in (features.mean().item(), features.std().item()))]
+    try:
+        source = inspect.getsource(module)
+    except (OSError, TypeError):  # a compiled module
+        source = ""
+    program.hash = hashlib.sha256("\0".join([*told, source]).encode()).hexdigest()
+    return program

@@ -1,0 +1,71 @@
+"""Where a number comes from. Numbers of different provenance are not to be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+# What must be the same in two numbers that are compared, and what people call it.
+COMPARED = {
+    "metric": "metric",
+    "extractor_hash": "extractor",
+    "resize": "resize",
+    "view": "view",
+    "precision": "precision",
+    "size": "size of the images",
+    "channels": "channels",
+    "samples": "number of samples",
+    "reference_hash": "reference",
+    "reference_images": "number of reference images",
+    "ema": "average of the generator",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that decides a number but the generator itself.
+
+    precision: 'fp32' or 'bf16', of generator and extractor.
+    samples, reference_images: how many images of each side went into it. seeds: of the samples; "" for images
+    that were not made here. ema: whether the generator is an average over its training; None: unknown, or none.
+    """
+
+    metric: str
+    extractor: str
+    extractor_hash: str
+    resize: str
+    view: str
+    precision: str
+    size: str
+    channels: int
+    samples: int | None
+    reference: str
+    reference_hash: str
+    reference_split: str
+    reference_images: int | None
+    ema: bool | None
+    seeds: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """In what two provenances (as JSON) differ that forbids comparing their numbers; [] where they may be.
+
+    >>> differences({"samples": 5000, "view": "whole"}, {"samples": 10000, "view": "whole"})
+    ['number of samples (5000 and 10000)']
+    """
+
+    def shown(values: dict[str, Any], name: str) -> str:
+        value = values.get(name)
+        if name.endswith("_hash"):  # the name is what people know, but it may be the same for different contents
+            return f"{values.get(name.removesuffix('_hash'))} {str(value)[:8]}"
+        return str(value)
+
+    return [
+        f"{called} ({shown(a, name)} and {shown(b, name)})"
+        for name, called in COMPARED.items()
+        if a.get(name) != b.get(name)
+    ]
