@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rggan.data import ImageSet, load_images
+from rggan.metrics import extract, feature_network
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
@@ -22,3 +25,15 @@ def train_steps(
         optimizer.zero_grad()
         model(batch()).square().mean().backward()
         optimizer.step()
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageSet:
+    """scikit-learn's digits at 16x16: real images."""
+    return load_images("digits", 16)
+
+
+@pytest.fixture(scope="session")
+def features(digits: ImageSet) -> Tensor:
+    """Their features by the steering network."""
+    return extract(feature_network("steering"), digits.images)

@@ -16,7 +16,7 @@ from rggan.errors import UserError
 from rggan.evaluation.measure import METRICS, PREFIX, SHARES, lower_is_better
 from rggan.evaluation.record import BEST, read
 from rggan.evaluation.subject import saved_run
-from rggan.metrics.provenance import differences
+from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
 
 NAMES = tuple(prefix + name for prefix in PREFIX.values() for name in (*METRICS[:2], *SHARES))
@@ -29,7 +29,7 @@ class CompareConfig:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """The runs in question."""
-    against: tuple[Path, ...]
+    against: tuple[Path, ...] = ()
     """Those that they are compared with: what stands behind --."""
     metric: str = "fid"
     """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on."""
@@ -37,7 +37,9 @@ class CompareConfig:
     """Print JSON instead."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for an unknown metric."""
+        """Raises UserError for an unknown metric, or a side without runs."""
+        if not self.runs or not self.against:
+            raise UserError("Say which runs to compare with which runs: rggan compare RUN... -- RUN...")
         if self.metric not in NAMES:
             raise UserError(f"--metric is one of {', '.join(NAMES)}, not {self.metric}.")
 
@@ -132,9 +134,17 @@ def judged(path: Path, metric: str) -> Judged:
         number = row.get(metric)
         if row.get("snapshot") != snapshot:
             continue
-        if isinstance(number, dict) and isinstance(number.get("value"), float) and "provenance" in number:
+        if is_number(number):
             return Judged(path, options, number["value"], number["provenance"])
     raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES` first.")
+
+
+def is_number(number: Any) -> bool:
+    """Whether it is a value with its provenance, and not what somebody else wrote there."""
+    if not isinstance(number, dict) or not isinstance(number.get("value"), float):
+        return False
+    provenance = number.get("provenance")
+    return isinstance(provenance, dict) and {*COMPARED, "extractor", "reference", "reference_split"} <= set(provenance)
 
 
 def by_seed(runs: Sequence[Judged]) -> dict[int, Judged]:

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def counting(what: str, total: int, console: Console | None) -> Iterator[Callable[[int], None] | None]:
-    """Gives what is to be told how many more images are done; None where there is no console."""
-    if console is None:
+    """Gives what is to be told how many more images are done; None where nobody would look at it."""
+    if console is None or not console.is_terminal:
         yield None
         return
     columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

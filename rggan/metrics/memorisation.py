@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import betabinom
 from torch import Tensor
 
 from rggan.data.duplicates import COLOR_SIDE, SIDE, near_duplicates
@@ -79,9 +80,9 @@ class Memorisation:
         """The finding in plain sentences: rate, yardstick, verdict, and what it does not show."""
         real = "held-out images" if self.yardstick == "held-out" else "training images, each against the others"
         lines = [
-            f"{self.rate:.1%} of {self.samples} samples are copies of a training image; flipped, shifted, slightly "
-            "cropped, brighter or recompressed ones count.",
-            f"Of fresh real images {self.expected:.1%} would look so, judged by {self.yardstick_count} {real} "
+            f"{self.rate:.1%} of {self.samples} samples look like copies of a training image; flipped, shifted, "
+            "slightly cropped, brighter and recompressed ones count.",
+            f"Of fresh real images {self.expected:.1%} would look so too, judged by {self.yardstick_count} {real} "
             f"(p = {self.p_value:.1g}).",
             "The generator replays training images."
             if self.replays
@@ -89,7 +90,7 @@ class Memorisation:
         ]
         if self.yardstick == "leave-one-out":
             # The same rule as `replays`, for every possible count.
-            tails = beta_binomial_tails(self.samples, self.yardstick_count, rank(self.yardstick_count))
+            tails = chances(self.samples, self.yardstick_count, rank(self.yardstick_count))
             least = EXCESS * self.expected * self.samples
             shown = next((k for k, p in enumerate(tails) if p < SIGNIFICANT and k > least), None)
             counts = (
@@ -132,8 +133,8 @@ class Memoriser:
     >>> stripes = torch.arange(32).expand(20, 1, 32, 32) * torch.linspace(0.05, 1, 20)[:, None, None, None]
     >>> training = (stripes.sin() * 100 + 128).to(torch.uint8)
     >>> found = Memoriser(training)(training[:8].flip(3))
-    >>> found.nearest.tolist(), found.copies, found.replays
-    ([0, 1, 2, 3, 4, 5, 6, 7], 8, True)
+    >>> found.nearest.tolist(), found.replays
+    ([0, 1, 2, 3, 4, 5, 6, 7], True)
     """
 
     @torch.no_grad()
@@ -170,7 +171,7 @@ class Memoriser:
             samples=len(samples),
             copies=copies,
             expected=self.rank / (self.count + 1),
-            p_value=beta_binomial_tails(len(samples), self.count, self.rank)[copies],
+            p_value=chances(len(samples), self.count, self.rank)[copies],
             threshold=self.threshold,
             yardstick=self.yardstick,
             yardstick_count=self.count,
@@ -287,26 +288,17 @@ def rank(count: int) -> int:
     return max(1, round(count / 100))
 
 
-def beta_binomial_tails(samples: int, count: int, rank: int) -> list[float]:
+def chances(samples: int, count: int, rank: int) -> list[float]:
     """P(K >= k) for k = 0..samples: K of `samples` values lie below the `rank`-th smallest of `count` others.
 
     All values come from one continuous distribution. The share of it below that order statistic is distributed as
     Beta(rank, count - rank + 1), so K is beta-binomial: exact at any size.
 
-    >>> [round(p, 4) for p in beta_binomial_tails(samples=2, count=3, rank=1)]  # 4! / (2! 2!) orders
+    >>> [round(p, 4) for p in chances(samples=2, count=3, rank=1)]  # 5! / (3! 2!) orders
     [1.0, 0.4, 0.1]
     """
-
-    def log_beta(a: int, b: int) -> float:
-        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-    a, b = rank, count - rank + 1
-    logs = [
-        log_beta(k + a, samples - k + b) - log_beta(a, b) - log_beta(k + 1, samples - k + 1) - math.log(samples + 1)
-        for k in range(samples + 1)
-    ]
-    tails = accumulate(math.exp(x) for x in reversed(logs))
-    return [min(1.0, p) for p in tails][::-1]
+    tails: list[float] = betabinom.sf(np.arange(samples + 1) - 1, samples, rank, count - rank + 1).tolist()
+    return tails
 
 
 def both_ways(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ def test_frechet_agrees_with_scipys_matrix_root(features):
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_frechet_agrees_with_torchmetrics(digits, features):
     oracle = FrechetInceptionDistance(feature=Features(), input_img_size=(1, 16, 16))
     for part, real in ((digits.images[:900], True), (digits.images[900:], False)):
@@ -40,6 +41,8 @@ def test_frechet_agrees_with_torchmetrics(digits, features):
     assert ours == pytest.approx(oracle.compute().item(), rel=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
 def test_kernel_distance_agrees_with_torchmetrics(digits, features):
     oracle = KernelInceptionDistance(feature=Features(), subsets=1, subset_size=800)
     oracle.update(digits.images[:800].expand(-1, 3, -1, -1), real=True)

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# What docs/evaluation.md shows: 500 CIFAR-10 images (another subset for each of four seeds), RG-GAN and dense, compared;
+# a hundred emoji faces; extractors and statistics of one's own. The same command continues what was stopped.
+#
+#   bash runs/evaluation.sh CIFAR10_FOLDER FACES_FOLDER OUT    # CIFAR10_FOLDER/{train,test}/<class>/NNNN.jpg
+set -euo pipefail
+cifar=$1 faces=$2 out=$3
+rggan=${RGGAN:-.venv/bin/rggan}
+small=(--width-g 48 --width-d 48 --snap 20 --mirror)
+for seed in 0 1 2 3; do
+    for rule in none threshold; do
+        $rggan train --data "$cifar/train" --pattern '*[02468].jpg' --max-images 500 --resolution 32 --kimg 120 \
+            "${small[@]}" --seed $seed --rule $rule --outdir "$out/cifar"
+    done
+done
+$rggan train --data "$faces" --resolution 64 --kimg 100 "${small[@]}" --outdir "$out/faces"
+
+run=$(ls -d "$out"/cifar/*-threshold | head -n 1)
+face=$(ls -d "$out"/faces/*-threshold | head -n 1)
+show() { # a command and what it prints
+    local name=$1
+    shift
+    echo "\$ rggan $*" | sed "s|$cifar|cifar|g; s|$faces|faces100|g; s|$out/||g"
+    $rggan "$@" | sed "s|$cifar|cifar|g; s|$faces|faces100|g; s|$out/||g" | tee "$out/$name.txt"
+}
+show run evaluate "$run" --reference "$cifar/test"
+show all evaluate "$out"/cifar/*-none "$out"/cifar/*-threshold --reference "$cifar/test" --replicates 2 \
+    --memorisation off --metrics fid kid
+show fid compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none
+show kid compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none --metric kid
+show faces evaluate "$face" --samples 1000
+show real evaluate "$cifar/test" --reference "$cifar/train"
+show steering evaluate "$run" --reference "$cifar/test" --features steering --metrics fid --memorisation off \
+    --save-statistics "$out/cifar-test.npz"
+show saved evaluate "$run" --reference "$out/cifar-test.npz" --features steering
+show json evaluate "$run" --reference "$cifar/test" --metrics kid --samples 1000 --replicates 2 --memorisation off --json
+show refused compare "$run" "$face" -- "$run" "$face" || true

@@ -1,0 +1,154 @@
+"""rggan compare: pairs by seed, what it says, and the numbers that it refuses to compare."""
+
+import json
+import math
+
+import pytest
+from scipy import stats
+
+from rggan.cli import main
+from rggan.config import TrainConfig
+from rggan.metrics.provenance import COMPARED, differences
+
+WHERE = {name: name for name in COMPARED} | {"extractor": "reporting", "reference": "test", "samples": 5000}
+WHERE |= {"reference_split": "all images"}
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """Makes a run folder that was given a number."""
+
+    def make(name, seed, value, rule="none", metric="fid", snapshot="best", options=None, **where):
+        run = tmp_path / name
+        run.mkdir(exist_ok=True)
+        config = TrainConfig(seed=seed, rule=rule, **(options or {}))
+        (run / "config.json").write_text(json.dumps(config.to_json()))
+        (run / "stats.jsonl").touch()
+        row = {"subject": name, "snapshot": snapshot, metric: {"value": value, "provenance": {**WHERE, **where}}}
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        return str(run)
+
+    return make
+
+
+@pytest.fixture
+def sides(run_of):
+    values = {0: (90.0, 100.0), 1: (44.0, 50.0), 2: (73.0, 80.0), 3: (27.5, 30.0)}
+    first = [run_of(f"a{seed}", seed, a, "threshold") for seed, (a, _) in values.items()]
+    second = [run_of(f"b{seed}", seed, b) for seed, (_, b) in values.items()]
+    return first, second[::-1]  # pairs are by seed, not by order
+
+
+def test_paired_log_ratio_interval_and_sentence(sides, capfd):
+    first, second = sides
+    assert main(["compare", *first, "--", *second, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    logs = [math.log(a / b) for a, b in ((90, 100), (44, 50), (73, 80), (27.5, 30))]
+    theirs = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert found["ratio"] == pytest.approx(math.exp(sum(logs) / 4))
+    assert found["interval"] == pytest.approx([math.exp(theirs.low), math.exp(theirs.high)])
+    assert (found["verdict"], found["pairs"]["1"]) == ("better", [44.0, 50.0])
+    assert main(["compare", *first, "--", *second]) == 0
+    out = capfd.readouterr().out
+    assert "The first runs are better than the second: the ratio of their fid, first to second, is 0.902" in out
+    assert "--rule (none there, threshold here)" in out
+    assert main(["compare", *second, "--", *first]) == 0
+    assert "The first runs are worse than the second" in capfd.readouterr().out
+    assert main(["compare", first[0], first[1], "--", second[-1], second[-2], "--metric", "fid"]) == 0
+    assert "The two kinds of runs are not told apart" in capfd.readouterr().out  # two pairs: t of one degree of freedom
+
+
+def test_more_is_better_of_shares(run_of, capfd):
+    first = [run_of(f"a{seed}", seed, value, metric="recall") for seed, value in enumerate((0.8, 0.81, 0.79))]
+    second = [run_of(f"b{seed}", seed, value, metric="recall") for seed, value in enumerate((0.4, 0.41, 0.39))]
+    assert main(["compare", *first, "--metric", "recall", "--", *second]) == 0
+    assert "The first runs are better than the second" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("field", [name for name in COMPARED if name not in ("reference_hash", "metric")])
+def test_numbers_of_different_provenance_do_not_compare(sides, run_of, refused, field):
+    first, second = sides
+    run_of("b2", 2, 80.0, **{field: "other"})
+    sentence = refused("compare", *first, "--", *second)
+    assert "do not compare; they differ in" in sentence
+    assert COMPARED[field] in sentence
+    run_of("a2", 2, 73.0, "threshold", **{field: "other"})  # the pair agrees, but not with the other pairs
+    assert "do not compare; they differ in" in refused("compare", *first, "--", *second)
+
+
+def test_a_pair_has_one_reference_and_each_pair_may_have_its_own(sides, run_of, refused):
+    first, second = sides
+    run_of("b2", 2, 80.0, reference_hash="other")
+    assert "differ in reference (test" in refused("compare", *first, "--", *second)
+    run_of("a2", 2, 73.0, "threshold", reference_hash="other")
+    assert main(["compare", *first, "--", *second]) == 0
+
+
+def test_seeds_without_a_partner_are_named_and_left_out(sides, run_of, capfd):
+    first, second = sides
+    lonely = run_of("lonely", 9, 1.0)
+    assert main(["compare", *first, "--", *second, lonely]) == 0
+    out = capfd.readouterr().out
+    assert "Seed 9 is on one side only" in out
+    assert "4 pairs" in out
+
+
+def test_runs_of_one_side_that_were_trained_otherwise_are_named(sides, run_of, capfd):
+    first, second = sides
+    run_of("a3", 3, 27.5, "threshold", options={"lr": 0.5})
+    assert main(["compare", *first, "--", *second]) == 0
+    assert "The first runs were not all trained alike" in capfd.readouterr().out
+
+
+def test_the_newest_number_of_the_right_snapshot_counts(sides, run_of, capfd):
+    first, second = sides
+    run_of("a0", 0, 5.0, "threshold", snapshot="last")
+    run_of("a0", 0, 91.0, "threshold")
+    run_of("a0", 0, 6.0, "threshold", snapshot="last")
+    assert main(["compare", *first, "--", *second, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["pairs"]["0"] == [91.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda a, b, make: (a[:1], b), "at least two pairs of runs with the same seed, and there are 1"),
+        (lambda a, b, make: ([*a, make("again", 0, 1.0)], b), "have the same seed"),
+        (lambda a, b, make: ([*a, "nowhere"], b), "nowhere is no run"),
+        (lambda a, b, make: ([*a, make("other", 7, 1.0, metric="kid")], b), "has no fid yet: run `rggan evaluate"),
+        (lambda a, b, make: ([make("a0", 0, -0.1), *a[1:]], b), "Some fid is not above 0"),
+        (lambda a, b, make: ([*a, "--metric", "speed"], b), "--metric is one of fid, kid"),
+        (lambda a, b, make: (a, []), "Say which runs to compare with which"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_sentence(sides, run_of, refused, change, sentence):
+    first, second = change(*sides, run_of)
+    assert sentence in refused("compare", *first, "--", *second)
+
+
+def test_what_others_wrote_is_passed_over(sides, capfd):
+    first, second = sides
+    with open(f"{first[0]}/metrics.jsonl", "a") as file:
+        file.write('\n[]\n{"subject"\n{"subject": 0, "snapshot": "best", "fid": 7}\n')
+        file.write('{"subject": 0, "snapshot": "best", "fid": {"value": 7.0, "provenance": {}}}\n')
+    assert main(["compare", *first, "--", *second, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["pairs"]["0"] == [90.0, 100.0]
+
+
+@pytest.mark.slow
+def test_evaluated_runs_are_compared(runs, capfd):
+    few = ("--samples", "100", "--replicates", "2", "--memorisation", "off", "--metrics", "kid")
+    every = [str(run) for run in runs.values()]
+    assert main(["evaluate", *every, "--reference", "digits", *few]) == 0
+    pruned, dense = ([str(runs[rule, seed]) for seed in (0, 1, 2)] for rule in ("threshold", "none"))
+    assert main(["compare", *pruned, "--", *dense, "--metric", "kid"]) == 0
+    assert "3 pairs of seeds" in capfd.readouterr().out
+
+
+def test_differences_are_told_by_name():
+    assert differences(WHERE, dict(WHERE)) == []
+    assert differences(WHERE, {**WHERE, "seeds": "5-9"}) == []
+    assert differences(WHERE, {**WHERE, "extractor_hash": "abc"}) == [
+        "extractor (reporting extracto and reporting abc)"
+    ]
