@@ -17,21 +17,33 @@ $rggan train --data "$faces" --resolution 64 --kimg 100 "${small[@]}" --outdir "
 
 run=$(ls -d "$out"/cifar/*-threshold | head -n 1)
 face=$(ls -d "$out"/faces/*-threshold | head -n 1)
+cat > "$out/mine.py" <<'PYTHON'
+import torch.nn.functional as F
+
+def thumbnail(images):
+    """uint8 [N, 3, H, W] -> [N, 192]: what is left at 8x8."""
+    return F.adaptive_avg_pool2d(images.float(), 8).flatten(1)
+PYTHON
+
 show() { # a command and what it prints
     local name=$1
     shift
-    echo "\$ rggan $*" | sed "s|$cifar|cifar|g; s|$faces|faces100|g; s|$out/||g"
-    $rggan "$@" | sed "s|$cifar|cifar|g; s|$faces|faces100|g; s|$out/||g" | tee "$out/$name.txt"
+    {
+        echo "\$ rggan $*"
+        PYTHONPATH=$out $rggan "$@" 2>&1 || true
+    } | sed "s|$faces|faces100|g; s|$cifar|cifar|g; s|$out/||g" | tee "$out/$name.txt"
 }
 show run evaluate "$run" --reference "$cifar/test"
 show all evaluate "$out"/cifar/*-none "$out"/cifar/*-threshold --reference "$cifar/test" --replicates 2 \
-    --memorisation off --metrics fid kid
+    --metrics fid kid --memorisation off
 show fid compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none
 show kid compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none --metric kid
 show faces evaluate "$face" --samples 1000
+show replay evaluate "$faces" --reference "$faces" --metrics kid --sheet "$out/replay.png"
 show real evaluate "$cifar/test" --reference "$cifar/train"
-show steering evaluate "$run" --reference "$cifar/test" --features steering --metrics fid --memorisation off \
-    --save-statistics "$out/cifar-test.npz"
-show saved evaluate "$run" --reference "$out/cifar-test.npz" --features steering
+show steering evaluate "$run" --reference "$cifar/test" --features steering --metrics fid --replicates 2 \
+    --memorisation off --save-statistics "$out/cifar-test.npz"
+show saved evaluate "$run" --reference "$out/cifar-test.npz" --features steering --replicates 2 --memorisation off
+show mine evaluate "$face" --features mine:thumbnail --samples 200 --replicates 2 --memorisation off
 show json evaluate "$run" --reference "$cifar/test" --metrics kid --samples 1000 --replicates 2 --memorisation off --json
-show refused compare "$run" "$face" -- "$run" "$face" || true
+show refused compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none --metric kid

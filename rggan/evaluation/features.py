@@ -73,20 +73,24 @@ def collect(
         UserError: features that are not finite; or all images (of `name`) are the same picture.
     """
     moments: dict[View, Moments] = {view: Moments() for view in views}
-    kept: dict[View, list[Tensor]] = {view: [] for view in views}
+    kept: dict[View, Tensor] = {}
     wanted = torch.zeros(len(images), dtype=torch.bool)
     wanted[evenly(len(images), limit)] = True
-    done = 0
+    done = filled = 0
     for part in parts(images, extractor.device, precision):
         for view in views:
             with arithmetic(extractor.device, precision):
                 features = features_of(extractor, part, view, done)
             moments[view].add(features)
-            kept[view].append(features[wanted[done : done + len(part)].to(features.device)])
+            if view not in kept:  # at once: many small pieces between large ones would tear the memory to shreds
+                kept[view] = features.new_empty(int(wanted.sum()), features.shape[1])
+            rows = features[wanted[done : done + len(part)].to(features.device)]
+            kept[view][filled : filled + len(rows)] = rows
         done += len(part)
+        filled += len(rows)
         if progress is not None:
             progress(len(part))
-    found = {view: Features(moments[view].statistics(), done, torch.cat(kept[view])) for view in views}
+    found = {view: Features(moments[view].statistics(), done, kept[view]) for view in views}
     mean, covariance = found["whole"].statistics
     if covariance.trace() <= ALIKE * (len(mean) + mean.square().sum()):
         raise UserError(

@@ -101,7 +101,7 @@ def measure(
     """
     found = Evaluation(subject)
     if reference.trusted:
-        found.notes.append(f"Nothing in {reference.name} says which extractor made it: it is taken on trust.")
+        found.notes.append(f"Nothing in {reference.path} says which extractor made it: it is taken on trust.")
     count = subject.count(samples)
     possible = []
     for metric in metrics or METRICS:
@@ -160,8 +160,11 @@ def why_not(metric: str, subject: Subject, count: int | None, reference: Referen
             f"fid needs more images on each side than there are features ({features}), and there are {fewest}: the "
             "covariance is singular then, and the distance tells more of the count than of the images; kid suits few."
         )
-    held = next((name for name, rows in ((subject.name, subject.statistics), (reference.name, reference.images is None))
-                 if rows), None)  # fmt: skip
+    held = None
+    if subject.statistics is not None:
+        held = subject.name
+    elif reference.images is None:
+        held = str(reference.path)
     if held is not None:
         return f"{metric} needs the images themselves, and {held} holds their mu and sigma only."
     if metric == "prdc" and fewest <= DC_K:

@@ -36,7 +36,7 @@ class Reference:
     name: of its source. hash: SHA-256 of the content. split: which part of the source it is.
     size: "32x32". count: of its images; None: the saved statistics do not tell.
     features: by view; only statistics (no rows) where it was read from a file of them.
-    images: None where it was. trusted: whether nothing says which extractor made the statistics.
+    images: None where it was. path: that file. trusted: whether nothing says which extractor made the statistics.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Reference:
     count: int | None
     features: dict[View, Features]
     images: ImageSet | None = None
+    path: Path | None = None
     trusted: bool = False
 
 
@@ -102,7 +103,9 @@ def from_statistics(name: str, saved: SavedStatistics) -> Reference:
     features = Features(saved.statistics, count or 0, torch.empty(0, len(saved.statistics.mean)))
     split, size, channels = known.get("split", "unknown"), known.get("size", "unknown"), known.get("channels", 0)
     source = known.get("source", name)
-    return Reference(source, digest, split, size, channels, count, {"whole": features}, trusted=not known)
+    return Reference(
+        source, digest, split, size, channels, count, {"whole": features}, path=saved.path, trusted=not known
+    )
 
 
 def check_statistics(saved: SavedStatistics, extractor: Extractor, subject: Subject, precision: Precision) -> None:

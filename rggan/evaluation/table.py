@@ -18,6 +18,9 @@ def lines(found: Evaluation) -> list[str]:
         told.append(f"reference  {by.reference}: {images}{size} images ({by.reference_split}; {by.reference_hash[:8]})")
         told.append(f"features   {by.extractor} ({by.extractor_hash[:8]}), resize: {by.resize}")
         told.append(f"samples    {sample_sets(number)}")
+        fewer = {(n.provenance.samples, n.provenance.reference_images) for n in found.numbers.values()}
+        for samples, real in fewer - {(by.samples, by.reference_images)}:
+            told.append(f"subset     KID and neighbours: {samples:,} samples against {real:,} reference images")
         told += ["", f"{'metric':<16} {'value':>9}   {'95 % interval':<20} {'standard error':<14}".rstrip()]
         told += [row(name, number) for name, number in found.numbers.items()]
     if found.memorisation is not None:
@@ -30,9 +33,7 @@ def lines(found: Evaluation) -> list[str]:
 
 
 def snapshot(found: Evaluation) -> str:
-    """
-    What is known of a generator: ' (kimg 120.0, rule threshold, density of G 0.64)'.
-    """
+    """What is known of a generator: ' (kimg 120.0, rule threshold, density of G 0.64)'."""
     if found.subject.generator is None:
         return ""
     trained = found.subject.generator.config.get("trained", {})

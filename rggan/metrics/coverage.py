@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 ROWS, COLUMNS = 1024, 4096  # of a block of distances
-SPARE = 4  # nearest neighbours beyond the k-th that are looked at exactly
+SPARE = 4  # nearest beyond the k-th that are looked at exactly, the image itself among them
 MARGIN = 1e-10  # of the squared norms: far above the rounding of a product in float64
 PAIRS = 1 << 15  # that are computed again at a time
 PR_K, DC_K = 3, 5  # as published
@@ -58,13 +58,12 @@ class Balls:
             for left in range(0, len(x), COLUMNS):
                 part = squared(centred[rows], centred[left : left + COLUMNS])
                 columns = torch.arange(left, left + part.shape[1], device=x.device)
-                part[rows[:, None] == columns] = torch.inf  # no image is its own neighbour
                 best = torch.cat([best, part], dim=1)
                 places = torch.cat([places, columns.expand(len(rows), -1)], dim=1)
                 best, kept = best.topk(min(k + SPARE, best.shape[1]), largest=False)
                 places = places.gather(1, kept)
             exact = (x[rows, None] - x[places]).square().sum(dim=2)
-            exact[places == rows[:, None]] = torch.inf
+            exact[places == rows[:, None]] = torch.inf  # no image is its own neighbour
             found.append(exact.sort(dim=1).values[:, :k])
         return torch.cat(found)
 

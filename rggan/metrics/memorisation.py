@@ -21,14 +21,20 @@ from torch import Tensor
 
 from rggan.data.duplicates import COLOR_SIDE, SIDE, near_duplicates
 from rggan.metrics.features import Parts
+from rggan.metrics.structure import (
+    FLAT,
+    RESOLUTION,
+    SIDES,
+    at_place,
+    both_ways,
+    distances,
+    read,
+    shrunk,
+    thumbnails,
+)
 
-RESOLUTION = 32
-WINDOW = 28  # side of what is compared: a window of 28 has 5x5 places in 32, shifts by up to 2 each way
-PLACES = RESOLUTION - WINDOW + 1
-SIDES = (32, 30, 28)  # a sample shrunk to these is compared: it may be a training image cropped to 94 % or 88 %
 COARSE = ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))  # places of the windows of which there are thumbnails
 CANDIDATES = 16  # groups compared closely; measured: 32 found 1 % more copies of digits, none of photographs
-FLAT = 1.0  # of 255: standard deviation below which a window shows nothing that could be compared
 # Training images this close are one group. Not larger: fresh real images keep their near-duplicates, so the more the
 # training images lose, the less they stand for fresh ones (at 0.3, 10 % of fresh digits lay below the 1 % threshold).
 DUPLICATE = 0.15
@@ -90,7 +96,7 @@ class Memorisation:
         ]
         if self.yardstick == "leave-one-out":
             # The same rule as `replays`, for every possible count.
-            tails = chances(self.samples, self.yardstick_count, rank(self.yardstick_count))
+            tails = chances(self.samples, self.yardstick_count, rank(self.yardstick_count), in_pairs=True)
             least = EXCESS * self.expected * self.samples
             shown = next((k for k, p in enumerate(tails) if p < SIGNIFICANT and k > least), None)
             counts = (
@@ -167,11 +173,12 @@ class Memoriser:
         """Of samples, uint8 [S, C, H, W], S >= 1, of any size and channels."""
         found = self._search(read(samples, self.device))
         copies = int((found.ratios < self.threshold).sum())
+        tails = chances(len(samples), self.count, self.rank, self.yardstick == "leave-one-out")
         return Memorisation(
             samples=len(samples),
             copies=copies,
             expected=self.rank / (self.count + 1),
-            p_value=chances(len(samples), self.count, self.rank)[copies],
+            p_value=tails[copies],
             threshold=self.threshold,
             yardstick=self.yardstick,
             yardstick_count=self.count,
@@ -260,24 +267,6 @@ class Memoriser:
         return Found(*(torch.cat(parts).cpu() for parts in zip(*found, strict=True)))
 
 
-def read(images: Tensor | Parts, device: str) -> Tensor:
-    """uint8 [N, 1, 3 or 4, H, W] -> uint8 [N, 3, 32, 32]: RGB, alpha laid on white, antialiased bicubic."""
-    parts = images.split(100) if isinstance(images, Tensor) else images.parts(100)
-    small = []
-    for part in parts:
-        if part.dtype != torch.uint8 or part.dim() != 4 or part.shape[1] not in (1, 3, 4):
-            raise ValueError(f"Images are uint8 [N, 1, 3 or 4, H, W], not {part.dtype} {list(part.shape)}.")
-        x = part.to(device).float()
-        if x.shape[1] == 4:
-            x = x[:, :3] * (x[:, 3:] / 255) + 255 - x[:, 3:]
-        if x.shape[2:] != (RESOLUTION, RESOLUTION):
-            x = F.interpolate(x, (RESOLUTION, RESOLUTION), mode="bicubic", antialias=True)
-        small.append(x.clamp(0, 255).round().to(torch.uint8).expand(-1, 3, -1, -1))
-    if sum(map(len, small)) == 0:
-        raise ValueError("There is no image to compare.")
-    return torch.cat(small)
-
-
 def spread(rows: Tensor) -> Tensor:
     """At most `YARDSTICK` of the rows, evenly spaced."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), YARDSTICK)).round().long().to(rows.device)]
@@ -288,75 +277,20 @@ def rank(count: int) -> int:
     return max(1, round(count / 100))
 
 
-def chances(samples: int, count: int, rank: int) -> list[float]:
+def chances(samples: int, count: int, rank: int, in_pairs: bool = False) -> list[float]:
     """P(K >= k) for k = 0..samples: K of `samples` values lie below the `rank`-th smallest of `count` others.
 
     All values come from one continuous distribution. The share of it below that order statistic is distributed as
-    Beta(rank, count - rank + 1), so K is beta-binomial: exact at any size.
+    Beta(rank, count - rank + 1), so K is beta-binomial: exact at any size, if the values are independent.
+
+    in_pairs: they come in pairs, as ratios of images do that are compared with each other: two that are each
+        other's nearest both get a low one. Then each counts half, which leaves the mean and about doubles the
+        variance. This is no theorem; with it, digits are wrongly suspected about as often as is said.
 
     >>> [round(p, 4) for p in chances(samples=2, count=3, rank=1)]  # 5! / (3! 2!) orders
     [1.0, 0.4, 0.1]
     """
-    tails: list[float] = betabinom.sf(np.arange(samples + 1) - 1, samples, rank, count - rank + 1).tolist()
+    weight = 0.5 if in_pairs else 1.0
+    a, b = weight * rank, weight * (count - rank + 1)
+    tails: list[float] = betabinom.sf(np.arange(samples + 1) - 1, samples, a, b).tolist()
     return tails
-
-
-def both_ways(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The images and their mirror images."""
-    return images, images.flip(3)
-
-
-def at_place(images: Tensor, place: tuple[int, int]) -> Tensor:
-    """The 28x28 windows [..., 28, 28] at (row, column)."""
-    row, column = place
-    return images[..., row : row + WINDOW, column : column + WINDOW]
-
-
-def shrunk(images: Tensor, side: int) -> Tensor:
-    """The middle windows of images [B, 3, 32, 32], shrunk to side x side: float [B, 3, 28, 28] in 0..255."""
-    x = images.float()
-    if side != RESOLUTION:
-        x = F.interpolate(x, (side, side), mode="bicubic", antialias=True)
-    margin = (side - WINDOW) // 2
-    return at_place(x, (margin, margin))
-
-
-def normalised(x: Tensor) -> Tensor:
-    """[B, D] with mean 0 and norm 1 along D; zeros where it is flat."""
-    x = x - x.mean(dim=1, keepdim=True)
-    norm = x.norm(dim=1, keepdim=True)
-    return torch.where(norm < FLAT * math.sqrt(x.shape[1]), 0, x / norm.clamp_min(1e-6))
-
-
-def thumbnails(windows: Tensor) -> Tensor:
-    """[B, 3, 28, 28] -> normalised [B, 147]: 7x7 RGB."""
-    return normalised(F.avg_pool2d(windows.float(), 4).flatten(1))
-
-
-def distances(images: Tensor, candidates: Tensor) -> Tensor:
-    """Least distance of each image to its candidates over all flips, shifts and crops, float32 [B, K] in 0..sqrt 2.
-
-    The distance of windows with mean 0 and norm 1, sqrt(2 - 2 correlation). A flat window correlates with none.
-    images: uint8 [B, 3, 32, 32]; candidates: uint8 [B, K, 3, 32, 32].
-
-    >>> ramp = torch.arange(32, dtype=torch.uint8).expand(1, 3, 32, 32)
-    >>> distances(ramp + 9, torch.stack([ramp.flip(3), ramp * 2, ramp * 0], dim=1)).mul(100).round().tolist()
-    [[0.0, 0.0, 141.0]]
-    """
-    size = 3 * WINDOW * WINDOW
-    looks = [normalised(shrunk(view, side).transpose(1, 2).flatten(1)) for view in both_ways(images) for side in SIDES]
-    filters = torch.stack(looks, dim=2)  # [B, 28 * 3 * 28, 6]: rows first, see below
-    x = candidates.float()
-    x = x - x.mean(dim=(2, 3, 4), keepdim=True)  # else the variance would be a small difference of large numbers
-    mean = F.avg_pool2d(x.mean(dim=2), WINDOW, 1)
-    variance = F.avg_pool2d(x.square().mean(dim=2), WINDOW, 1) - mean.square()
-    norm = (variance.clamp_min(FLAT**2) * size).sqrt()  # [B, K, 5, 5]
-    # With rows outermost, a window 28 rows high is one stretch of memory: only the columns need copies.
-    rows = x.transpose(2, 3)
-    shifted = torch.stack([rows[..., i : i + WINDOW] for i in range(PLACES)], dim=2).flatten(3).flatten(1, 2)
-    best = []
-    for top in range(PLACES):
-        stretch = shifted[:, :, top * 3 * WINDOW :][:, :, :size]
-        best.append(torch.bmm(stretch, filters).amax(dim=2).unflatten(1, (-1, PLACES)))
-    correlation = (torch.stack(best, dim=2) / norm).masked_fill(variance < FLAT**2, 0).amax(dim=(2, 3))
-    return (2 - 2 * correlation).clamp(0, 2).sqrt()

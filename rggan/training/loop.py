@@ -76,8 +76,8 @@ def refuse_inside(option: str, path: Path, data: str) -> None:
 
 @contextmanager
 def reading(console: Console | None) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar while pictures are read."""
-    if console is None:
+    """A progress bar while pictures are read, where somebody looks at it."""
+    if console is None or not console.is_terminal:
         yield None
         return
     columns = (TextColumn("[bold]reading pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

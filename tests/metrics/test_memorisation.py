@@ -11,7 +11,8 @@ from PIL import Image
 from rggan.data import load_images
 from rggan.data.pictures import to_pil
 from rggan.metrics import Memoriser
-from rggan.metrics.memorisation import CANDIDATES, SIDES, both_ways, chances, distances, read, shrunk
+from rggan.metrics.memorisation import CANDIDATES, chances
+from rggan.metrics.structure import SIDES, both_ways, distances, read, shrunk
 
 
 def uint8(x):
