@@ -30,7 +30,7 @@ show() { # a command and what it prints
     shift
     {
         echo "\$ rggan $*"
-        PYTHONPATH=$out $rggan "$@" 2>&1 || true
+        PYTHONPATH=$out $rggan "$@"
     } | sed "s|$faces|faces100|g; s|$cifar|cifar|g; s|$out/||g" | tee "$out/$name.txt"
 }
 show run evaluate "$run" --reference "$cifar/test"
@@ -46,4 +46,9 @@ show steering evaluate "$run" --reference "$cifar/test" --features steering --me
 show saved evaluate "$run" --reference "$out/cifar-test.npz" --features steering --replicates 2 --memorisation off
 show mine evaluate "$face" --features mine:thumbnail --samples 200 --replicates 2 --memorisation off
 show json evaluate "$run" --reference "$cifar/test" --metrics kid --samples 1000 --replicates 2 --memorisation off --json
-show refused compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none --metric kid
+# Refused, with exit code 2: the numbers of the first run are of another count now.
+(
+    rggan() { "${RGGAN:-.venv/bin/rggan}" "$@" 2>&1 && return 1 || test $? -eq 2; }
+    rggan=rggan
+    show refused compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none --metric kid
+)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,20 +19,29 @@ from rggan.data import ImageSet
 from rggan.data.decode import Resize
 from rggan.data.images import HELD_OUT_FROM, Channels
 from rggan.data.pictures import save_picture
-from rggan.errors import UserError
+from rggan.errors import UserError, make_folder
 from rggan.evaluation.features import Precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
-from rggan.evaluation.record import append, images_trained_on
-from rggan.evaluation.reference import Reference, open_reference
+from rggan.evaluation.record import BEST, append, snapshot_name
+from rggan.evaluation.reference import Reference, check_statistics, open_reference
 from rggan.evaluation.saved import write_statistics
-from rggan.evaluation.subject import Reading, Subject, evenly, open_subject, reference_images, training_images
+from rggan.evaluation.subject import (
+    Reading,
+    Subject,
+    evenly,
+    open_subject,
+    reference_images,
+    trained_on,
+    training_images,
+)
 from rggan.evaluation.table import lines
 from rggan.generator import check_device
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
-from rggan.metrics.memorisation import Memorisation, Memoriser
+from rggan.metrics.memorisation import Memoriser
 from rggan.report.replays import replay_sheet
+from rggan.training.loop import refuse_inside
 
 LOOKED_AT = 1000  # samples whose nearest training images are looked for
 
@@ -56,13 +68,13 @@ class EvaluateConfig:
     subset: int = 10_000
     """KID, precision, recall, density and coverage take at most so many images of each side."""
     memorisation: Literal["auto", "on", "off"] = "auto"
-    """Look for replayed training images; 'auto': where there are fewer than 1,000 of them."""
+    """Look for replayed training images; 'auto': where there are fewer than 1,000 of them, or --training names them."""
     training: str | None = None
     """The images that it was trained on, where it is no run; without it, a reference of fewer than 1,000 images."""
     held_out: str | None = None
     """Real images that it was not trained on, as a yardstick for --training."""
     sheet: Path | None = None
-    """Where the picture of the nearest training images goes: replays.png in the run, or here."""
+    """Where the picture of the nearest training images goes; without it, into the run, if there is one."""
     save_statistics: Path | None = None
     """Write mu and sigma of the reference's features into this .npz."""
     resolution: int | str | None = None
@@ -74,7 +86,7 @@ class EvaluateConfig:
     background: str | None = None
     """What lies under transparency; without it, as the run was trained."""
     pattern: str = "*"
-    """Take only files of the reference (and of pictures that are judged) whose name fits this shell pattern."""
+    """Take only files of the reference, and of pictures that are judged, whose name fits this shell pattern."""
     max_images: int | None = None
     """Take at most so many images of the reference, equally from each class."""
     skip_bad: bool = False
@@ -95,6 +107,10 @@ class EvaluateConfig:
             raise UserError("Say what to evaluate: a run, a generator, or pictures.")
         if self.held_out is not None and self.training is None:
             raise UserError("--held-out is a yardstick for --training: give that too.")
+        if self.sheet is not None and len(self.subjects) > 1:
+            raise UserError("--sheet is one picture: evaluate one subject at a time.")
+        if self.save_statistics is not None and self.save_statistics.suffix != ".npz":
+            raise UserError(f"--save-statistics {self.save_statistics}: give a name that ends in .npz.")
 
     @property
     def reading(self) -> Reading:
@@ -109,6 +125,17 @@ class EvaluateConfig:
         )
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """fp32 means that on GPUs too: PyTorch lets convolutions there round to TF32 otherwise."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@full_precision()
 def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     """Score every subject, print it, and keep it in the run it belongs to.
 
@@ -116,6 +143,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
         UserError: bad input of any kind, with one sentence.
     """
     device = str(check_device(config.device))
+    for place in (*config.subjects, config.reference, config.training, config.held_out):
+        if config.sheet is not None and place is not None:
+            refuse_inside("--sheet", config.sheet, place)
     extractor = load_extractor(config.features, device)
     shown = None if config.json else console
     references: dict[object, Reference] = {}
@@ -123,11 +153,16 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     for name in config.subjects:
         subject = open_subject(name, config.reading, device, shown)
         key = (subject.name if config.reference is None else None, subject.shape, how_read(subject))
+        if config.save_statistics is not None and references and key not in references:
+            raise UserError("--save-statistics takes one reference, and these subjects have several: name one.")
         if key not in references:
             opened = open_reference(
                 config.reference, subject, config.reading, extractor, config.subset, config.precision, shown
             )
             references[key] = opened
+            if config.save_statistics is not None and opened.images is None:
+                raise UserError(f"--save-statistics: {config.reference} holds statistics already; name pictures.")
+        check_statistics(subject, references[key], extractor, config.precision)
         done.append(evaluate_one(config, subject, references[key], extractor, shown))
         append(done[-1])
         if config.json:
@@ -140,8 +175,10 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
 
 
 def how_read(subject: Subject) -> tuple[object, ...]:
-    """What of its training decides how the reference is read."""
+    """What of its training, or of its statistics, decides how the reference is read."""
     options = subject.options
+    if subject.statistics is not None:
+        return (subject.statistics.known.get("size"), subject.statistics.known.get("channels"))
     return () if options is None else (options.resize, options.background)
 
 
@@ -163,16 +200,21 @@ def evaluate_one(
         )
     if config.memorisation != "off":
         try:
-            look_for_replays(config, found, reference, console)
+            looked_at = look_for_replays(config, found, reference, console)
         except UserError as error:
             if config.memorisation == "on":
                 raise
             found.notes.append(f"Memorisation was not looked for: {error}")
+        else:
+            if looked_at is not None:
+                draw(config, found, *looked_at)
     return found
 
 
-def look_for_replays(config: EvaluateConfig, found: Evaluation, reference: Reference, console: Console | None) -> None:
-    """Add what memorisation there is, with its picture, where it is asked for.
+def look_for_replays(
+    config: EvaluateConfig, found: Evaluation, reference: Reference, console: Console | None
+) -> tuple[Tensor, ImageSet] | None:
+    """Add what memorisation there is, where it is asked for; returns the samples and the training images.
 
     Raises:
         UserError: there are no training images to compare with, or too few.
@@ -183,31 +225,32 @@ def look_for_replays(config: EvaluateConfig, found: Evaluation, reference: Refer
     if subject.statistics is not None:
         if on:
             raise UserError(f"{subject.name} holds mu and sigma only: replays are looked for in images.")
-        return
+        return None
     if config.training is not None:
-        training = reference_images(config.training, subject, config.reading, console)
+        whole = dataclasses.replace(config.reading, pattern="*", max_images=None)
+        training = reference_images(config.training, subject, whole, console)
         if config.held_out is not None:
-            held_out = reference_images(config.held_out, subject, config.reading, console)
+            held_out = reference_images(config.held_out, subject, whole, console)
     elif subject.options is not None:
         assert subject.run is not None
-        if not on and images_trained_on(subject.run) >= HELD_OUT_FROM:
-            return
+        count = trained_on(subject.run).get("images")
+        if not on and isinstance(count, int) and count >= HELD_OUT_FROM:
+            return None
         training, held_out = training_images(subject, console)
     elif reference.images is not None and (on or len(reference.images) < HELD_OUT_FROM):
         training = reference.images
     elif on:
         raise UserError(f"--memorisation on: say with --training what {subject.name} was trained on.")
     else:
-        return
+        return None
     if config.memorisation == "auto" and config.training is None and len(training) >= HELD_OUT_FROM:
-        return
+        return None
     samples = first_samples(subject)
     try:
         found.memorisation = Memoriser(training, held_out)(samples)
     except ValueError as error:
         raise UserError(str(error)) from error
-    found.sheet = config.sheet or (subject.run or Path()) / "replays.png"
-    write_sheet(found.sheet, samples, training, found.memorisation)
+    return samples, training
 
 
 def first_samples(subject: Subject) -> Tensor:
@@ -218,11 +261,30 @@ def first_samples(subject: Subject) -> Tensor:
     return subject.images.at(evenly(len(subject.images), LOOKED_AT))
 
 
-def write_sheet(path: Path, samples: Tensor, training: ImageSet, found: Memorisation) -> None:
+def draw(config: EvaluateConfig, found: Evaluation, samples: Tensor, training: ImageSet) -> None:
+    """The picture of the nearest training images, where it is asked for, or into the run.
+
+    Raises:
+        UserError: it was asked for and cannot be written.
+    """
+    subject = found.subject
+    path = config.sheet
+    if path is not None:
+        make_folder(path.parent)
+    elif subject.run is not None:
+        snapshot = snapshot_name(subject)
+        path = subject.run / ("replays.png" if snapshot == BEST else f"replays-{snapshot}.png")
+    else:
+        return
+    assert found.memorisation is not None
     try:
-        save_picture(replay_sheet(samples, training, found), path)
+        save_picture(replay_sheet(samples, training, found.memorisation), path)
+        found.sheet = path
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
+        reason = f"Cannot write {path}: {error.strerror or error}."
+        if config.sheet is not None:
+            raise UserError(reason) from error
+        found.notes.append(reason)
 
 
 def save_reference(config: EvaluateConfig, path: Path, reference: Reference, extractor: Extractor) -> None:

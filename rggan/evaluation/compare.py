@@ -14,8 +14,9 @@ from rich.console import Console
 from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.evaluation.measure import METRICS, PREFIX, SHARES, lower_is_better
-from rggan.evaluation.record import BEST, read
+from rggan.evaluation.record import BEST, file_hash, read
 from rggan.evaluation.subject import saved_run
+from rggan.generator import WEIGHTS
 from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
 
@@ -112,7 +113,7 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
         raise UserError(
             f"Some {config.metric} is not above 0, so that ratios mean nothing; compare by another --metric."
         ) from error
-    found = Comparison(config.metric, pairs, ratio, notes + option_notes(sides, pairs))
+    found = Comparison(config.metric, pairs, ratio, notes + option_notes(list(pairs.values())))
     if config.json:
         print(json.dumps(found.to_json(), indent=2))
     else:
@@ -135,6 +136,9 @@ def judged(path: Path, metric: str) -> Judged:
         if row.get("snapshot") != snapshot:
             continue
         if is_number(number):
+            weights = run / snapshot / WEIGHTS
+            if "weights" in row and weights.is_file() and row["weights"] != file_hash(weights):
+                raise UserError(f"{path} was trained on since its {metric} was taken: evaluate it again.")
             return Judged(path, options, number["value"], number["provenance"])
     raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES` first.")
 
@@ -170,13 +174,13 @@ def check_provenance(pairs: Sequence[tuple[Judged, Judged]]) -> None:
             )
 
 
-def option_notes(sides: Sequence[dict[int, Judged]], pairs: dict[int, tuple[Judged, Judged]]) -> list[str]:
-    """In what the sides were trained differently, and what differs within one."""
+def option_notes(pairs: Sequence[tuple[Judged, Judged]]) -> list[str]:
+    """What differs in the options of the runs of one side."""
     notes = []
-    for side, called in zip(sides, ("first", "second"), strict=True):
-        runs = list(side.values())
-        for run in runs[1:]:
-            told = [text for name, text in run.options.differences(runs[0].options.to_json()).items() if name != "seed"]
+    for side, called in zip(zip(*pairs, strict=True), ("first", "second"), strict=True):
+        for run in side[1:]:
+            changed = run.options.differences(side[0].options.to_json())
+            told = [text for name, text in changed.items() if name != "seed"]
             if told:
                 notes.append(f"The {called} runs were not all trained alike: {run.run} has {', '.join(told)}.")
     return notes

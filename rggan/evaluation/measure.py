@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rggan.errors import UserError
 from rggan.evaluation.features import Features, Precision, Progress, collect, views_of
-from rggan.evaluation.reference import Reference
+from rggan.evaluation.reference import Reference, saved_features
 from rggan.evaluation.subject import Subject
 from rggan.metrics import prdc
 from rggan.metrics.coverage import DC_K
@@ -74,7 +72,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         told: dict[str, Any] = {name: number.to_json() for name, number in self.numbers.items()}
         if self.memorisation is not None:
-            told["memorisation"] = self.memorisation.to_json()
+            sheet = None if self.sheet is None else str(self.sheet)
+            told["memorisation"] = self.memorisation.to_json() | {"sheet": sheet}
         return {"subject": self.subject.name, **told, "notes": self.notes}
 
 
@@ -100,12 +99,13 @@ def measure(
         UserError: a metric that was asked for is not possible; or see `collect`.
     """
     found = Evaluation(subject)
-    if reference.trusted:
-        found.notes.append(f"Nothing in {reference.path} says which extractor made it: it is taken on trust.")
+    for saved in (subject.statistics, reference.saved):
+        if saved is not None and not saved.known:
+            found.notes.append(f"Nothing in {saved.path} says which extractor made it: it is taken on trust.")
     count = subject.count(samples)
     possible = []
     for metric in metrics or METRICS:
-        reason = why_not(metric, subject, count, reference)
+        reason = why_not(metric, subject, count, reference, limit)
         if reason is None:
             possible.append(metric)
         elif metrics:
@@ -140,7 +140,7 @@ def replicate_features(
 ) -> Iterator[dict[View, Features]]:
     """Of each sample set in turn, so that one is in memory at a time."""
     if subject.statistics is not None:
-        yield {"whole": Features(subject.statistics.statistics, 0, torch.empty(0, 0))}
+        yield {"whole": saved_features(subject.statistics, extractor)}
         return
     assert subject.shape is not None
     views = [view for view in views_of(extractor, subject.shape) if view in reference.features]
@@ -148,7 +148,7 @@ def replicate_features(
         yield collect(extractor, subject.samples(replicate, samples), views, limit, subject.name, precision, progress)
 
 
-def why_not(metric: str, subject: Subject, count: int | None, reference: Reference) -> str | None:
+def why_not(metric: str, subject: Subject, count: int | None, reference: Reference, limit: int) -> str | None:
     """One sentence that says why a metric means nothing here; None: it can be taken."""
     features = len(reference.features["whole"].statistics.mean)
     known = [n for n in (count, reference.count) if n is not None]
@@ -164,11 +164,11 @@ def why_not(metric: str, subject: Subject, count: int | None, reference: Referen
     if subject.statistics is not None:
         held = subject.name
     elif reference.images is None:
-        held = str(reference.path)
+        held = reference.name if reference.saved is None else str(reference.saved.path)
     if held is not None:
         return f"{metric} needs the images themselves, and {held} holds their mu and sigma only."
-    if metric == "prdc" and fewest <= DC_K:
-        return f"prdc needs at least {DC_K + 1} images on each side, and there are {fewest}."
+    if metric == "prdc" and min(fewest, limit) <= DC_K:
+        return f"prdc needs at least {DC_K + 1} images on each side, and it has {min(fewest, limit)}."
     return None
 
 

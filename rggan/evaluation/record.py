@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,25 @@ def append(found: Evaluation) -> None:
     if subject.run is None or subject.generator is None or subject.options is None:
         return
     kimg = subject.generator.config.get("trained", {}).get("kimg")
-    row = {"seed": subject.options.seed, "snapshot": snapshot_name(subject), "kimg": kimg, **found.to_json()}
+    assert subject.weights is not None
+    row = {"seed": subject.options.seed, "snapshot": snapshot_name(subject), "kimg": kimg}
+    row |= {"weights": file_hash(subject.weights), **found.to_json()}
     try:
         with FileLock(subject.run / ".metrics.lock", timeout=WAIT):
-            lines = [json.dumps(line) + "\n" for line in (*read(subject.run), row)]
-            write_whole(subject.run / FILE, "".join(lines).encode())
+            path = subject.run / FILE
+            before = path.read_bytes() if path.is_file() else b""
+            if before and not before.endswith(b"\n"):
+                before += b"\n"
+            write_whole(path, before + json.dumps(row).encode() + b"\n")
     except (OSError, Timeout) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "another process holds it"
         found.notes.append(f"These numbers are not kept in {subject.run / FILE}: {reason}.")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def snapshot_name(subject: Subject) -> str:
@@ -50,12 +62,3 @@ def read(run: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict) and "subject" in row]
-
-
-def images_trained_on(run: Path) -> int:
-    """How many images a run was given (with those held out), from its data.jsonl; 0 where that is not there."""
-    try:
-        with (run / "data.jsonl").open() as file:
-            return int(json.loads(file.readline())["images"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0

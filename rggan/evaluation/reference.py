@@ -24,6 +24,7 @@ from rggan.evaluation.subject import (
     reference_images,
     training_images,
 )
+from rggan.metrics import Statistics
 from rggan.metrics.features import Extractor, View, features_of
 
 ALL, TRAINING = "all images", "the images that the run was trained on"
@@ -36,7 +37,7 @@ class Reference:
     name: of its source. hash: SHA-256 of the content. split: which part of the source it is.
     size: "32x32". count: of its images; None: the saved statistics do not tell.
     features: by view; only statistics (no rows) where it was read from a file of them.
-    images: None where it was. path: that file. trusted: whether nothing says which extractor made the statistics.
+    images: None where it was; saved: that file.
     """
 
     name: str
@@ -47,8 +48,7 @@ class Reference:
     count: int | None
     features: dict[View, Features]
     images: ImageSet | None = None
-    path: Path | None = None
-    trusted: bool = False
+    saved: SavedStatistics | None = None
 
 
 def open_reference(
@@ -66,13 +66,16 @@ def open_reference(
         UserError: it cannot be read, does not fit the subject, or is of another extractor.
     """
     if name is not None and is_statistics(Path(name)):
-        saved = read_statistics(Path(name))
-        check_statistics(saved, extractor, subject, precision)
-        return from_statistics(name, saved)
+        return from_statistics(name, read_statistics(Path(name)), extractor)
     split = ALL
     if name is None:
         if subject.options is None:
             raise UserError(f"{subject.name} is no run: say with --reference what to compare it with.")
+        if how != Reading():
+            raise UserError(
+                "--resolution, --channels, --resize, --background, --pattern, --max-images and --skip-bad say how a "
+                "--reference is read: give one, or leave them out to take the run's own images as it was trained."
+            )
         images, _ = training_images(subject, console)
         name, split = subject.options.data, TRAINING
     elif subject.shape is None:
@@ -95,47 +98,57 @@ def of_statistics(saved: SavedStatistics, how: Reading) -> Reading:
     return dataclasses.replace(how, resolution=str(saved.known["size"]), channels=channels)
 
 
-def from_statistics(name: str, saved: SavedStatistics) -> Reference:
+def from_statistics(name: str, saved: SavedStatistics, extractor: Extractor) -> Reference:
     known = saved.known
     content = saved.statistics.mean.numpy().tobytes() + saved.statistics.covariance.numpy().tobytes()
     digest = known.get("content_hash") or hashlib.sha256(content).hexdigest()
     count = known.get("images")
-    features = Features(saved.statistics, count or 0, torch.empty(0, len(saved.statistics.mean)))
+    features = saved_features(saved, extractor)
     split, size, channels = known.get("split", "unknown"), known.get("size", "unknown"), known.get("channels", 0)
     source = known.get("source", name)
-    return Reference(
-        source, digest, split, size, channels, count, {"whole": features}, path=saved.path, trusted=not known
-    )
+    return Reference(source, digest, split, size, channels, count, {"whole": features}, saved=saved)
 
 
-def check_statistics(saved: SavedStatistics, extractor: Extractor, subject: Subject, precision: Precision) -> None:
-    """Raises UserError for statistics of another extractor, or of images of another size."""
-    known = saved.known
-    if known.get("extractor_hash", extractor.hash) != extractor.hash:
-        raise UserError(
-            f"{saved.path} holds statistics of the extractor {known.get('extractor')} "
-            f"({str(known['extractor_hash'])[:8]}), not of {extractor.name} ({extractor.hash[:8]}): pass the same with "
-            "--features, or make them anew with --save-statistics."
-        )
-    if known.get("precision", precision) != precision:
-        raise UserError(f"{saved.path} was made with --precision {known['precision']}: give the same.")
-    given = len(saved.statistics.mean)
-    if subject.statistics is not None:
-        other = subject.statistics.known
-        if known and other and known.get("extractor_hash") != other.get("extractor_hash"):
-            raise UserError(f"{subject.name} and {saved.path} hold statistics of different extractors.")
-        wanted, who = len(subject.statistics.statistics.mean), subject.name
-    else:
-        wanted, who = dimension(extractor, subject.shape or (3, 32, 32)), extractor.name
-    if given != wanted:
-        raise UserError(
-            f"{saved.path} holds statistics of {given} features, and {who} has {wanted}: they are of another "
-            "extractor; pass the one that made them with --features."
-        )
-    if subject.shape is not None and "size" in known:
-        size = f"{subject.shape[1]}x{subject.shape[2]}"
-        if known["size"] != size:
-            raise UserError(f"{saved.path} is of images of {known['size']}, and {subject.name} has {size}.")
+def saved_features(saved: SavedStatistics, extractor: Extractor) -> Features:
+    """On the extractor's device; there are no rows."""
+    mean, covariance = (part.to(extractor.device) for part in saved.statistics)
+    return Features(Statistics(mean, covariance), saved.known.get("images") or 0, torch.empty(0, len(mean)))
+
+
+def check_statistics(subject: Subject, reference: Reference, extractor: Extractor, precision: Precision) -> None:
+    """Raises UserError for saved statistics of another extractor, precision, size or channels than the other side."""
+    shape = None if reference.images is None else reference.images.shape
+    for saved, other_shape, other in (
+        (subject.statistics, shape, reference.saved),
+        (reference.saved, subject.shape, subject.statistics),
+    ):
+        if saved is None:
+            continue
+        known = saved.known
+        if known.get("extractor_hash", extractor.hash) != extractor.hash:
+            raise UserError(
+                f"{saved.path} holds statistics of the extractor {known.get('extractor')} "
+                f"({known['extractor_hash'][:8]}), not of {extractor.name} ({extractor.hash[:8]}): pass the same with "
+                "--features, or make them anew with --save-statistics."
+            )
+        if known.get("precision", precision) != precision:
+            raise UserError(f"{saved.path} was made with --precision {known['precision']}: give the same.")
+        given = len(saved.statistics.mean)
+        if other is not None:
+            wanted, who = len(other.statistics.mean), str(other.path)
+        else:
+            wanted, who = dimension(extractor, other_shape or (3, 32, 32)), extractor.name
+        if given != wanted:
+            raise UserError(
+                f"{saved.path} holds statistics of {given} features, and {who} has {wanted}: they are of another "
+                "extractor; pass the one that made them with --features."
+            )
+        size, channels = (other.known.get("size"), other.known.get("channels")) if other else (None, None)
+        if other_shape is not None:
+            channels, size = other_shape[0], f"{other_shape[1]}x{other_shape[2]}"
+        for what, ours, theirs in (("size", known.get("size"), size), ("channels", known.get("channels"), channels)):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise UserError(f"{saved.path} is of images of {what} {ours}, and the other side has {theirs}.")
 
 
 def dimension(extractor: Extractor, shape: tuple[int, int, int]) -> int:

@@ -54,8 +54,7 @@ def read_statistics(path: Path) -> SavedStatistics:
             known = {}
             if f"{KEY}.npy" in archive.namelist():
                 known = json.loads(str(read_member(archive, KEY, path)))
-                if not isinstance(known, dict):
-                    raise ValueError(f"its {KEY} is no JSON object")
+                check_known(known)
         mean, covariance = (torch.from_numpy(part.astype(np.float64)) for part in (mu, sigma))
     except UserError:
         raise
@@ -69,6 +68,16 @@ def read_statistics(path: Path) -> SavedStatistics:
     if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-6 * covariance.abs().max().item()):
         raise UserError(f"The sigma in {path} is no covariance: it is not symmetric.")
     return SavedStatistics(path, Statistics(mean, (covariance + covariance.T) / 2), known)
+
+
+def check_known(known: Any) -> None:
+    """Raises ValueError for what `write_statistics` never wrote."""
+    if not isinstance(known, dict):
+        raise ValueError(f"its {KEY} is no JSON object")
+    for name, value in known.items():
+        numbers = name in ("channels", "images")
+        if not (type(value) is int and value > 0 if numbers else isinstance(value, str)):
+            raise ValueError(f"its {KEY} has the {name} {str(value)[:50]}")
 
 
 def read_member(archive: zipfile.ZipFile, name: str, path: Path) -> NDArray[Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -56,13 +58,14 @@ class Samples:
 class Subject:
     """One X of `rggan evaluate X`: exactly one of generator, images and statistics is there.
 
-    run: the run folder that the generator comes from, or lies in. options: what that run was trained with.
+    weights: the generator's file. run: the run folder that it lies in. options: what that run was trained with.
     """
 
     name: str
     generator: Generator | None = None
     images: ImageSet | None = None
     statistics: SavedStatistics | None = None
+    weights: Path | None = None
     run: Path | None = None
     options: TrainConfig | None = None
 
@@ -102,11 +105,14 @@ def open_subject(name: str, how: Reading, device: str, console: Console | None =
     path = Path(name)
     if path.name == WEIGHTS or any((path / place).is_file() for place in (WEIGHTS, f"best/{WEIGHTS}")):
         generator = Generator.from_pretrained(path, device)
+        weights = next(place for place in (path, path / WEIGHTS, path / "best" / WEIGHTS) if place.is_file())
         run = next((p for p in (path, *path.resolve().parents[:2]) if saved_run(p) is not None), None)
-        return Subject(name, generator=generator, run=run, options=None if run is None else saved_run(run))
+        return Subject(
+            name, generator=generator, weights=weights, run=run, options=None if run is None else saved_run(run)
+        )
     if is_statistics(path):
         return Subject(name, statistics=read_statistics(path))
-    return Subject(name, images=read_images(name, how, console))
+    return Subject(name, images=read_images(name, dataclasses.replace(how, max_images=None), console))
 
 
 def saved_run(path: Path) -> TrainConfig | None:
@@ -121,7 +127,11 @@ def saved_run(path: Path) -> TrainConfig | None:
 
 
 def read_images(name: str, how: Reading, console: Console | None = None) -> ImageSet:
-    """Raises UserError, as `load_images`, and where fewer than two pictures are left."""
+    """Raises UserError as `load_images`, for a run (its sheets are no pictures), and where fewer than two are left."""
+    if saved_options(Path(name)) is not None and (Path(name) / "stats.jsonl").is_file():
+        raise UserError(
+            f"{name} is a run without a snapshot, and no set of pictures: train it further, or name another."
+        )
     with reading(console) as progress:
         images = load_images(
             name,
@@ -147,6 +157,8 @@ def reference_images(name: str, subject: Subject, how: Reading, console: Console
     """
     assert subject.shape is not None
     channels, height, width = subject.shape
+    if subject.generator is not None and how.channels not in ("auto", KINDS[channels]):
+        raise UserError(f"--channels {how.channels}: {subject.name} makes {KINDS[channels]} pictures; leave it out.")
     options = subject.options
     how = dataclasses.replace(
         how,
@@ -157,7 +169,7 @@ def reference_images(name: str, subject: Subject, how: Reading, console: Console
     )
     images = read_images(name, how, console)
     if images.shape[0] != channels:
-        mend = f"; --channels {'rgb' if subject.images is not None else 'grey'} reads both alike"
+        mend = "; --channels rgb reads both alike" if subject.images is not None else ", which it cannot make"
         raise UserError(
             f"{subject.name} is {KINDS[channels]} ({channels} channels) and {name} is {KINDS[images.shape[0]]} "
             f"({images.shape[0]}){mend}."
@@ -174,9 +186,23 @@ def training_images(subject: Subject, console: Console | None = None) -> tuple[I
     assert subject.options is not None
     options = dataclasses.replace(subject.options, device="cpu")
     images = read_data(options, console)
-    if images.shape != subject.shape:
-        raise UserError(f"The images of {options.data} are not those that {subject.name} was trained on.")
+    assert subject.run is not None
+    if images.shape != subject.shape or trained_on(subject.run).get("key", images.key) != images.key:
+        raise UserError(
+            f"The images of {options.data} are not those that {subject.name} was trained on: put them back, or name "
+            "others with --reference (and --training)."
+        )
     return images.split(options.seed)
+
+
+def trained_on(run: Path) -> dict[str, Any]:
+    """What the head of a run's data.jsonl tells of its images; {} where that is not there."""
+    try:
+        with (run / "data.jsonl").open() as file:
+            head = json.loads(file.readline())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return head if isinstance(head, dict) else {}
 
 
 def content_hash(images: ImageSet) -> str:

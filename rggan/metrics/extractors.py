@@ -161,12 +161,21 @@ def imported(spec: str, device: str) -> Program:
         raise UserError(f"--features {spec}: {attribute} is a {type(function).__name__}, not a function.")
     if isinstance(function, nn.Module):
         function = function.to(device).eval()
-    program = Program(function, spec, resolution=getattr(function, "resolution", None), device=device)
+    resolution = getattr(function, "resolution", None)
+    if resolution is not None and (type(resolution) is not int or resolution < 1):
+        raise UserError(f"--features {spec}: its resolution must be the side of a square in pixels, not {resolution}.")
+    program = Program(function, spec, resolution=resolution, device=device)
     # What a function computes cannot be hashed; its source can, and what it makes of a few pixels.
     probe = torch.arange(2 * 3 * 64 * 64, device=device).reshape(2, 3, 64, 64).mul(37).remainder(256).to(torch.uint8)
-    with torch.no_grad():
-        features = program(probe).double()
+    try:
+        with torch.no_grad():
+            features = program(probe).double()
+    except UserError as error:
+        raise UserError(f"{error} (If it takes one size only, give it an attribute `resolution`.)") from error
     told = [name, attribute, *(f"{value:.{DIGITS}g}" for value in (features.mean().item(), features.std().item()))]
+    if isinstance(function, nn.Module):
+        for key, tensor in sorted(function.state_dict().items()):
+            told += [key, hashlib.sha256(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()]
     try:
         source = inspect.getsource(module)
     except (OSError, TypeError):  # a compiled module

@@ -2,6 +2,7 @@
 
 import json
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from rggan.data.pictures import save_picture, to_pil
 from rggan.evaluation.features import collect, collect_cached, views_of
 from rggan.evaluation.subject import Reading, open_subject
 from rggan.metrics import Balls, extract, feature_network, frechet_distance, kernel_distance, prdc, statistics
+from rggan.metrics.features import features_of
 from rggan.metrics.uncertainty import mean_interval
 
 NUMBERS = ("fid", "kid", "precision", "recall", "density", "coverage")
@@ -85,10 +87,8 @@ def test_every_form_of_the_same_pictures_has_the_same_numbers(tmp_path, told, di
 @pytest.mark.slow
 def test_saved_statistics_stand_for_the_pictures(tmp_path, told, generator):
     saved = tmp_path / "digits.npz"
-    first, again = (
-        told("evaluate", generator, "--reference", reference, *FEW, "--save-statistics", saved)[0]
-        for reference in ("digits", saved)
-    )
+    (first,) = told("evaluate", generator, "--reference", "digits", *FEW, "--save-statistics", saved)
+    (again,) = told("evaluate", generator, "--reference", saved, *FEW)
     assert again["fid"]["value"] == pytest.approx(first["fid"]["value"], rel=1e-9)
     assert again["fid"]["provenance"] == first["fid"]["provenance"]
     assert "kid" not in again
@@ -129,9 +129,13 @@ def test_a_generator_that_replays_its_training_images_is_flagged(tmp_path, told,
     replayed = write_pictures(digits.images[:100].repeat(2, 1, 1, 1), tmp_path / "replayed")
     fresh = write_pictures(digits.images[700:900], tmp_path / "fresh")
     training = write_pictures(digits.images[:100], tmp_path / "training")
-    found = told("evaluate", replayed, fresh, "--reference", training, "--sheet", tmp_path / "sheet.png")
+    found = told("evaluate", replayed, fresh, "--reference", training)
     assert [row["memorisation"]["replays"] for row in found] == [True, False]
-    assert (tmp_path / "sheet.png").is_file()
+    assert not list(tmp_path.glob("*.png"))
+    sheet = tmp_path / "new" / "sheet.png"
+    (alone,) = told("evaluate", replayed, "--reference", training, "--sheet", sheet)
+    assert alone["memorisation"]["sheet"] == str(sheet)
+    assert sheet.is_file()
     against = told("evaluate", replayed, "--reference", "digits", "--training", training, "--held-out", fresh)
     assert against[0]["memorisation"]["yardstick"] == "held-out"
     assert main(["evaluate", str(replayed), "--reference", str(training)]) == 0
@@ -183,29 +187,23 @@ def test_kept_features_are_evenly_spaced_over_any_batches(digits):
     assert found.count == 700
 
 
-class Repeated:
-    """The same few images again and again: many samples that take no memory."""
+def test_features_of_past_batches_are_let_go(digits, monkeypatch):
+    """So that memory does not grow with the samples: of all batches, at most the last two are alive at any time."""
+    alive, most = [], 0
 
-    def __init__(self, images, count):
-        self.images, self.count, self.largest = images, count, 0
+    def watched(*arguments):
+        nonlocal most, alive
+        alive = [reference for reference in alive if reference() is not None]
+        most = max(most, len(alive))
+        features = features_of(*arguments)
+        alive.append(weakref.ref(features))
+        return features
 
-    def __len__(self):
-        return self.count
-
-    def parts(self, batch):
-        for start in range(0, self.count, batch):
-            yield self.images[: min(batch, self.count - start)]
-
-
-@pytest.mark.slow
-def test_what_is_kept_does_not_grow_with_the_samples(digits):
-    network = feature_network("reporting")
-    sizes = [
-        sum(t.numel() for f in collect(network, Repeated(digits.images[:250], n), ["whole"], 100, "x").values()
-            for t in (f.rows, *f.statistics))
-        for n in (500, 2000)
-    ]  # fmt: skip
-    assert sizes[0] == sizes[1]
+    monkeypatch.setattr("rggan.evaluation.features.features_of", watched)
+    monkeypatch.setattr("rggan.evaluation.features.BATCH", 20)
+    found = collect(feature_network("reporting"), digits.take(np.arange(400)), ["whole"], 100, "x")["whole"]
+    assert (found.count, len(found.rows)) == (400, 100)
+    assert most <= 2
 
 
 @pytest.mark.slow
@@ -214,6 +212,10 @@ def test_too_few_images_for_fid_say_what_that_means(tmp_path, refused, digits):
     sentence = refused("evaluate", folder, "--reference", "digits", "--metrics", "fid")
     assert "fid needs more images on each side than there are features (256), and there are 30" in sentence
     assert "kid suits few" in sentence
+    few = ("--metrics", "prdc", "--subset", "3")
+    assert "prdc needs at least 6 images on each side, and it has 3" in refused(
+        "evaluate", folder, "--reference", "digits", *few
+    )
     three = write_pictures(digits.images[:3], tmp_path / "three")
     assert "prdc needs at least 6 images" in refused("evaluate", three, "--reference", "digits", "--metrics", "prdc")
 
@@ -250,7 +252,7 @@ def test_statistics_of_another_extractor_are_refused(tmp_path, refused, told, di
     sentence = refused("evaluate", folder, "--reference", tmp_path / "inception.npz")
     assert "holds statistics of 2048 features, and reporting has 256" in sentence
     sentence = refused("evaluate", folder, "--resolution", "32", "--features", "steering", "--reference", saved)
-    assert "is of images of 16x16" in sentence
+    assert "is of images of size 16x16, and the other side has 32x32" in sentence
     other = ("--features", "steering", "--precision", "bf16")
     assert "--precision fp32" in refused("evaluate", folder, *other, "--reference", saved)
 
@@ -284,6 +286,7 @@ def test_damaged_statistics_are_refused(tmp_path, refused, arrays, sentence):
         (["digits", "--reference", "digits", "--held-out", "digits"], "give that too"),
         (["digits", "--reference", "digits", "--device", "toaster"], "--device toaster"),
         (["--reference", "digits"], "Say what to evaluate"),
+        (["digits", "digits", "--reference", "digits", "--sheet", "x.png"], "--sheet is one picture"),
     ],
 )
 def test_bad_options_are_one_sentence(refused, options, sentence):
@@ -332,10 +335,102 @@ def test_a_subject_is_what_lies_there(tmp_path, generator):
 
 
 @pytest.mark.slow
-def test_two_colour_grounds_for_transparent_pictures(tmp_path, told, digits):
-    alpha = torch.cat([digits.images[:80].repeat(1, 3, 1, 1), 255 - digits.images[:80]], dim=1)
-    folder = write_pictures(alpha, tmp_path / "alpha")
-    (found,) = told("evaluate", folder, "--reference", folder, "--channels", "rgba", "--metrics", "kid",
-                    "--memorisation", "off")  # fmt: skip
-    assert found["kid"]["provenance"]["channels"] == 4
-    assert abs(found["kid"]["value"]) < 0.2
+def test_statistics_as_subject_are_checked_like_a_reference(tmp_path, refused, told, digits):
+    """Each of several, also where another one was fine."""
+    saved, folder = tmp_path / "digits.npz", write_pictures(digits.images[:60], tmp_path / "few")
+    told("evaluate", folder, "--reference", "digits", "--metrics", "kid", "--save-statistics", saved)
+    with np.load(saved) as arrays:
+        mu, sigma, known = arrays["mu"], arrays["sigma"], json.loads(str(arrays["rggan"]))
+
+    def other(name, mu=mu, sigma=sigma, **changed):
+        np.savez(tmp_path / name, mu=mu, sigma=sigma, rggan=np.array(json.dumps({**known, **changed})))
+        return tmp_path / name
+
+    (fine,) = told("evaluate", saved, "--reference", "digits")
+    assert fine["fid"]["value"] == pytest.approx(0, abs=1e-6)
+    for bad, sentence in (
+        (other("a.npz", extractor="mine", extractor_hash="a" * 64), "statistics of the extractor mine"),
+        (other("b.npz", size="64x64"), "images of size 64x64"),
+        (other("c.npz", channels=3), "images of channels 3"),
+        (other("d.npz", precision="bf16"), "--precision bf16"),
+        (other("e.npz", mu=mu[:9], sigma=sigma[:9, :9]), "statistics of 9 features"),
+    ):
+        assert sentence in refused("evaluate", bad, "--reference", saved)
+        assert sentence in refused("evaluate", saved, bad, "--reference", "digits", "--resolution", "16")
+        assert sentence in refused("evaluate", folder, "--reference", bad)
+    np.savez(tmp_path / "foreign.npz", mu=mu, sigma=sigma)
+    (foreign,) = told("evaluate", tmp_path / "foreign.npz", "--reference", "digits", "--resolution", "16")
+    assert any("foreign.npz says which extractor made it" in note for note in foreign["notes"])
+    again = ("--save-statistics", tmp_path / "again.npz")
+    assert "holds statistics already" in refused("evaluate", folder, "--reference", tmp_path / "foreign.npz", *again)
+    assert "ends in .npz" in refused("evaluate", folder, "--reference", "digits", "--save-statistics", "plain")
+
+
+@pytest.mark.slow
+def test_other_training_images_than_those_of_the_run_are_refused(tmp_path, told, refused, digits):
+    from rggan import TrainConfig, train
+    from tests.evaluation.conftest import TINY
+
+    folder = write_pictures(digits.images[:50], tmp_path / "pictures")
+    options = {**TINY, "max_images": None, "data": str(folder), "outdir": tmp_path / "runs"}
+    run = train(TrainConfig(**options), Console(quiet=True))
+    assert "memorisation" in told("evaluate", run, *FEW)[0]
+    save_picture(to_pil(digits.images[50]), folder / "one more.png")
+    assert "are not those that" in refused("evaluate", run, *FEW)
+    (found,) = told("evaluate", run, "--reference", "digits", *FEW)
+    assert any("are not those that" in note for note in found["notes"])
+
+
+@pytest.mark.slow
+def test_a_run_is_not_taken_for_pictures(runs, refused, tmp_path):
+    run = tmp_path / "00000-killed"
+    run.mkdir()
+    for name in ("config.json", "stats.jsonl", "reals.png"):
+        (run / name).write_bytes((runs["none", 0] / name).read_bytes())
+    assert "is a run without a snapshot" in refused("evaluate", run, "--reference", "digits")
+    assert "is a run without a snapshot" in refused("evaluate", "digits", "--reference", run)
+
+
+@pytest.mark.slow
+def test_numbers_of_weights_that_were_trained_on_since_are_not_compared(runs, refused, capfd):
+    few = ("--samples", "60", "--replicates", "1", "--memorisation", "off", "--metrics", "kid")
+    sides = [[str(runs[rule, seed]) for seed in (0, 1)] for rule in ("threshold", "none")]
+    assert main(["evaluate", *sides[0], *sides[1], "--reference", "digits", *few]) == 0
+    weights = runs["threshold", 1] / "best" / "generator.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes((runs["none", 1] / "best" / "generator.safetensors").read_bytes())
+    sentence = refused("compare", *sides[0], "--", *sides[1], "--metric", "kid")
+    weights.write_bytes(before)
+    assert "was trained on since its kid was taken: evaluate it again" in sentence
+
+
+@pytest.mark.slow
+def test_a_sheet_that_cannot_be_written(runs, refused, told, monkeypatch, tmp_path):
+    """Where it was asked for that ends the command; into the run it is a note."""
+    few = ("--samples", "60", "--replicates", "1", "--metrics", "kid")
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("rggan.evaluation.command.save_picture", full)
+    (found,) = told("evaluate", runs["none", 2], *few)
+    assert any("Cannot write" in note and "replays.png" in note for note in found["notes"])
+    assert found["memorisation"]["sheet"] is None
+    assert "Cannot write" in refused("evaluate", runs["none", 2], *few, "--sheet", tmp_path / "sheet.png")
+
+
+@pytest.mark.slow
+def test_transparency_is_judged_on_both_grounds(tmp_path, told, digits):
+    """Black ink as transparent as the digit is light, and opaque grey: the same on white, but not on black."""
+    ink = 255 - digits.images[:80]
+    full = torch.full_like(ink, 255)
+    clear = write_pictures(torch.cat([torch.zeros_like(ink).repeat(1, 3, 1, 1), 255 - ink], 1), tmp_path / "clear")
+    solid = write_pictures(torch.cat([ink.repeat(1, 3, 1, 1), full], 1), tmp_path / "solid")
+    rgba, rgb = (
+        told("evaluate", clear, "--reference", solid, "--channels", channels, "--metrics", "kid",
+             "--memorisation", "off")[0]["kid"]
+        for channels in ("rgba", "rgb")
+    )  # fmt: skip
+    assert (rgba["provenance"]["channels"], rgb["provenance"]["channels"]) == (4, 3)
+    assert rgba["value"] > 1
+    assert abs(rgb["value"]) < 0.5

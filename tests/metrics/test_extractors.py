@@ -81,6 +81,18 @@ def test_functions_and_modules_by_name(tmp_path, monkeypatch):
 
     seen_here.rate = 4  # the same source, another behaviour
     assert load_extractor("seen_here:mean").hash != extractor.hash
+    source = "import torch\nodd = torch.nn.Flatten()\nodd.resolution = (8, 8)\n"
+    (tmp_path / "nets_here.py").write_text(source + "class Net(torch.nn.Module):\n    resolution = 8\n"
+        "    def __init__(self):\n        super().__init__()\n        self.far = torch.nn.Parameter(torch.zeros(2))\n"
+        "    def forward(self, x):\n        return x.float().mean((2, 3))\nlearnt = Net()\n")  # fmt: skip
+    assert load_extractor("nets_here:learnt").resolution == 8
+    before = load_extractor("nets_here:learnt").hash
+    import nets_here
+
+    nets_here.learnt.far.data += 1  # weights count, wherever they show
+    assert load_extractor("nets_here:learnt").hash != before
+    with pytest.raises(UserError, match="its resolution must be the side of a square"):
+        load_extractor("nets_here:odd")
     with pytest.raises(UserError, match="number is a int, not a function"):
         load_extractor("seen_here:number")
     with pytest.raises(UserError, match="has no attribute 'median'"):
