@@ -179,6 +179,7 @@ def test_a_damaged_cache_is_made_anew(digits, monkeypatch, tmp_path):
         assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_kept_features_are_evenly_spaced_over_any_batches(digits):
     network = feature_network("reporting")
     found = collect(network, digits.take(np.arange(0, 700)), views_of(network, digits.shape), 70, "x")["whole"]
@@ -271,7 +272,7 @@ def test_statistics_of_another_extractor_are_refused(tmp_path, refused, told, di
 )
 def test_damaged_statistics_are_refused(tmp_path, refused, arrays, sentence):
     np.savez(tmp_path / "bad.npz", **arrays)
-    assert sentence in refused("evaluate", "digits", "--reference", tmp_path / "bad.npz")
+    assert sentence in refused("evaluate", tmp_path / "bad.npz", "--reference", "digits")
 
 
 @pytest.mark.parametrize(
@@ -328,6 +329,7 @@ def test_a_run_whose_pictures_are_gone_is_judged_without_memorisation(tmp_path, 
     assert "There is nothing at" in refused("evaluate", run, "--reference", "digits", *FEW, "--memorisation", "on")
 
 
+@pytest.mark.slow
 def test_a_subject_is_what_lies_there(tmp_path, generator):
     assert open_subject(generator, Reading(), "cpu").generator is not None
     assert open_subject(str(Path(generator) / "generator.safetensors"), Reading(), "cpu").generator is not None

@@ -65,6 +65,7 @@ def test_what_must_not_be_is_seen(tmp_path, attempt, error):
     assert error in verdict.error
 
 
+@pytest.mark.slow
 def test_memory_is_measured_and_what_was_freed_before_does_not_count(tmp_path):
     judge(lambda: len(np.ones(1_200_000_000, dtype=np.uint8)) and "read", tmp_path)
     assert judge(lambda: "read", tmp_path).growth < 100

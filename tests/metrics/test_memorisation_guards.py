@@ -37,6 +37,7 @@ def test_mirrored_and_brighter_doubles_are_one_group(pictures):
         assert Memoriser(torch.cat([pictures[:50], doubles])).count == 50
 
 
+@pytest.mark.slow
 def test_recompression_noise_makes_near_duplicates(pictures):
     """Coarse noise that the distance at 32x32 sees and a thumbnail does not."""
     memoriser = Memoriser(torch.cat([pictures[:50], noisy(pictures[:50], 20)]))
@@ -77,6 +78,7 @@ def test_values_in_pairs_spread_more_around_the_same_mean():
     assert variance(paired) == pytest.approx(2 * variance(apart), rel=0.15)
 
 
+@pytest.mark.slow
 def test_leave_one_out_counts_pairs_and_held_out_does_not(pictures):
     known, fresh = pictures[:100], pictures[100:300]
     one, other = Memoriser(known)(fresh), Memoriser(known, pictures[300:400])(fresh)

@@ -52,6 +52,7 @@ def test_what_the_interval_covers_is_the_score_at_this_count_and_not_that_of_end
     assert held(values, endless) < 0.7
 
 
+@pytest.mark.slow
 def test_interval_of_kid_covers_the_expected_score():
     random = torch.Generator().manual_seed(2)
     reference = torch.randn(30, 1, dtype=torch.float64, generator=random)
