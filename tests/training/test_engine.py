@@ -44,6 +44,7 @@ def test_the_second_training_of_a_process_is_the_same_as_the_first():
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["threshold", "hard", "published", "none"])
 @pytest.mark.parametrize("cond", [False, True])
 @pytest.mark.parametrize("aug", ["diff", "none"])

@@ -151,7 +151,7 @@ def test_diversity_is_the_spread_over_the_images():
 
 def test_patience_stops_and_keeps_the_best(tmp_path, monkeypatch):
     scores = iter([1.0, 0.2, 0.25, 0.31, 0.32, 0.9])
-    monkeypatch.setattr(Training, "judge", lambda self, network: (next(scores), 1.0))
+    monkeypatch.setattr(Training, "judge", lambda self, network: Judgement(next(scores), 1.0))
     run = go(tmp_path, patience=2, kimg=9)
     assert [row["score"] for row in read_rows(run)] == [1.0, 0.2, 0.25, 0.31, 0.32]
     assert "stopped: 2 scores in succession far above the best (--patience). Best score 0.2000" in log(run)
@@ -304,7 +304,7 @@ def test_a_run_whose_end_is_not_on_disk_is_not_called_finished(tmp_path, monkeyp
 
 def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch):
     scores = iter([0.5, 0.1, 0.4, 0.4, 0.4])
-    monkeypatch.setattr(Training, "judge", lambda self, network: (next(scores), 1.0))
+    monkeypatch.setattr(Training, "judge", lambda self, network: Judgement(next(scores), 1.0))
     original, failed = ticks.save_picture, []
 
     def full_at_the_second(picture, path):
