@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class SavedStatistics:
 
 def is_statistics(path: Path) -> bool:
     """Whether it is an .npz with `mu` and `sigma` in it."""
-    if path.suffix.lower() != ".npz" or not path.is_file():
+    if path.suffix.lower() != ".npz" or not os.path.isfile(path):
         return False
     try:
         with zipfile.ZipFile(path) as archive:

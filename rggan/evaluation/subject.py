@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +104,11 @@ def open_subject(name: str, how: Reading, device: str, console: Console | None =
         UserError: nothing of the kind there, or it is damaged.
     """
     path = Path(name)
-    if path.name == WEIGHTS or any((path / place).is_file() for place in (WEIGHTS, f"best/{WEIGHTS}")):
+    places = ([path] if path.name == WEIGHTS else []) + [path / WEIGHTS, path / "best" / WEIGHTS]
+    # os.path takes a name that no file can have as not there.
+    weights = next((place for place in places if os.path.isfile(place)), None)
+    if weights is not None or path.name == WEIGHTS:
         generator = Generator.from_pretrained(path, device)
-        weights = next(place for place in (path, path / WEIGHTS, path / "best" / WEIGHTS) if place.is_file())
         run = next((p for p in (path, *path.resolve().parents[:2]) if saved_run(p) is not None), None)
         return Subject(
             name, generator=generator, weights=weights, run=run, options=None if run is None else saved_run(run)
@@ -128,7 +131,7 @@ def saved_run(path: Path) -> TrainConfig | None:
 
 def read_images(name: str, how: Reading, console: Console | None = None) -> ImageSet:
     """Raises UserError as `load_images`, for a run (its sheets are no pictures), and where fewer than two are left."""
-    if saved_options(Path(name)) is not None and (Path(name) / "stats.jsonl").is_file():
+    if saved_options(Path(name)) is not None and os.path.isfile(Path(name, "stats.jsonl")):
         raise UserError(
             f"{name} is a run without a snapshot, and no set of pictures: train it further, or name another."
         )

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import logging
+import os
 import re
 import sys
 import warnings
@@ -94,7 +95,7 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     if spec in ARCHITECTURES:
         return feature_network(spec, device)
     path = Path(spec)
-    if path.is_file():
+    if os.path.isfile(path):
         return exported(path, device) if path.suffix == ".pt2" else scripted(path, device)
     if FUNCTION.fullmatch(spec):
         return imported(spec, device)

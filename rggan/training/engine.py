@@ -108,6 +108,18 @@ class Training:
         self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
         self.batches = Batches(data, config.batch, config.seed, config.mirror, str(self.device))
         self.score = Score(reference, "steering", str(self.device))
+        # Where the score comes from: kept with every snapshot, for it compares with no other.
+        self.score_provenance: dict[str, Any] = {
+            "metric": self.score.kind,
+            "extractor": self.score.network.name,
+            "extractor_hash": self.score.network.hash,
+            "resize": self.score.network.resize,
+            "samples": config.score_samples,
+            "reference": "the training images" if reference is data else "the held-out images",
+            "reference_hash": reference.key,
+            "reference_images": len(reference),
+            "ema": True,
+        }
         self.memoriser: Memoriser | None = None
         if reference is data:  # so few that none are held out: a good score may come from copying them
             with contextlib.suppress(ValueError):  # fewer than three different ones

@@ -287,6 +287,7 @@ class Loop:
         keys = ("kimg", "score", "density_g", "density_d", "phase", *(["copies"] if "copies" in row else []))
         trained = {"data": self.config.data, "seed": self.config.seed, "rule": self.config.rule}
         trained |= {"score_kind": self.training.score.kind, **{key: row[key] for key in keys}}
+        trained["score_provenance"] = self.training.score_provenance
         config = {"network": self.training.network, "classes": self.training.classes, "trained": trained}
         return Generator(snapshot, config, str(self.training.device))
 

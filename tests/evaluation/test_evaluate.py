@@ -279,6 +279,10 @@ def test_damaged_statistics_are_refused(tmp_path, refused, arrays, sentence):
     ("options", "sentence"),
     [
         (["nothing there"], "There is nothing at nothing there"),
+        (["x" * 5000, "--reference", "digits"], "There is nothing at xxx"),
+        (["digits", "--reference", "x" * 5000 + ".npz"], "There is nothing at xxx"),
+        (["digits", "--reference", "digits", "--features", "x" * 5000], "there is no such file"),
+        (["generator.safetensors", "--reference", "digits"], "There is no generator.safetensors in"),
         (["digits"], "digits is no run: say with --reference"),
         (["digits", "--reference", "nowhere"], "There is nothing at nowhere"),
         (["digits", "--reference", "digits", "--features", "nowhere.pt"], "there is no such file"),

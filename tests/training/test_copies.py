@@ -1,6 +1,7 @@
 """Where no images are held out, the share of copies stands beside the score; it steers nothing."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from rggan import TrainConfig, train
 from rggan.data import load_images
+from rggan.metrics import feature_network
 from rggan.training.engine import Training
 from rggan.training.runlog import read_rows, status_line
 
@@ -68,6 +70,11 @@ def test_rows_and_log_have_it(tmp_path):
     run = train(TrainConfig(**TINY, max_images=60, kimg=0.1, snap=0.05, outdir=tmp_path), Console(quiet=True))
     rows = read_rows(run)
     assert all(0 <= row["copies"] <= 1 and row["replays"] is False for row in rows)
+    trained = json.loads((run / "best" / "config.json").read_text())["trained"]
+    where = trained["score_provenance"]
+    assert where["extractor_hash"] == feature_network("steering").hash
+    assert (where["samples"], where["reference"], where["reference_images"]) == (64, "the training images", 60)
+    assert trained["copies"] == min(rows, key=lambda row: row["score"])["copies"]
     assert "copies 0.0%" in (run / "log.txt").read_text()
     told = status_line({**rows[0], "copies": 0.31, "replays": True}, 1.0)
     assert told.endswith("copies 31.0% (replays training images)")
