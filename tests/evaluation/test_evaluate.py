@@ -108,13 +108,16 @@ def test_saved_statistics_stand_for_the_pictures(tmp_path, told, generator):
 @pytest.mark.slow
 def test_a_run_is_compared_with_its_training_images_and_keeps_its_numbers(runs, told):
     run = runs["threshold", 0]
-    before = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").is_file() else ""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("a note of mine, without an end of line")
+    before = (run / "metrics.jsonl").read_text() + "\n"
     (found,) = told("evaluate", run, *FEW)
     where = found["kid"]["provenance"]
     assert (where["reference"], where["reference_images"]) == ("digits", 300)
     assert where["reference_split"] == "the images that the run was trained on"
     assert found["memorisation"]["training_count"] == 300
     assert (run / "replays.png").is_file()
+    assert (run / "metrics.jsonl").read_text().startswith(before)
     rows = (run / "metrics.jsonl").read_text().removeprefix(before).splitlines()
     assert len(rows) == 1
     kept = json.loads(rows[0])
