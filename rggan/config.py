@@ -24,6 +24,21 @@ CHANGEABLE = (
     *("data", "kimg", "lr", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
     *("patience", "rollbacks", "rollback_lr"),
 )
+# Which options of pruning go with which rules, and with which schedules. Others would be ignored: they are refused.
+THRESHOLDS, RANKINGS = ("threshold", "hard"), ("magnitude", "oneshot", "static", "set", "rigl")
+RULES_WITH = {
+    ("target_g", "target_d"): (*THRESHOLDS, *RANKINGS),
+    ("granularity", "regrow"): THRESHOLDS,
+    ("penalty", "threshold_lr", "floor"): (*THRESHOLDS, "published"),
+    ("ramp", "ramp_shape"): (*THRESHOLDS, "magnitude"),
+    ("balance",): ("set", "rigl"),
+    ("schedule", "networks", "fade", "dead_band", "period"): (*THRESHOLDS, "published", *RANKINGS),
+}
+SCHEDULES_WITH = {
+    "fade": ("score", "periodic", "overfit"),
+    "dead_band": ("score", "overfit"),
+    "period": ("periodic",),
+}
 
 
 @dataclass(frozen=True)
@@ -84,15 +99,45 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the generator's average per generator step."""
 
-    rule: Literal["threshold", "hard", "published", "none"] = "threshold"
+    rule: Literal["threshold", "hard", "published", "magnitude", "oneshot", "static", "set", "rigl", "none"] = (
+        "threshold"
+    )
     """Which weights are pruned: RG-GAN's thresholds with the straight-through gradient, the same with masked
-    weights frozen, the variant of the paper's own code, or none (dense training)."""
-    schedule: Literal["score", "always"] = "score"
-    """When: RG-GAN's rule on the last five scores, or pruning from beginning to end."""
+    weights frozen, the variant of the paper's own code; rivals: gradual magnitude pruning, Re-GAN's one-shot pruning, a
+    static random choice, SET, RigL; or none (dense training)."""
+    schedule: Literal["score", "always", "periodic", "overfit", "never"] = "score"
+    """When: RG-GAN's rule on the last five scores; pruning from beginning to end; phases of --period evaluations in
+    turn; while D overfits (by the signs of its outputs); or never (masks without effect)."""
+    networks: Literal["both", "g", "d"] = "both"
+    """Which networks are pruned."""
+    target_g: float | None = None
+    """Density that G shall reach, above 0 and at most 1; without it, --penalty alone decides (rivals: 0.5)."""
+    target_d: float | None = None
+    """The same of D."""
+    ramp: float | None = None
+    """Over so many kimg of pruning the density falls to the target; without it, half of --kimg."""
+    ramp_shape: Literal["cubic", "linear"] = "cubic"
+    """How it falls: most at first, or evenly."""
+    granularity: Literal["weight", "row"] = "weight"
+    """Prune single weights, or whole rows (output neurons); thresholds and hard."""
+    regrow: float = 0.0
+    """Share of a network's weights that may come back every 50 steps by the size of their gradients; thresholds and
+    hard."""
     penalty: float | None = None
-    """Lambda, the push on the thresholds (1; published: 1e-12)."""
+    """Lambda, the push on the thresholds where no target is given (1; published: 1e-12)."""
     threshold_lr: float = 2e-4
     """How far a threshold moves per step."""
+    floor: float = 0.01
+    """A layer whose density falls to this is dense again; 0: never (thresholds, hard, published)."""
+    fade: float = 0.0
+    """Over so many kimg integrated weights come back; 0: at once."""
+    dead_band: float = 0.0
+    """The phase stays while the score is this near to the mean of the last five, as a share of it (overfit: while the
+    statistic is this near to its target)."""
+    period: int = 5
+    """Evaluations of a phase (periodic); it begins dense, as Re-GAN does."""
+    balance: bool = False
+    """Move D's density by the balance of the game (ADAPT-like; set and rigl)."""
 
     score_samples: int = 2000
     """Images that each evaluation generates, always from the same latents."""
@@ -142,26 +187,51 @@ class TrainConfig:
         if self.resolution is not None:
             parse_size(self.resolution)
         parse_color(self.background)
-        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep")
+        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period")
         for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
-        for name in ("kimg", "snap", "lr", "memory_share", "rollback_lr"):
-            if not getattr(self, name) > 0:
+        for name in ("kimg", "snap", "lr", "memory_share", "rollback_lr", "ramp"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}.")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"--patience must be at least 1, not {self.patience}.")
-        for name in ("penalty", "threshold_lr", "rollbacks"):
+        for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(self, name)}.")
         if not 0 <= self.ema < 1:
             raise UserError(f"--ema must lie from 0 to below 1, not {self.ema}.")
+        for name in ("target_g", "target_d"):
+            target = getattr(self, name)
+            if target is not None and not 0 < target <= 1:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} is a density: above 0 and at most 1, not {target}.")
+        if not 0 <= self.floor < 1 or not 0 <= self.regrow <= 1:
+            raise UserError(f"--floor and --regrow are shares from 0 to 1, not {self.floor} and {self.regrow}.")
+        self.check_rule()
         if self.score_samples < 2:
             raise UserError(f"--score-samples must be at least 2, not {self.score_samples}.")
         if self.network not in GENERATORS:
             raise UserError(f"Unknown --network {self.network}; there are {', '.join(GENERATORS)}.")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {self.seed}.")
+
+    def check_rule(self) -> None:
+        """Raises UserError for options of pruning that the rule or the schedule has no use for."""
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        for names, rules in RULES_WITH.items():
+            given = [name for name in names if getattr(self, name) != default[name]]
+            if given and self.rule not in rules:
+                flag = f"--{given[0].replace('_', '-')}"
+                raise UserError(f"{flag} means nothing with --rule {self.rule}; it goes with {', '.join(rules)}.")
+        for name, schedules in SCHEDULES_WITH.items():
+            if getattr(self, name) != default[name] and self.schedule not in schedules:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(
+                    f"{flag} means nothing with --schedule {self.schedule}; it goes with {', '.join(schedules)}."
+                )
+        if self.balance and self.networks != "both":
+            raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
 
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""

@@ -24,6 +24,7 @@ FLOORS = {
     "training.ema": 3,
     "training.checkpoint": 2,
     "training.fit": 2,
+    "training.method": 3,
     "training.runlog": 3,
     "training.engine": 4,
     "training.estimate": 5,

@@ -308,11 +308,11 @@ def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
         {"background": "nocolour"},
         {"data": "a\0b"},
         {"data": "\ud800"},
-        {"rule": "magnitude"},
+        {"rule": "magic"},
         {"aug": "ada"},
         {"resolution": "wide"},
         {"seed": 1.5},
-        {"schedule": "periodic"},
+        {"schedule": "sometimes"},
     ],
 )
 def test_values_from_json_and_python_are_checked_too(tmp_path, options):

@@ -92,12 +92,15 @@ class Layer:
     mask: its WeightMask (several owners of a tied weight share one).
     seen: the weight as the mask meets it, without a gradient: the dense weight itself, or the
         normalised one where the mask stands after a spectral norm.
+    moments: the weight-shaped tensors that its optimizer keeps for it, by name (Adam's 'exp_avg' and
+        'exp_avg_sq'); empty before the first step.
     """
 
     name: str
     weight: nn.Parameter
     mask: WeightMask
     seen: Callable[[], Tensor]
+    moments: Callable[[], dict[str, Tensor]] = dict
 
     def per_neuron(self, values: Tensor) -> Tensor:
         """[out] -> a view that broadcasts against the weight."""

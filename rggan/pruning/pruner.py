@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
@@ -73,47 +74,67 @@ class Pruner:
         if not self.owners:
             reasons = "; ".join(f"{name}: {why}" for name, why in self.skipped.items()) or "no layer is selected"
             raise ValueError(f"nothing to prune in {type(model).__name__} ({reasons})")
-        self.layers = [_attach(name, owners, dim, self.rule) for name, (dim, owners) in self.owners.items()]
+        self.layers = [_attach(name, owners, dim, self.rule, optimizer) for name, (dim, owners) in self.owners.items()]
         self.phase = "prune"
+        self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
+        self.rule.begin(self.layers)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(lambda *_: self._run(self.rule.update)),
+            optimizer.register_step_post_hook(self._after_step),
         ]
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # args[0] is the optimizer itself
         if any(argument is not None for argument in (*args[1:], kwargs.get("closure"))):
             raise ValueError("optimizer.step(closure) makes gradients that no rule sees: call backward() before step()")
-        self._run(self.rule.gradient)
-
-    def _run(self, act: Callable[[list[Layer]], None]) -> None:
         if self.phase == "prune":
-            act(self.layers)
+            self.rule.gradient(self.layers)
+        elif self.fading is not None:  # the derivative of weight * mask
+            with torch.no_grad():
+                for layer in self.layers:
+                    if layer.weight.grad is not None:
+                        layer.weight.grad.mul_(layer.mask.mask)
+
+    def _after_step(self, *_: Any) -> None:
+        if self.phase == "prune":
+            self.rule.update(self.layers)
+        elif self.fading is not None:
+            done, steps = self.fading[0] + 1, self.fading[1]
+            self.fading = (done, steps) if done < steps else None
+            self._let_in(done / steps)
 
     def prune(self) -> None:
         """Prune from now on. Thresholds go on from where they stood; masks show at once."""
         if self.phase != "prune":
-            self.phase = "prune"
+            self.phase, self.fading = "prune", None
             self.rule.refresh(self.layers)
 
-    @torch.no_grad()
-    def integrate(self) -> None:
+    def integrate(self, fade: int = 0) -> None:
         """Fold the learnt sparse weights back into the dense network that they came from: all masks one.
 
-        Weights that were masked return with the values that the rule left them.
+        Weights that were masked return with the values that the rule left them. With `fade` they come in over so many
+        steps of the optimizer, their masks rising from 0 to 1; the others are not touched.
         """
+        if self.phase == "dense" and fade > 0:
+            return  # dense already, or on the way
         self.phase = "dense"
+        self.fading = (0, fade) if fade > 0 else None
+        if fade <= 0:
+            self._let_in(1.0)
+
+    @torch.no_grad()
+    def _let_in(self, share: float) -> None:
         for layer in self.layers:
-            layer.mask.mask.fill_(1)
+            layer.mask.mask.clamp_(min=share)
 
     def density(self) -> float:
         """Kept / total over the prunable weights, 0..1 (read from the masks: waits for the device)."""
-        kept = torch.stack([layer.mask.mask.sum(dtype=torch.float64) for layer in self.layers]).sum()
+        kept = torch.stack([(layer.mask.mask != 0).sum(dtype=torch.float64) for layer in self.layers]).sum()
         return kept.item() / self.total
 
     def densities(self) -> dict[str, float]:
         """The density of each layer by the weight's name."""
-        means = torch.stack([layer.mask.mask.mean() for layer in self.layers]).tolist()
+        means = torch.stack([(layer.mask.mask != 0).float().mean() for layer in self.layers]).tolist()
         return dict(zip([layer.name for layer in self.layers], means, strict=True))
 
     @property
@@ -132,10 +153,13 @@ class Pruner:
 
     def state_dict(self) -> dict[str, Any]:
         """Phase and rule state. Masks and thresholds are buffers in the model's own state_dict."""
-        return {"phase": self.phase, "rule": self.rule.state_dict()}
+        fading = None if self.fading is None else list(self.fading)
+        return {"phase": self.phase, "fading": fading, "rule": self.rule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.phase = state["phase"]
+        fading = state.get("fading")
+        self.fading = None if fading is None else (fading[0], fading[1])
         self.rule.load_state_dict(state["rule"])
 
 
@@ -156,6 +180,7 @@ def _find(
         dim = select(prefix, module)
         if dim is None:
             continue
+        refuse_sharded(prefix, module)
         tensor = "weight_orig" if "weight_orig" in {*module._parameters, *chains(module)} else "weight"
         name = f"{prefix}.{tensor}" if prefix else tensor
         weight = dict(_weights(module)).get(tensor)
@@ -178,6 +203,20 @@ def _find(
     return {name: (dim, owners) for name, dim, owners in found.values()}, skipped
 
 
+def refuse_sharded(name: str, module: nn.Module) -> None:
+    """Raises ValueError where a process holds only a part of a weight: a mask needs all of it."""
+    for tensor, parameter in _weights(module):
+        if (
+            isinstance(parameter, DTensor)
+            or hasattr(parameter, "_sharded_size")
+            or hasattr(parameter, "_is_flat_param")
+        ):
+            raise ValueError(
+                f"{name}.{tensor} is sharded over processes (fully_shard, FSDP), and no mask fits a part of a weight: "
+                "use DistributedDataParallel, which keeps weights whole"
+            )
+
+
 def _weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """The parameters that a module itself owns, by plain name, whether parametrized or not."""
     if isinstance(module, parametrize.ParametrizationList):
@@ -185,13 +224,15 @@ def _weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
     own = [(name, p) for name, p in module._parameters.items() if p is not None]
     for name, chain in chains(module).items():
         if any(isinstance(part, WeightMask) for part in chain):
-            raise ValueError("this model already has a Pruner: call its detach() first")
+            raise ValueError(
+                f"the {name} of this {type(module).__name__} already has a Pruner: call its detach() first"
+            )
         if chain.is_tensor and isinstance(chain.original, nn.Parameter):
             own.append((name, chain.original))
     return own
 
 
-def _attach(name: str, owners: Owners, dim: int, rule: Rule) -> Layer:
+def _attach(name: str, owners: Owners, dim: int, rule: Rule, optimizer: Optimizer) -> Layer:
     """Register one WeightMask on every owner of a weight."""
     module, tensor = owners[0]
     weight = dict(_weights(module))[tensor]
@@ -213,7 +254,11 @@ def _attach(name: str, owners: Owners, dim: int, rule: Rule) -> Layer:
             part.train(training)
         return value
 
-    return Layer(name, weight, mask, seen)
+    def moments() -> dict[str, Tensor]:
+        kept = optimizer.state.get(weight, {})
+        return {key: v for key, v in kept.items() if isinstance(v, Tensor) and v.shape == weight.shape}
+
+    return Layer(name, weight, mask, seen, moments)
 
 
 def _remove(module: nn.Module, tensor: str) -> None:

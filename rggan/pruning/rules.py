@@ -8,20 +8,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.mask import Layer
+from rggan.pruning.regrowth import Regrowth
+from rggan.pruning.target import Ramp, cut
+
+Granularity = Weights | Rows
 
 
 class Rule:
     """What a `Pruner` asks of a rule. The base class prunes nothing.
 
-    While the pruner prunes, `gradient` runs before each optimizer step and turns the dense gradient into
-    what the optimizer sees, and `update` runs after it and moves the masks. `refresh` makes the masks
-    from the rule's state, when pruning begins again after a dense phase. None of them may wait for the
-    device (no `.item()`): they run at every step.
+    `begin` runs once, when a pruner takes the rule. While the pruner prunes, `gradient` runs before each
+    optimizer step and turns the dense gradient into what the optimizer sees, and `update` runs after it
+    and moves the masks. `refresh` makes the masks from the rule's state, when pruning begins again after a
+    dense phase. None of them may wait for the device (no `.item()`): they run at every step.
     """
 
     after_norm = False  # whether the mask stands after a spectral norm, rather than before it
     dense_gradient = True  # whether the rule sees the gradient of masked weights
+
+    def begin(self, layers: Sequence[Layer]) -> None: ...
 
     def gradient(self, layers: Sequence[Layer]) -> None: ...
 
@@ -52,23 +59,34 @@ class Threshold(Rule):
 
     `mask = step(|W| / rms(W) - t)`, with one `t` per output neuron that starts at 0 and rms over the
     layer (detached), so that thresholds mean the same in every layer, width and under a spectral norm.
-    The penalty `lambda * sum(exp(-t))` (RG-GAN, AAAI 2024, the sparsity term) pushes thresholds up.
+
+    How many weights go is decided in one of two ways:
+        penalty: as described in the paper, `lambda * sum(exp(-t))` pushes thresholds up as long as the network is
+            pruned. Lambda is in units of the loss's own pull: `dt` is divided by its root mean square over the
+            network, so that 1 balances an average neuron's at t = 0, at any width and batch size.
+        target: a density, or a `Ramp` to one. The loss then only decides *where* weights stay (its pull moves
+            thresholds apart, with mean zero over the network), and one offset for the whole network, set anew every
+            `every` steps, decides *how many*. The penalty has no part in it.
 
     estimator:
         'straight-through': the loss reaches weights and thresholds through `step_slope` (Liu et al.
         2020): with the dense gradient g, `dW = g * (mask + |W|/rms * slope)` and
         `dt = -sum(g * W * slope)`. Masked weights go on training and return when they matter.
         'hard': the loss sees neither: masked weights stay frozen bit for bit, whatever the optimizer's
-        momentum and weight decay do, and thresholds follow the penalty alone.
-    penalty: lambda, in units of the loss's own pull: `dt` is divided by its root mean square over the
-        network, so that 1 balances an average neuron's at t = 0, at any width and batch size.
+        momentum and weight decay do, and thresholds follow the penalty alone (or the target).
     lr: how far a threshold moves a step, in rms units, per unit of that gradient (plain descent: what is
         noise in the loss's pull averages out). Under 'hard', t = log(1 + lr * lambda * steps).
-    floor: a layer whose density falls to this gets its thresholds back to 0 and is dense again.
+    floor: a layer whose density falls to this gets its thresholds back to 0 and is dense again; 0: never.
+    granularity: `Weights()`, or `Rows()` for whole output neurons.
+    regrowth: a `Regrowth` brings masked weights back by the gradient that they would have.
+
+    Raises:
+        ValueError: an argument out of its range.
 
     `PublishedThreshold` is the variant of the paper's own code.
 
     >>> rule = Threshold(estimator="hard", penalty=1.0, lr=1e-4)
+    >>> rule = Threshold(target=Ramp(0.3, steps=10_000))
     """
 
     def __init__(
@@ -77,62 +95,115 @@ class Threshold(Rule):
         penalty: float = 1.0,
         lr: float = 2e-4,
         floor: float = 0.01,
+        target: Ramp | float | None = None,
+        granularity: Granularity | None = None,
+        regrowth: Regrowth | None = None,
+        every: int = 10,
     ) -> None:
         if estimator not in ("straight-through", "hard"):
             raise ValueError(f"estimator is 'straight-through' or 'hard', not {estimator!r}")
         if penalty < 0 or lr < 0 or not 0 <= floor < 1:
             raise ValueError("penalty and lr must not be negative, and floor must lie in [0, 1)")
+        if every < 1:
+            raise ValueError(f"every must be at least 1 step, not {every}")
         self.hard = estimator == "hard"
-        self.penalty, self.lr, self.floor = penalty, lr, floor
+        self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
+        self.target = target if isinstance(target, Ramp) or target is None else Ramp(target)
+        self.granularity: Granularity = Weights() if granularity is None else granularity
+        self.regrowth = regrowth
+        self.steps = 0  # taken while pruning
         self.pull: list[Tensor] = []  # the loss's dt of this step, between `gradient` and `update`
-        self.frozen: list[Tensor] = []  # dense weights before this step (hard)
+        self.frozen: list[list[Tensor]] = []  # what masked weights were before this step (hard)
+
+    def begin(self, layers: Sequence[Layer]) -> None:
+        if self.regrowth is not None:
+            self.regrowth.begin(layers)
 
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
+        if self.regrowth is not None:
+            self.regrowth.observe(layers)
         if self.hard:
-            self.frozen = [layer.weight.detach().clone() for layer in layers]
+            self.frozen = [[tensor.detach().clone() for tensor in self.held(layer)] for layer in layers]
             for layer in layers:
                 if layer.weight.grad is not None:
                     layer.weight.grad.mul_(layer.mask.mask)
         else:
-            self.pull = [self.straight_through(layer) for layer in layers]
+            self.pull = self.straight_through(layers)
 
-    def straight_through(self, layer: Layer) -> Tensor:
-        """Turn the layer's dense gradient g into dW, in place, and return dt [out], penalty not included."""
-        gradient = layer.weight.grad
-        if gradient is None:
-            return torch.zeros_like(layer.mask.threshold)
-        magnitude = self.magnitude(layer)
-        slope = step_slope(magnitude - layer.per_neuron(layer.mask.threshold))
-        pull = -layer.neuron_sum((gradient * layer.weight).mul_(slope))
-        gradient.mul_(slope.mul_(magnitude).add_(layer.mask.mask))
-        return pull
+    def held(self, layer: Layer) -> list[Tensor]:
+        """What of a masked weight no step may change under the hard rule."""
+        moments = self.regrowth is not None and self.regrowth.moments == "keep"
+        return [layer.weight, *(layer.moments().values() if moments else ())]
+
+    def straight_through(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """Turn each layer's dense gradient g into dW, in place, and return each dt, [out], penalty not included."""
+        scales = self.scales(layers)
+        sizes = self.granularity.sizes(layers, scales)
+        slopes = [
+            step_slope(size - layer.per_neuron(layer.mask.threshold)) for layer, size in zip(layers, sizes, strict=True)
+        ]
+        return self.granularity.descend(layers, scales, sizes, slopes)
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
         if self.hard:
             for layer, before in zip(layers, self.frozen, strict=True):
-                layer.weight.copy_(torch.where(layer.mask.mask > 0, layer.weight, before))
+                for tensor, old in zip(self.held(layer), before):  # noqa: B905 (moments appear at the first step)
+                    tensor.copy_(torch.where(layer.mask.mask > 0, tensor, old))
             self.frozen = []
+        self.steps += 1
         self.move(layers)
+        if self.regrowth is not None and self.steps % self.regrowth.every == 0:
+            self.regrowth.update(layers, self.reaching(layers))
+        if self.target is not None and self.steps % self.every == 0:
+            self.offset(layers, self.target.at(self.steps))
         self.refresh(layers)
 
     def move(self, layers: Sequence[Layer]) -> None:
         """One step of gradient descent on every threshold."""
         thresholds = [layer.mask.threshold for layer in layers]
-        steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds]  # minus the penalty's gradient
+        if self.target is None:
+            steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds]  # minus the penalty's gradient
+        else:
+            steps = [torch.zeros_like(t) for t in thresholds]
         if self.pull:
             # A mixed-precision step that overflowed runs the hooks too: its pull is no number and must not count.
             pull = torch.cat(self.pull).nan_to_num_(0, 0, 0)
+            if self.target is not None:
+                pull -= pull.mean()  # how many is the offset's affair
             pull /= pull.square().mean().sqrt().clamp_min(torch.finfo(pull.dtype).tiny)
             torch._foreach_sub_(steps, list(pull.split([len(t) for t in thresholds])))
             self.pull = []
         torch._foreach_add_(thresholds, steps, alpha=self.lr)
 
+    def offset(self, layers: Sequence[Layer], density: float) -> None:
+        """Move all thresholds by one number, so that this share of the network's weights reaches its own."""
+        margins = [
+            size - layer.per_neuron(layer.mask.threshold)
+            for layer, size in zip(layers, self.magnitudes(layers), strict=True)
+        ]
+        if self.regrowth is not None:
+            self.regrowth.keep(margins)
+        by = cut(margins, density)
+        for layer in layers:
+            layer.mask.threshold.add_(by)
+
+    def reaching(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """For each layer, weight-shaped and boolean: which weights reach their thresholds."""
+        return [
+            size >= layer.per_neuron(layer.mask.threshold)
+            for layer, size in zip(layers, self.magnitudes(layers), strict=True)
+        ]
+
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
-        for layer in layers:
-            torch.ge(self.magnitude(layer), layer.per_neuron(layer.mask.threshold), out=layer.mask.mask)
+        for layer, size in zip(layers, self.magnitudes(layers), strict=True):
+            torch.ge(size, layer.per_neuron(layer.mask.threshold), out=layer.mask.mask)
+        if self.regrowth is not None:
+            self.regrowth.show(layers)
+        if self.floor == 0:
+            return
         # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
         # under a spectral norm would divide by zero in the next forward pass.
         masks = [layer.mask.mask for layer in layers]
@@ -141,11 +212,29 @@ class Threshold(Rule):
         for mask, collapsed in zip(masks, (~alive).to(masks[0].dtype).unbind(), strict=True):
             torch.maximum(mask, collapsed, out=mask)
 
-    def magnitude(self, layer: Layer) -> Tensor:
-        """|W| in the units of the thresholds; a fresh tensor, weight-shaped."""
-        weight = layer.seen()
-        rms = torch.linalg.vector_norm(weight) / weight.numel() ** 0.5
-        return weight.abs().div_(rms.clamp_min_(torch.finfo(weight.dtype).tiny))
+    def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """The unit of each layer's thresholds: the root mean square of its weights, a scalar."""
+        found = []
+        for layer in layers:
+            weight = layer.seen()
+            rms = torch.linalg.vector_norm(weight) / weight.numel() ** 0.5
+            found.append(rms.clamp_min_(torch.finfo(weight.dtype).tiny))
+        return found
+
+    def magnitudes(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """|W| (of rows: their root mean square) in the units of the thresholds, weight-shaped."""
+        return self.granularity.sizes(layers, self.scales(layers))
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"steps": self.steps}
+        if self.regrowth is not None:
+            state["regrowth"] = self.regrowth.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state.get("steps", 0)
+        if self.regrowth is not None:
+            self.regrowth.load_state_dict(state["regrowth"])
 
 
 class PublishedThreshold(Threshold):
@@ -178,6 +267,7 @@ class PublishedThreshold(Threshold):
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
+        self.steps += 1
         self.move(layers)
         self.refresh(layers)
 
@@ -191,13 +281,14 @@ class PublishedThreshold(Threshold):
             threshold.grad = torch.exp(-threshold).mul_(-self.penalty)
         self.adam.step()
 
-    def magnitude(self, layer: Layer) -> Tensor:
-        return layer.seen().abs()
+    def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
+        return [layer.weight.new_ones(()) for layer in layers]
 
     def state_dict(self) -> dict[str, Any]:
         if self.adam is None:  # loaded, and not moved since
-            return {} if self.saved is None else {"adam": self.saved}
-        return {"adam": self.adam.state_dict()}
+            return super().state_dict() | ({} if self.saved is None else {"adam": self.saved})
+        return {**super().state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self.saved, self.adam = state.get("adam"), None

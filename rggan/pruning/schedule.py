@@ -1,4 +1,4 @@
-"""WHEN to prune and when to integrate: RG-GAN decides after each evaluation, from the score."""
+"""WHEN to prune and when to integrate: a decision after each evaluation."""
 
 from __future__ import annotations
 
@@ -8,73 +8,261 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from rggan.pruning.pruner import Pruner
 
 
-class ScoreSchedule:
-    """Prune while the score does not get worse than its own recent mean, otherwise integrate.
-
-    With the last five scores S-4..S0 (lower is better): prune while
-    `0.1 S-4 + 0.1 S-3 + 0.2 S-2 + 0.2 S-1 + 0.4 S0 >= S0`, both networks together (RG-GAN, AAAI 2024).
-    Below five scores it prunes.
+class Schedule:
+    """What all schedules share. `step` is called after each evaluation, and decides the phase until the next.
 
     Args:
-        pruners: one or more, usually G's and D's; they begin pruning at once.
-        weights: of the last scores, oldest first; their number is the window.
+        pruners: one or more, usually G's and D's, which change together; a schedule each lets them change apart. They
+            enter the schedule's first phase at once.
+        fade: steps of each pruner's optimizer over which integrated weights come back; 0: at once.
 
     Attributes:
-        phase: 'prune' or 'dense'. scores: the window so far. decisions: how many phases were chosen from
-        a full window.
+        phase: 'prune' or 'dense'. decisions: how many phases were chosen from enough to go by. flips: how often the
+        phase changed.
+    """
+
+    first = "prune"
+
+    def __init__(self, *pruners: Pruner, fade: int = 0) -> None:
+        if not pruners:
+            raise ValueError(f"a {type(self).__name__} needs at least one pruner")
+        if fade < 0:
+            raise ValueError(f"fade takes 0 or more steps, not {fade}")
+        self.pruners, self.fade = pruners, fade
+        self.decisions = self.flips = 0
+        self.phase = self.first
+        self._enter(self.first)
+
+    def step(self, score: float | None = None) -> str:
+        """Take the newest score (lower is better), switch the phase where it calls for it, and return the phase.
+
+        In a distributed run the first process decides for all.
+
+        Raises:
+            ValueError: a score that is needed is not there, NaN or infinite.
+        """
+        phase = "prune" if _agreed(self.wants_to_prune(score)) else "dense"
+        self.flips += phase != self.phase
+        self._enter(phase)
+        return phase
+
+    def wants_to_prune(self, score: float | None) -> bool:
+        """The decision of one process."""
+        raise NotImplementedError
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        for pruner in self.pruners:
+            pruner.prune() if phase == "prune" else pruner.integrate(self.fade)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"decisions": self.decisions, "flips": self.flips, "phase": self.phase}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the history. The pruners' own states hold their phases: load them too."""
+        self.decisions, self.flips, self.phase = state["decisions"], state["flips"], state["phase"]
+        if any(pruner.phase != self.phase for pruner in self.pruners):
+            self._enter(self.phase)
+
+
+class ScoreSchedule(Schedule):
+    """Prune while the score does not get worse than its own recent mean, otherwise integrate (RG-GAN, AAAI 2024).
+
+    With the last five scores S-4..S0 (lower is better): prune while
+    `0.1 S-4 + 0.1 S-3 + 0.2 S-2 + 0.2 S-1 + 0.4 S0 >= S0`, both networks together. Below five scores it prunes.
+
+    Args:
+        pruners, fade: see `Schedule`.
+        weights: of the last scores, oldest first; their number is the window.
+        dead_band: the phase stays as it is while the newest score differs from the mean by no more than this share of
+            the mean. On a flat curve the published rule (0) is a coin toss; `flips` tells.
 
     >>> class Recorder:
-    ...     prune = integrate = lambda self: None
+    ...     phase = "prune"
+    ...     prune = lambda self: None
+    ...     integrate = lambda self, fade: None
     >>> schedule = ScoreSchedule(Recorder())
     >>> [schedule.step(score) for score in (5, 4, 3, 2, 1, 6)]
     ['prune', 'prune', 'prune', 'prune', 'prune', 'dense']
     """
 
-    def __init__(self, *pruners: Pruner, weights: Sequence[float] = (0.1, 0.1, 0.2, 0.2, 0.4)) -> None:
-        if not pruners or not weights:
-            raise ValueError("a ScoreSchedule needs at least one pruner and one weight")
-        self.pruners = pruners
-        self.weights = tuple(weights)
+    def __init__(
+        self,
+        *pruners: Pruner,
+        weights: Sequence[float] = (0.1, 0.1, 0.2, 0.2, 0.4),
+        dead_band: float = 0.0,
+        fade: int = 0,
+    ) -> None:
+        if not weights or dead_band < 0:
+            raise ValueError("a ScoreSchedule needs at least one weight, and a dead band of 0 or more")
+        super().__init__(*pruners, fade=fade)
+        self.weights, self.dead_band = tuple(weights), dead_band
         self.scores: list[float] = []
-        self.decisions = 0
-        self.phase = "prune"
-        self._enter("prune")
 
-    def step(self, score: float) -> str:
-        """Take the newest score, switch the phase where it calls for it, and return the phase.
-
-        In a distributed run the first process decides for all.
-
-        Raises:
-            ValueError: the score is NaN or infinite.
-        """
-        score = float(score)
-        if not math.isfinite(score):
+    def wants_to_prune(self, score: float | None) -> bool:
+        if score is None or not math.isfinite(score):
             raise ValueError(f"the score must be a finite number, not {score}")
-        self.scores = [*self.scores, score][-len(self.weights) :]
-        improving = True
-        if len(self.scores) == len(self.weights):
-            self.decisions += 1
-            improving = sum(w * s for w, s in zip(self.weights, self.scores, strict=True)) >= score
-        self._enter("prune" if _agreed(improving) else "dense")
-        return self.phase
-
-    def _enter(self, phase: str) -> None:
-        self.phase = phase
-        for pruner in self.pruners:
-            pruner.prune() if phase == "prune" else pruner.integrate()
+        self.scores = [*self.scores, float(score)][-len(self.weights) :]
+        if len(self.scores) < len(self.weights):
+            return True
+        self.decisions += 1
+        mean = sum(w * s for w, s in zip(self.weights, self.scores, strict=True))
+        if self.dead_band and abs(score - mean) <= self.dead_band * abs(mean):
+            return self.phase == "prune"
+        return mean >= score
 
     def state_dict(self) -> dict[str, Any]:
-        return {"scores": self.scores, "decisions": self.decisions, "phase": self.phase}
+        return {**super().state_dict(), "scores": self.scores}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the history, and put the pruners into its phase."""
-        self.scores, self.decisions = list(state["scores"]), state["decisions"]
-        self._enter(state["phase"])
+        self.scores = list(state["scores"])
+        super().load_state_dict(state)
+
+
+class PeriodicSchedule(Schedule):
+    """So many evaluations of one phase, then so many of the other (Re-GAN, CVPR 2023). Needs no score.
+
+    Args:
+        prune, dense: the lengths, in calls of `step`; at least 1.
+        first: 'prune', or 'dense' (as Re-GAN begins). fade: see `Schedule`.
+
+    >>> class Recorder:
+    ...     phase = "prune"
+    ...     prune = lambda self: None
+    ...     integrate = lambda self, fade: None
+    >>> schedule = PeriodicSchedule(Recorder(), prune=2, dense=1)
+    >>> [schedule.step() for _ in range(6)]
+    ['prune', 'dense', 'prune', 'prune', 'dense', 'prune']
+    """
+
+    def __init__(self, *pruners: Pruner, prune: int = 5, dense: int = 5, first: str = "prune", fade: int = 0) -> None:
+        if prune < 1 or dense < 1 or first not in ("prune", "dense"):
+            raise ValueError("a PeriodicSchedule takes phases of at least 1 evaluation, and 'prune' or 'dense' first")
+        self.lengths, self.first = {"prune": prune, "dense": dense}, first
+        super().__init__(*pruners, fade=fade)
+        self.left = self.lengths[first]  # evaluations until the phase ends
+
+    def wants_to_prune(self, score: float | None) -> bool:
+        self.decisions += 1
+        self.left -= 1
+        if self.left > 0:
+            return self.phase == "prune"
+        other = "dense" if self.phase == "prune" else "prune"
+        self.left = self.lengths[other]
+        return other == "prune"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "left": self.left}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.left = state["left"]
+        super().load_state_dict(state)
+
+
+class Always(Schedule):
+    """Prune from beginning to end, and never integrate.
+
+    >>> class Recorder:
+    ...     phase = "prune"
+    ...     prune = lambda self: None
+    >>> Always(Recorder()).step(1.0)
+    'prune'
+    """
+
+    def wants_to_prune(self, score: float | None) -> bool:
+        return True
+
+
+class Never(Schedule):
+    """Stay dense: the same program, the mask and its cost included, without its effect.
+
+    >>> class Recorder:
+    ...     phase = "dense"
+    ...     integrate = lambda self, fade: None
+    >>> Never(Recorder()).step(1.0)
+    'dense'
+    """
+
+    first = "dense"
+
+    def wants_to_prune(self, score: float | None) -> bool:
+        return False
+
+
+class OverfitSchedule(Schedule):
+    """Prune while the discriminator overfits, otherwise integrate. Needs no score and no feature network.
+
+    `observe` what D says in training, at each of its steps. Between two calls of `step`:
+    without `held_out`, overfitting is `r_t`, the mean sign of D's outputs on training images (Karras et al. 2020,
+    "Training Generative Adversarial Networks with Limited Data", eq. 1: -1..1, near 1 when D knows them all);
+    with it, `r_v = (D(train) - D(held out)) / (D(train) - D(fake))` (the same equation): 0 without overfitting, 1 when
+    held-out images look as fake as generated ones.
+
+    Args:
+        pruners, fade: see `Schedule`.
+        target: above it, prune. The default is that of adaptive augmentation for r_t.
+        dead_band: the phase stays as it is while the statistic is this near to the target.
+
+    Attributes:
+        overfitting: the statistic of the last `step`.
+
+    >>> class Recorder:
+    ...     phase = "prune"
+    ...     prune = lambda self: None
+    ...     integrate = lambda self, fade: None
+    >>> schedule = OverfitSchedule(Recorder())
+    >>> schedule.observe(real=torch.tensor([2.0, 1.0, -1.0, -3.0]))
+    >>> schedule.step(), schedule.overfitting
+    ('dense', 0.0)
+    """
+
+    def __init__(self, *pruners: Pruner, target: float = 0.6, dead_band: float = 0.0, fade: int = 0) -> None:
+        if dead_band < 0:
+            raise ValueError(f"a dead band is 0 or more, not {dead_band}")
+        super().__init__(*pruners, fade=fade)
+        self.target, self.dead_band = target, dead_band
+        self.overfitting = math.nan
+        self.sums: Tensor | None = None  # of real, sign of real, held out, fake: sum and count of each
+
+    @torch.no_grad()
+    def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
+        """Add D's outputs on training images, and on held-out and generated ones where there are. Waits for nothing."""
+        if self.sums is None:
+            self.sums = torch.zeros(4, 2, dtype=torch.float64)
+        self.sums = self.sums.to(real.device)
+        for row, values in enumerate((real, real.sign(), held_out, fake)):
+            if values is not None:
+                self.sums[row, 0] += values.sum()
+                self.sums[row, 1] += values.numel()
+
+    def wants_to_prune(self, score: float | None) -> bool:
+        if self.sums is None:
+            raise ValueError("an OverfitSchedule has nothing to go by: call observe(D(real)) in the training loop")
+        (real, _), (sign, _), (held_out, seen), (fake, _) = (
+            (total / max(1.0, count), count) for total, count in self.sums.tolist()
+        )
+        self.sums = None
+        gap = real - fake
+        self.overfitting = sign if seen == 0 else (real - held_out) / gap if gap > 0 else 0.0
+        if not math.isfinite(self.overfitting):
+            raise ValueError("the discriminator's outputs must be finite numbers")
+        self.decisions += 1
+        if abs(self.overfitting - self.target) <= self.dead_band:
+            return self.phase == "prune"
+        return self.overfitting > self.target
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "sums": None if self.sums is None else self.sums.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        sums = state["sums"]
+        self.sums = None if sums is None else torch.tensor(sums, dtype=torch.float64)
+        super().load_state_dict(state)
 
 
 def _agreed(decision: bool) -> bool:

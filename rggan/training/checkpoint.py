@@ -16,7 +16,7 @@ import torch
 from rggan.errors import UserError, one_line
 from rggan.files import flush_folder
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
 
@@ -126,4 +126,13 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
     if version == 1:
         timed = [{k: v for k, v in row.items() if k != "sec_per_kimg"} for row in state["rows"]]
         state = {**state, "rows": [{"diversity": 1.0, **row} for row in timed], "rollbacks": 0}
+    if version < 3 and "training" in state:  # rules had no steps, schedules counted no flips, nobody kept a ledger
+        training = dict(state["training"])
+        training |= {"ledgers": None, "balance": None, "logit_sums": torch.zeros(3)}
+        training["pruners"] = [
+            {"fading": None, **pruner, "rule": {"steps": 0, **pruner["rule"]}} for pruner in training["pruners"]
+        ]
+        if training["schedule"] is not None:
+            training["schedule"] = {"flips": 0, **training["schedule"]}
+        state = {**state, "training": training}
     return {**state, "format": FORMAT}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -16,13 +17,14 @@ from rggan.generator import build, check_device
 from rggan.losses import hinge_d, hinge_g
 from rggan.metrics import Memoriser, Score
 from rggan.networks import DISCRIMINATORS
-from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold
+from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner
 from rggan.training.ema import EMA
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
+from rggan.training.method import fitted_pruner, fitted_schedule, make_rule, make_schedule
 
-PHASES = ("prune", "dense")
 DIVERSITY_IMAGES = 256  # in which collapse is looked for
 COPY_IMAGES = 500  # whose nearest training images are looked for
+GAP_IMAGES = 500  # on which D's gap is taken
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
 
@@ -34,15 +36,6 @@ def use_bf16(precision: str, device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return amx is not None and bool(amx())
-
-
-def make_rule(config: TrainConfig) -> Rule:
-    """A fresh rule, as the options say; each network has its own."""
-    if config.rule == "published":
-        penalty = 1e-12 if config.penalty is None else config.penalty
-        return PublishedThreshold(penalty, config.threshold_lr)
-    penalty = 1.0 if config.penalty is None else config.penalty
-    return Threshold("hard" if config.rule == "hard" else "straight-through", penalty, config.threshold_lr)
 
 
 def diversity(images: Tensor) -> float:
@@ -96,15 +89,15 @@ class Training:
         self.d = self.place(DISCRIMINATORS[config.network]((height, width), channels, config.width_d, classes=classes))
         self.opt_g = torch.optim.Adam(self.g.parameters(), lr=config.lr, betas=(0.0, 0.9), fused=True)
         self.opt_d = torch.optim.Adam(self.d.parameters(), lr=config.lr, betas=(0.0, 0.9), fused=True)
-        self.pruners: list[Pruner] = []
-        self.schedule: ScoreSchedule | None = None
-        if config.rule != "none":
-            self.pruners = [
-                Pruner(self.g, self.opt_g, make_rule(config)),
-                Pruner(self.d, self.opt_d, make_rule(config)),
-            ]
-            if config.schedule == "score":
-                self.schedule = ScoreSchedule(*self.pruners)
+        self.prune_g = self.prune_d = None
+        if config.rule != "none" and config.networks in ("both", "g"):
+            self.prune_g = Pruner(self.g, self.opt_g, make_rule(config, "g"))
+        if config.rule != "none" and config.networks in ("both", "d"):
+            self.prune_d = Pruner(self.d, self.opt_d, make_rule(config, "d"))
+        self.pruners = [pruner for pruner in (self.prune_g, self.prune_d) if pruner is not None]
+        self.schedule = make_schedule(config, self.pruners)
+        self.balance = Balance(self.prune_d) if config.balance and self.prune_d is not None else None
+        self.ledgers = [Ledger(pruner) for pruner in self.pruners]
         self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
         self.batches = Batches(data, config.batch, config.seed, config.mirror, str(self.device))
         self.score = Score(reference, "steering", str(self.device))
@@ -120,6 +113,7 @@ class Training:
             "reference_images": len(reference),
             "ema": True,
         }
+        self.held_out = None if reference is data else reference
         self.memoriser: Memoriser | None = None
         if reference is data:  # so few that none are held out: a good score may come from copying them
             with contextlib.suppress(ValueError):  # fewer than three different ones
@@ -129,6 +123,7 @@ class Training:
         self.latents = self.fixed_latents(config.score_samples)
         self.images = 0  # real images that D has seen
         self.loss_sums = torch.zeros(2, device=self.device)
+        self.logit_sums = torch.zeros(3, device=self.device)  # D's mean on real ones, of its sign there, on fakes
         self.run_g: Any = torch.compile(self.g) if config.compile else self.g
         self.run_d: Any = torch.compile(self.d) if config.compile else self.d
 
@@ -182,6 +177,13 @@ class Training:
         loss.backward()
         self.opt_d.step()
         self.loss_sums[1] += loss.detach() / self.config.d_steps
+        self.on_real = on_real.detach()
+        with torch.no_grad():
+            self.logit_sums += (
+                torch.stack([on_real.mean(), on_real.sign().mean(), on_fake.mean()]) / self.config.d_steps
+            )
+            if isinstance(self.schedule, OverfitSchedule):
+                self.schedule.observe(on_real)
         self.images += self.config.batch
 
     def generator_step(self) -> None:
@@ -189,20 +191,33 @@ class Training:
         self.d.requires_grad_(False)  # only the gradient to the images is wanted
         with self.autocast():
             x = self.augment(self.run_g(*drawn)).contiguous(memory_format=self.layout)
-            loss = hinge_g(self.run_d(x, *drawn[1:]))
+            on_fake = self.run_d(x, *drawn[1:])
+            loss = hinge_g(on_fake)
         self.opt_g.zero_grad(set_to_none=True)
         loss.backward()
         self.opt_g.step()
         self.d.requires_grad_(True)
+        if self.balance is not None:
+            self.weigh(self.balance, drawn, on_fake.detach())
         self.ema.update(self.g)
         self.loss_sums[0] += loss.detach()
 
+    @torch.no_grad()
+    def weigh(self, balance: Balance, drawn: tuple[Tensor, ...], before: Tensor) -> None:
+        """Every tenth step, look at what the step of G was worth to D; every fiftieth, move D's density."""
+        steps = self.images // (self.config.batch * self.config.d_steps)
+        if steps % 10 == 0:
+            with self.autocast():
+                after = self.d(self.augment(self.g(*drawn)).contiguous(memory_format=self.layout), *drawn[1:])
+            balance.observe(before, after, self.on_real)
+        if steps % 50 == 0:
+            balance.step()
+
     def snapshot(self) -> nn.Module:
         """The average as it would be kept: live masks, fresh batch statistics, evaluation mode."""
-        pruner = self.pruners[0] if self.pruners else None
         runs = [lambda network, drawn=drawn: network(*drawn) for drawn in self.latents[:STATISTICS_BATCHES]]
         with self.autocast():
-            return self.ema.snapshot(pruner, runs)
+            return self.ema.snapshot(self.prune_g, runs)
 
     def evaluate(self, network: nn.Module) -> float:
         """The score of a generator on the fixed latents; NaN if it makes no finite images."""
@@ -248,9 +263,43 @@ class Training:
 
     def densities(self) -> tuple[float, float]:
         """Of G and D."""
-        if not self.pruners:
-            return 1.0, 1.0
-        return self.pruners[0].density(), self.pruners[1].density()
+        g, d = (1.0 if pruner is None else pruner.density() for pruner in (self.prune_g, self.prune_d))
+        return g, d
+
+    def instruments(self, steps: int) -> dict[str, Any]:
+        """What a tick of so many steps tells of D and of the masks, for stats.jsonl.
+
+        d_real, d_fake: D's mean output in training on training images and on generated ones; their difference is D's
+        lead. d_sign: the mean sign of the former. layers: `Ledger.look` of each network.
+        """
+        real, sign, fake = (self.logit_sums / max(1, steps)).tolist()
+        told: dict[str, Any] = {"d_real": real, "d_sign": sign, "d_fake": fake}
+        if self.held_out is not None:
+            told |= self.gap(self.held_out)
+        if isinstance(self.schedule, OverfitSchedule):
+            told["overfitting"] = self.schedule.overfitting if self.schedule.decisions else None
+        if self.balance is not None and self.balance.rule.steps:
+            told["balance"] = self.balance.ratio if math.isfinite(self.balance.ratio) else None
+        networks = [name for name, pruner in (("g", self.prune_g), ("d", self.prune_d)) if pruner is not None]
+        told["layers"] = {name: ledger.look() for name, ledger in zip(networks, self.ledgers, strict=True)}
+        return told
+
+    @torch.no_grad()
+    def gap(self, held_out: ImageSet) -> dict[str, float]:
+        """D's mean output on as many training images (d_train) as held-out ones (d_held_out), as they are."""
+        told = {}
+        self.d.eval()
+        for name, data in (("d_train", self.batches.data), ("d_held_out", held_out)):
+            outputs = []
+            for index in torch.arange(min(len(data), len(held_out), GAP_IMAGES)).split(self.config.batch):
+                x = data.at(index).to(self.device).float().div_(127.5).sub_(1).contiguous(memory_format=self.layout)
+                labels = data.labels
+                with self.autocast():
+                    both = () if not self.conditional or labels is None else (labels[index].to(self.device),)
+                    outputs.append(self.d(x, *both))
+            told[name] = torch.cat(outputs).mean().item()
+        self.d.train()
+        return told
 
     @property
     def phase(self) -> str:
@@ -264,10 +313,13 @@ class Training:
             "opt_d": self.opt_d.state_dict(),
             "pruners": [pruner.state_dict() for pruner in self.pruners],
             "schedule": self.schedule.state_dict() if self.schedule else None,
+            "balance": self.balance.state_dict() if self.balance else None,
+            "ledgers": [ledger.state_dict() for ledger in self.ledgers],
             "ema": self.ema.state_dict(),
             "batches": self.batches.state_dict(),
             "images": self.images,
             "loss_sums": self.loss_sums,
+            "logit_sums": self.logit_sums,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -279,30 +331,21 @@ class Training:
             ValueError: something does not fit. KeyError: it is not there.
         """
         own = self.state_dict()
-        parts = ("g", "d", "ema", "loss_sums", "random", "images")
+        parts = ("g", "d", "ema", "loss_sums", "logit_sums", "random", "images")
         clean = {name: fitted(own[name], state[name], name) for name in parts}
         for name, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
             (group,) = optimizer.param_groups
             clean[name] = fitted_adam(group["params"], own[name]["param_groups"], state[name], name)
         if len(state["pruners"]) != len(self.pruners):
             raise ValueError(f"pruners has {len(state['pruners'])} entries, not {len(self.pruners)}")
-        clean["pruners"] = []
-        for pruner, saved in zip(self.pruners, state["pruners"], strict=True):
-            rule = {}
-            if isinstance(pruner.rule, PublishedThreshold) and saved["rule"]:
-                thresholds = [layer.mask.threshold for layer in pruner.layers]
-                groups = torch.optim.Adam(thresholds, pruner.rule.lr, pruner.rule.betas).state_dict()["param_groups"]
-                rule = {"adam": fitted_adam(thresholds, groups, saved["rule"]["adam"], "thresholds")}
-            if saved["phase"] not in PHASES:
-                raise ValueError(f"there is no phase {saved['phase']}")
-            clean["pruners"].append({"phase": saved["phase"], "rule": rule})
-        clean["schedule"] = None
-        if self.schedule:
-            schedule = fitted({**self.schedule.state_dict(), "scores": state["schedule"]["scores"]}, state["schedule"])
-            fitted_numbers(schedule["scores"], len(self.schedule.weights), "scores")
-            if schedule["phase"] not in PHASES:
-                raise ValueError(f"there is no phase {schedule['phase']}")
-            clean["schedule"] = schedule
+        clean["pruners"] = [fitted_pruner(*both) for both in zip(self.pruners, state["pruners"], strict=True)]
+        clean["schedule"] = fitted_schedule(self.schedule, state["schedule"]) if self.schedule else None
+        # A state of before there were ledgers has none: they begin at the masks that it holds.
+        clean["ledgers"] = None if state["ledgers"] is None else fitted(own["ledgers"], state["ledgers"], "ledgers")
+        clean["balance"] = None
+        if self.balance is not None:
+            sums = state["balance"]["sums"]
+            clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
         clean["batches"] = self.batches.checked(state["batches"])
         clean["random_cuda"] = state["random_cuda"]
         if clean["images"] < 0:
@@ -320,10 +363,15 @@ class Training:
             pruner.load_state_dict(saved)
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
+        if self.balance:
+            self.balance.load_state_dict(state["balance"])
+        for ledger, pruner, saved in zip(self.ledgers, self.pruners, state["ledgers"] or self.pruners, strict=True):
+            ledger.load_state_dict(Ledger(pruner).state_dict() if saved is pruner else saved)
         self.ema.load_state_dict(state["ema"])
         self.batches.load_state_dict(state["batches"])
         self.images = state["images"]
         self.loss_sums.copy_(state["loss_sums"])
+        self.logit_sums.copy_(state["logit_sums"])
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda" and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)

@@ -58,12 +58,14 @@ def told(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def fitted_numbers(found: Any, longest: int, place: str) -> list[float]:
-    """A list of at most so many numbers.
+def fitted_numbers(found: Any, longest: int, place: str, shortest: int = 0) -> list[float]:
+    """A list of so many numbers.
 
     >>> fitted_numbers([0.5, 0.25], 5, "scores")
     [0.5, 0.25]
     """
-    if not isinstance(found, list) or not all(type(value) in (int, float) for value in found) or len(found) > longest:
-        raise ValueError(f"{place} is no list of at most {longest} numbers")
+    if not isinstance(found, list) or not all(type(value) in (int, float) for value in found):
+        raise ValueError(f"{place} is no list of numbers")
+    if not shortest <= len(found) <= longest:
+        raise ValueError(f"{place} has {len(found)} numbers, not {shortest} to {longest}")
     return found

@@ -191,6 +191,8 @@ class Loop:
             "loss_g": loss_g,
             "loss_d": loss_d,
             "decisions": 0,
+            "flips": 0,
+            **training.instruments(self.steps_in_tick),
         }
         if copies is not None:
             row |= {"copies": copies, "replays": replays}
@@ -200,9 +202,10 @@ class Loop:
             self.best = last
         if training.schedule is not None:
             training.schedule.step(score)
-            row["decisions"] = training.schedule.decisions
+            row |= {"decisions": training.schedule.decisions, "flips": training.schedule.flips}
         self.rows.append(row)
         training.loss_sums.zero_()
+        training.logit_sums.zero_()
         self.steps_in_tick, self.images_at_tick = 0, training.images
         self.started = time.perf_counter()  # what the checkpoint counts from; below: the next tick's, without saving
         with self.writing():

@@ -127,11 +127,11 @@ def test_bf16_stays_close_to_fp32():
 
 
 def test_rules_follow_the_options():
-    hard = make_rule(TrainConfig(rule="hard", penalty=0.5, threshold_lr=0.1))
+    hard = make_rule(TrainConfig(rule="hard", penalty=0.5, threshold_lr=0.1), "g")
     assert isinstance(hard, Threshold)
     assert (hard.hard, hard.penalty, hard.lr) == (True, 0.5, 0.1)
-    assert not make_rule(TrainConfig()).hard
-    published = make_rule(TrainConfig(rule="published"))
+    assert not make_rule(TrainConfig(), "d").hard
+    published = make_rule(TrainConfig(rule="published"), "g")
     assert isinstance(published, PublishedThreshold)
     assert published.penalty == 1e-12
 

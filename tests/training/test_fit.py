@@ -130,7 +130,7 @@ def test_small_parts():
     with pytest.raises(ValueError, match="3 entries, not 2"):
         fitted([1, 2], [1, 2, 3])
     assert fitted_adam([torch.zeros(2)], "groups", {"state": {}, "param_groups": 0}, "x")["param_groups"] == "groups"
-    with pytest.raises(ValueError, match="at most 2 numbers"):
+    with pytest.raises(ValueError, match="3 numbers, not 0 to 2"):
         fitted_numbers([1, 2, 3], 2, "scores")
 
 

@@ -1,0 +1,59 @@
+"""Births and deaths: how masks change from one look to the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rggan.pruning.pruner import Pruner
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class Ledger:
+    """Counts, layer by layer, what was pruned and what came back between two looks at a pruner.
+
+    A dense phase is not looked at: the next look compares with the last one before it.
+
+    >>> model = torch.nn.Linear(2, 2)
+    >>> pruner = Pruner(model, torch.optim.SGD(model.parameters()))
+    >>> ledger = Ledger(pruner)
+    >>> _ = pruner.layers[0].mask.mask[0].zero_()
+    >>> found = ledger.look()["weight"]
+    >>> found["density"], found["deaths"], found["births"]
+    (0.5, 2, 0)
+    """
+
+    def __init__(self, pruner: Pruner) -> None:
+        self.pruner = pruner
+        self.kept = [layer.mask.mask != 0 for layer in pruner.layers]  # at the last look
+        self.back = [torch.zeros_like(kept) for kept in self.kept]  # those that came back then
+
+    @torch.no_grad()
+    def look(self) -> dict[str, dict[str, Any]]:
+        """{name of the weight: what became of it since the last look}.
+
+        density: kept / all. births: weights that came back. deaths: weights that went. stayed: of those that came
+        back at the last look, how many are still there. thresholds: their 5, 25, 50, 75 and 95 % quantiles.
+        """
+        found = {}
+        for place, layer in enumerate(self.pruner.layers):
+            mask = layer.mask.mask != 0
+            row: dict[str, Any] = {"density": mask.float().mean().item()}
+            if self.pruner.phase == "prune":
+                born, died = mask & ~self.kept[place], self.kept[place] & ~mask
+                stayed = self.back[place] & mask
+                row |= {"births": int(born.sum()), "deaths": int(died.sum()), "stayed": int(stayed.sum())}
+                self.kept[place], self.back[place] = mask, born
+            at = torch.tensor(QUANTILES, device=mask.device)
+            row["thresholds"] = layer.mask.threshold.float().quantile(at).tolist()
+            found[layer.name] = row
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": list(self.kept), "back": list(self.back)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.kept = [value.clone() for value in state["kept"]]
+        self.back = [value.clone() for value in state["back"]]

@@ -1,0 +1,107 @@
+"""Regeneration by importance: masked weights come back where the loss asks for them most loudly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rggan.pruning.mask import Layer
+
+MOMENTS = ("clear", "keep", "decay")
+
+
+class Regrowth:
+    """Brings masked weights back by the gradient that they would have, a budget at a time.
+
+    Between two updates the magnitude of the dense gradient is summed over the steps. At an update the masked weights
+    with the largest sum, times their layer's root mean square (so that layers of any scale compete: it is the
+    first-order change of the loss if the weight were of ordinary size), come back, at most `budget` of the network's
+    prunable weights. They stay unmasked until the next update whatever their magnitude; by then they have reached
+    their threshold and stay by themselves, or they go again.
+
+    Args:
+        budget: share of the network's prunable weights that may come back at one update, 0..1.
+        every: steps between two updates.
+        moments: what an optimizer's averages of a weight are when it comes back, where masked weights do not train
+            (the hard rule). 'clear' sets them to zero; 'keep' holds them as they were when it was masked; 'decay'
+            leaves them to the optimizer, which has seen zero gradients since. docs/method.md says which, and why.
+
+    Attributes:
+        returned, stayed: for each layer, how many weights came back since the start, and how many of them had reached
+            their thresholds one update later. They are tensors: reading them waits for the device.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    >>> regrowth = Regrowth(budget=0.01, every=50)
+    """
+
+    def __init__(
+        self, budget: float = 0.01, every: int = 50, moments: Literal["clear", "keep", "decay"] = "clear"
+    ) -> None:
+        if not 0 < budget <= 1 or every < 1:
+            raise ValueError(
+                f"a budget lies above 0 and at most at 1, and every at 1 step or more, not {budget}, {every}"
+            )
+        if moments not in MOMENTS:
+            raise ValueError(f"moments is one of {', '.join(MOMENTS)}, not {moments!r}")
+        self.budget, self.every, self.moments = budget, every, moments
+        self.importance: list[Tensor] = []  # summed |gradient| of each layer's masked weights
+        self.back: list[Tensor] = []  # boolean: came back at the last update
+        self.returned: list[Tensor] = []
+        self.stayed: list[Tensor] = []
+
+    def begin(self, layers: Sequence[Layer]) -> None:
+        self.importance = [torch.zeros_like(layer.mask.mask) for layer in layers]
+        self.back = [torch.zeros_like(layer.mask.mask, dtype=torch.bool) for layer in layers]
+        self.returned = [torch.zeros((), dtype=torch.int64, device=layer.weight.device) for layer in layers]
+        self.stayed = [count.clone() for count in self.returned]
+
+    def observe(self, layers: Sequence[Layer]) -> None:
+        """Add this step's dense gradients; before the rule turns them into anything else."""
+        for layer, importance in zip(layers, self.importance, strict=True):
+            if layer.weight.grad is not None:
+                # an overflowed mixed-precision step must not count
+                importance.add_((layer.weight.grad.abs() * (1 - layer.mask.mask)).nan_to_num_(0, 0, 0))
+
+    def update(self, layers: Sequence[Layer], reaching: Sequence[Tensor]) -> None:
+        """Count who stayed, and choose who comes back. `reaching`: which weights reach their thresholds."""
+        total = sum(layer.weight.numel() for layer in layers)
+        worth = []
+        for layer, importance, back, reaches, stayed in zip(
+            layers, self.importance, self.back, reaching, self.stayed, strict=True
+        ):
+            stayed.add_((back & reaches).sum())
+            weight = layer.seen()
+            rms = torch.linalg.vector_norm(weight) / weight.numel() ** 0.5
+            worth.append((importance * rms).masked_fill_(reaches, 0))
+        flat = torch.cat([w.flatten() for w in worth])
+        least = flat.topk(min(len(flat), max(1, round(self.budget * total)))).values[-1]
+        for i, (layer, values) in enumerate(zip(layers, worth, strict=True)):
+            self.back[i] = (values >= least) & (values > 0)
+            self.returned[i].add_(self.back[i].sum())
+            if self.moments == "clear":
+                for moment in layer.moments().values():
+                    moment.masked_fill_(self.back[i] & (layer.mask.mask == 0), 0)
+            self.importance[i].zero_()
+
+    def show(self, layers: Sequence[Layer]) -> None:
+        """Unmask those that are back."""
+        for layer, back in zip(layers, self.back, strict=True):
+            layer.mask.mask.masked_fill_(back, 1)
+
+    def keep(self, margins: Sequence[Tensor]) -> None:
+        """Let those that are back count as kept, where a target counts how many are."""
+        for margin, back in zip(margins, self.back, strict=True):
+            margin.masked_fill_(back, torch.inf)
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("importance", "back", "returned", "stayed")
+        return {name: list(getattr(self, name)) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("importance", "back", "returned", "stayed"):
+            setattr(self, name, [value.clone() for value in state[name]])

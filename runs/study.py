@@ -1,0 +1,216 @@
+"""The study: dense, RG-GAN and its rivals in one loop, on few CIFAR-10 images, over paired seeds.
+
+    python runs/study.py CIFAR10_FOLDER OUT list             # the jobs of every stage, and which are done
+    python runs/study.py CIFAR10_FOLDER OUT work [STAGE...]  # do the others; may run twice, may be stopped
+
+CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs, judges it with the reporting
+network and appends one row to docs/study.jsonl (`--rows` names another file). A job whose row is there is not done
+again. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
+
+Stage 1 tunes one knob of each arm on seeds from 100; its judge is the reporting network against 10,000 CIFAR-10
+training images, never the test images. The chosen values stand in CHOSEN. Stage 2 confirms on seeds from 0, against the
+10,000 test images. What steers sees only the training images of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+ROWS = Path(__file__).parents[1] / "docs" / "study.jsonl"
+WIDTH = 32
+COMMON = {
+    **{"resolution": 32, "width_g": WIDTH, "width_d": WIDTH, "kimg": 120, "snap": 10, "precision": "bf16"},
+    **{"aug": "none", "lr": 1e-3, "score_samples": 1000, "max_images": 200, "pattern": "*[02468].jpg"},
+}
+ALWAYS = {"schedule": "always"}
+TARGET_G = {"target_g": 0.5, "ramp": 40}  # what our own arms share; D's target is their knob
+# arm: (its options, its knob, the values that stage 1 tries)
+ARMS: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {
+    "dense": ({"rule": "none"}, "lr", (5e-4, 1e-3)),
+    "smaller dense": ({"rule": "none"}, "width", (16, 22)),
+    "RG-GAN": ({"rule": "threshold", **TARGET_G, "fade": 5, "dead_band": 0.05}, "target_d", (0.5, 0.2)),
+    "RG-GAN, hard": (
+        {"rule": "hard", "regrow": 0.01, **TARGET_G, "fade": 5, "dead_band": 0.05},
+        "target_d",
+        (0.5, 0.2),
+    ),
+    "RG-GAN as described": ({"rule": "threshold"}, "penalty", (1.0, 5.0)),
+    "RG-GAN as published": ({"rule": "published"}, "penalty", (1e-12,)),
+    "prune only": ({"rule": "threshold", **TARGET_G, **ALWAYS}, "target_d", (0.5, 0.2)),
+    "prune only, hard": ({"rule": "hard", "regrow": 0.01, **TARGET_G, **ALWAYS}, "target_d", (0.5, 0.2)),
+    "static": ({"rule": "static", **ALWAYS}, "target", (0.5, 0.3)),
+    "magnitude": ({"rule": "magnitude", "ramp": 40, **ALWAYS}, "target", (0.5, 0.3)),
+    "Re-GAN": ({"rule": "oneshot", "schedule": "periodic", "period": 2, "networks": "g"}, "target", (0.9, 0.7)),
+    "SET": ({"rule": "set", **ALWAYS}, "target", (0.5, 0.3)),
+    "RigL": ({"rule": "rigl", **ALWAYS}, "target", (0.5, 0.3)),
+    "ADAPT-like": ({"rule": "set", **ALWAYS, "balance": True}, "target", (0.5, 0.3)),
+}
+CHOSEN: dict[str, Any] = {}
+EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
+FAST = ("--precision", "bf16", "--device", "cpu")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    stage: str
+    arm: str
+    seed: int
+    value: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.stage} {self.arm} {self.value} seed {self.seed}"
+
+    def train_options(self) -> dict[str, Any]:
+        base, knob, _ = ARMS[self.arm]
+        names = {"width": ("width_g", "width_d"), "target": ("target_g", "target_d")}.get(knob, (knob,))
+        if self.arm == "Re-GAN":
+            names = ("target_g",)
+        return {**COMMON, **base, **{name: self.value for name in names}, **self.options, "seed": self.seed}
+
+
+def stages() -> dict[str, list[Job]]:
+    """Every job, in the order of their worth."""
+    found: dict[str, list[Job]] = {}
+    found["1-lr"] = [Job("1-lr", "dense", seed, lr) for seed in (100, 101) for lr in ARMS["dense"][2]]
+    found["1"] = [
+        Job("1", arm, 100, value) for arm, (_, _, values) in ARMS.items() if len(values) > 1 for value in values
+    ][2:]
+    return found
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    told = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        told += [flag if value else f"--no-{flag[2:]}"] if isinstance(value, bool) else [flag, str(value)]
+    return told
+
+
+def run(*arguments: str) -> str:
+    """`rggan ...`: what it printed."""
+    done = subprocess.run([sys.executable, "-m", "rggan", *arguments], text=True, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"rggan {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
+    """Train, judge, and tell all of it in one row."""
+    started = time.perf_counter()
+    place = out / "runs" / job.key.replace(" ", "_").replace(",", "")
+    options = job.train_options()
+    run("train", "--data", str(cifar / "train"), *flags(options), "--outdir", str(place))
+    (folder,) = place.glob("0*")
+    reference = ["--reference", str(cifar / "test")]
+    if job.stage.startswith("1"):
+        reference = ["--reference", str(cifar / "train"), "--pattern", options["pattern"], "--max-images", "10000"]
+    told = run("evaluate", str(folder), str(folder / "last"), *reference, *EVALUATE, *FAST, "--json")
+    best, last = (json.loads(line) for line in told.splitlines())
+    rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    chosen = min(rows, key=lambda row: row["score"])
+    quarter = rows[-max(1, len(rows) // 4) :]
+    row = {"stage": job.stage, "arm": job.arm, "seed": job.seed, "knob": ARMS[job.arm][1], "value": job.value}
+    row |= {"fid": best["fid"]["value"], "kid": best["kid"]["value"], "last_fid": last["fid"]["value"]}
+    row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
+    row |= {name: chosen[name] for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
+    row |= {
+        f"last_{name}": rows[-1][name] for name in ("density_g", "density_d", "phase", "d_real", "d_sign", "d_fake")
+    }
+    row |= {"least_density_g": min(r["density_g"] for r in rows), "least_density_d": min(r["density_d"] for r in rows)}
+    row |= {"flips": rows[-1]["flips"], "scores": [round(r["score"], 4) for r in rows], **gap(folder, cifar)}
+    row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
+    shutil.rmtree(folder / "checkpoints")
+    return row
+
+
+def gap(folder: Path, cifar: Path) -> dict[str, float]:
+    """The last discriminator's mean output on its training images and on test images, which nothing has seen."""
+    from rggan.config import TrainConfig
+    from rggan.data import load_images
+    from rggan.training.checkpoint import readable
+    from rggan.training.engine import Training
+    from rggan.training.loop import read_data
+
+    config = TrainConfig.from_json(folder / "config.json")
+    data = read_data(config)
+    training = Training(config, data, data)
+    training.load_state_dict(next(readable(folder / "checkpoints", print))["training"])
+    return training.gap(load_images(str(cifar / "test"), 32, max_images=500, seed=0))
+
+
+def commit() -> str:
+    """Of the code that is running; with + where it was changed since."""
+    folder = Path(__file__).parents[1]
+    told = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=folder, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
+def done_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def key_of(row: dict[str, Any]) -> str:
+    return Job(row["stage"], row["arm"], row["seed"], row["value"]).key
+
+
+def open_jobs(rows: Path, names: list[str]) -> Iterator[Job]:
+    for name, jobs in stages().items():
+        for job in jobs:
+            if not names or name in names:
+                yield job
+
+
+def work(cifar: Path, out: Path, rows: Path, names: list[str]) -> None:
+    """Each job whose row is not there and that no other worker holds."""
+    (out / "locks").mkdir(parents=True, exist_ok=True)
+    for job in open_jobs(rows, names):
+        lock = FileLock(out / "locks" / f"{job.key.replace(' ', '_')}.lock", timeout=0)
+        try:
+            with lock:
+                if job.key in {key_of(row) for row in done_rows(rows)}:
+                    continue
+                print(job.key, flush=True)
+                row = do(job, cifar, out)
+                with FileLock(out / "rows.lock"), rows.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(f"  FID {row['fid']:.2f}, last {row['last_fid']:.2f}, {row['seconds']} s", flush=True)
+        except Timeout:
+            continue
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("command", choices=("list", "work"))
+    parser.add_argument("stages", nargs="*")
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    if arguments.command == "work":
+        work(arguments.cifar, arguments.out, arguments.rows, arguments.stages)
+        return
+    there = {key_of(row) for row in done_rows(arguments.rows)}
+    for job in open_jobs(arguments.rows, arguments.stages):
+        print("done" if job.key in there else "    ", job.key)
+
+
+if __name__ == "__main__":
+    main()
