@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 ROWS = Path(__file__).parents[1] / "docs" / "study.jsonl"
 WIDTH = 32
 COMMON = {
-    **{"resolution": 32, "width_g": WIDTH, "width_d": WIDTH, "kimg": 120, "snap": 10, "precision": "bf16"},
+    **{"resolution": 32, "width_g": WIDTH, "width_d": WIDTH, "kimg": 100, "snap": 10, "precision": "bf16"},
     **{"aug": "none", "lr": 1e-3, "score_samples": 1000, "max_images": 200, "pattern": "*[02468].jpg"},
 }
 ALWAYS = {"schedule": "always"}
@@ -87,10 +87,9 @@ class Job:
 def stages() -> dict[str, list[Job]]:
     """Every job, in the order of their worth."""
     found: dict[str, list[Job]] = {}
-    found["1-lr"] = [Job("1-lr", "dense", seed, lr) for seed in (100, 101) for lr in ARMS["dense"][2]]
     found["1"] = [
         Job("1", arm, 100, value) for arm, (_, _, values) in ARMS.items() if len(values) > 1 for value in values
-    ][2:]
+    ]
     return found
 
 
@@ -118,15 +117,16 @@ def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
     run("train", "--data", str(cifar / "train"), *flags(options), "--outdir", str(place))
     (folder,) = place.glob("0*")
     reference = ["--reference", str(cifar / "test")]
-    if job.stage.startswith("1"):
+    if job.stage == "1":
         reference = ["--reference", str(cifar / "train"), "--pattern", options["pattern"], "--max-images", "10000"]
-    told = run("evaluate", str(folder), str(folder / "last"), *reference, *EVALUATE, *FAST, "--json")
-    best, last = (json.loads(line) for line in told.splitlines())
+    snapshots = [str(folder)] if job.stage == "1" else [str(folder), str(folder / "last")]
+    told = run("evaluate", *snapshots, *reference, *EVALUATE, *FAST, "--json")
+    best, *last = (json.loads(line) for line in told.splitlines())
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     chosen = min(rows, key=lambda row: row["score"])
     quarter = rows[-max(1, len(rows) // 4) :]
     row = {"stage": job.stage, "arm": job.arm, "seed": job.seed, "knob": ARMS[job.arm][1], "value": job.value}
-    row |= {"fid": best["fid"]["value"], "kid": best["kid"]["value"], "last_fid": last["fid"]["value"]}
+    row |= {"fid": best["fid"]["value"], "kid": best["kid"]["value"], "last_fid": last[0]["fid"]["value"] if last else None}
     row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
     row |= {name: chosen[name] for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
     row |= {
@@ -189,7 +189,7 @@ def work(cifar: Path, out: Path, rows: Path, names: list[str]) -> None:
                 row = do(job, cifar, out)
                 with FileLock(out / "rows.lock"), rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                print(f"  FID {row['fid']:.2f}, last {row['last_fid']:.2f}, {row['seconds']} s", flush=True)
+                print(f"  FID {row['fid']:.2f} at kimg {row['kimg']:.0f}, {row['seconds']} s", flush=True)
         except Timeout:
             continue
 
