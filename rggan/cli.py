@@ -1,4 +1,4 @@
-"""The command line: rggan train, generate, evaluate, compare, check."""
+"""The command line: rggan train, generate, evaluate, compare, plot, check."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
 from rggan.generator import Generator
 from rggan.networks import check_resolution
+from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
 from rggan.training.estimate import estimate
@@ -184,7 +185,7 @@ def draw(config: TrainConfig) -> None:
             plot_run(rows, run / "progress.png", run.name)
 
 
-Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | CheckConfig
+Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -214,6 +215,7 @@ def parse(arguments: Sequence[str]) -> Command:
         | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
         | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
         | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
         | Annotated[CheckConfig, tyro.conf.subcommand("check")]
     )
     parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
@@ -236,6 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evaluate(command, console)
         elif isinstance(command, CompareConfig):
             compare(command, console)
+        elif isinstance(command, PlotConfig):
+            plot(command, console)
         else:
             check(command, console)
     except UserError as error:

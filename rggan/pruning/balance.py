@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rggan.pruning.agree import told_by_first
 from rggan.pruning.pruner import Pruner
 from rggan.pruning.ranking import SET
 
@@ -22,7 +23,7 @@ class Balance:
 
     Args:
         pruner: D's, with the rule `SET` or `RigL`; its density is moved, and shows at the rule's next update.
-        band: lower and upper end of where the ratio shall lie.
+        band: lower and upper end of where the ratio shall lie; the paper's for SNGAN on CIFAR-10.
         step: of the density. limits: of the density.
 
     Attributes:
@@ -42,7 +43,7 @@ class Balance:
     def __init__(
         self,
         pruner: Pruner,
-        band: tuple[float, float] = (0.3, 0.5),
+        band: tuple[float, float] = (0.45, 0.55),
         step: float = 0.05,
         limits: tuple[float, float] = (0.05, 1.0),
     ) -> None:
@@ -62,7 +63,7 @@ class Balance:
         self.sums = sums if self.sums is None else self.sums.to(sums) + sums
 
     def step(self) -> float:
-        """Move the density, and return it; without observations it stays."""
+        """Move the density, and return it; without observations it stays. To be called in every process."""
         if self.sums is None:
             return self.rule.density
         before, after, real = self.sums.tolist()
@@ -74,7 +75,8 @@ class Balance:
             density -= self.by
         elif self.ratio > self.band[1]:
             density += self.by
-        self.rule.density = min(self.limits[1], max(self.limits[0], density))
+        # In a distributed run each process saw its own batches: the first one decides.
+        self.rule.density = told_by_first(min(self.limits[1], max(self.limits[0], density)))
         return self.rule.density
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from rggan.pruning.mask import Layer, WeightMask, chains
 from rggan.pruning.rules import Rule, Threshold
 
+WHOLE = "no mask fits a part of a weight; use DistributedDataParallel, which keeps weights whole"
 Select = Callable[[str, nn.Module], int | None]
 
 
@@ -50,7 +53,8 @@ class Pruner:
         phase: 'prune' or 'dense'.
 
     Raises:
-        ValueError: nothing to prune, or the model already has a pruner.
+        ValueError: nothing to prune; the model already has a pruner, is sharded or wrapped by
+            DistributedDataParallel; the rule belongs to another pruner.
 
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
     >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -69,7 +73,13 @@ class Pruner:
     def __init__(
         self, model: nn.Module, optimizer: Optimizer, rule: Rule | None = None, select: Select = prunable
     ) -> None:
+        if isinstance(model, DistributedDataParallel):
+            raise ValueError("make the Pruner from the module before DistributedDataParallel wraps it")
         self.rule = Threshold() if rule is None else rule
+        if self.rule.taken:
+            raise ValueError(
+                f"this {type(self.rule).__name__} belongs to another Pruner: a rule has state, make a new one"
+            )
         self.owners, self.skipped = _find(model, optimizer, self.rule, select)
         if not self.owners:
             reasons = "; ".join(f"{name}: {why}" for name, why in self.skipped.items()) or "no layer is selected"
@@ -77,6 +87,7 @@ class Pruner:
         self.layers = [_attach(name, owners, dim, self.rule, optimizer) for name, (dim, owners) in self.owners.items()]
         self.phase = "prune"
         self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
+        self.rule.taken = True
         self.rule.begin(self.layers)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
@@ -177,10 +188,10 @@ def _find(
     for prefix, module in list(model.named_modules()):
         for _, parameter in _weights(module):
             uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+        refuse_sharded(prefix, module)
         dim = select(prefix, module)
         if dim is None:
             continue
-        refuse_sharded(prefix, module)
         tensor = "weight_orig" if "weight_orig" in {*module._parameters, *chains(module)} else "weight"
         name = f"{prefix}.{tensor}" if prefix else tensor
         weight = dict(_weights(module)).get(tensor)
@@ -205,16 +216,11 @@ def _find(
 
 def refuse_sharded(name: str, module: nn.Module) -> None:
     """Raises ValueError where a process holds only a part of a weight: a mask needs all of it."""
+    if isinstance(module, FullyShardedDataParallel):
+        raise ValueError(f"{name or 'the model'} is wrapped by FSDP: {WHOLE}")
     for tensor, parameter in _weights(module):
-        if (
-            isinstance(parameter, DTensor)
-            or hasattr(parameter, "_sharded_size")
-            or hasattr(parameter, "_is_flat_param")
-        ):
-            raise ValueError(
-                f"{name}.{tensor} is sharded over processes (fully_shard, FSDP), and no mask fits a part of a weight: "
-                "use DistributedDataParallel, which keeps weights whole"
-            )
+        if isinstance(parameter, DTensor):
+            raise ValueError(f"{name}.{tensor} is sharded over processes (fully_shard): {WHOLE}")
 
 
 def _weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -148,12 +148,14 @@ class OneShot(Ranking):
     >>> rule = OneShot(density=0.7)
     """
 
+    chosen = False
+
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # all weights: a run may begin with a dense phase
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
-        if self.steps == 0:  # where it begins with a sparse phase, at its first step
+        if not self.chosen:  # it begins with a sparse phase
             self.refresh(layers)
         super().update(layers)
 
@@ -164,6 +166,14 @@ class OneShot(Ranking):
         for layer, size in zip(layers, sizes, strict=True):
             layer.mask.mask.copy_(size >= least)
             layer.weight.mul_(layer.mask.mask)
+        self.chosen = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "chosen": self.chosen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.chosen = state["chosen"]
+        super().load_state_dict(state)
 
 
 class SET(Ranking):

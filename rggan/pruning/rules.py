@@ -25,6 +25,7 @@ class Rule:
     dense phase. None of them may wait for the device (no `.item()`): they run at every step.
     """
 
+    taken = False  # by a pruner: a rule has state, and serves one network
     after_norm = False  # whether the mask stands after a spectral norm, rather than before it
     dense_gradient = True  # whether the rule sees the gradient of masked weights
 
@@ -116,6 +117,8 @@ class Threshold(Rule):
         self.frozen: list[list[Tensor]] = []  # what masked weights were before this step (hard)
 
     def begin(self, layers: Sequence[Layer]) -> None:
+        if isinstance(self.granularity, Rows):
+            self.granularity.groups(layers)  # do the coupled layers exist, and fit?
         if self.regrowth is not None:
             self.regrowth.begin(layers)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from rggan.pruning.agree import told_by_first
 from rggan.pruning.pruner import Pruner
 
 
@@ -41,12 +41,20 @@ class Schedule:
     def step(self, score: float | None = None) -> str:
         """Take the newest score (lower is better), switch the phase where it calls for it, and return the phase.
 
-        In a distributed run the first process decides for all.
+        In a distributed run the first process decides for all; the others need no score.
 
         Raises:
-            ValueError: a score that is needed is not there, NaN or infinite.
+            ValueError: a score that is needed is not there, NaN or infinite; in every process.
         """
-        phase = "prune" if _agreed(self.wants_to_prune(score)) else "dense"
+        wanted, reason = math.nan, "the first process has no finite score"
+        try:
+            wanted = float(self.wants_to_prune(score))
+        except ValueError as error:
+            reason = str(error)
+        wanted = told_by_first(wanted)
+        if math.isnan(wanted):
+            raise ValueError(reason)
+        phase = "prune" if wanted else "dense"
         self.flips += phase != self.phase
         self._enter(phase)
         return phase
@@ -231,7 +239,13 @@ class OverfitSchedule(Schedule):
 
     @torch.no_grad()
     def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
-        """Add D's outputs on training images, and on held-out and generated ones where there are. Waits for nothing."""
+        """Add D's outputs on training images, and on held-out and generated ones where there are. Waits for nothing.
+
+        Raises:
+            ValueError: held-out ones without generated ones: the gap has no scale then.
+        """
+        if held_out is not None and fake is None:
+            raise ValueError("observe takes held_out and fake together: r_v is a share of D(train) - D(fake)")
         if self.sums is None:
             self.sums = torch.zeros(4, 2, dtype=torch.float64)
         self.sums = self.sums.to(real.device)
@@ -263,13 +277,3 @@ class OverfitSchedule(Schedule):
         sums = state["sums"]
         self.sums = None if sums is None else torch.tensor(sums, dtype=torch.float64)
         super().load_state_dict(state)
-
-
-def _agreed(decision: bool) -> bool:
-    """The first process's decision, in every process."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return decision
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    told = torch.tensor([decision], dtype=torch.int32, device=device)
-    dist.broadcast(told, src=0)
-    return bool(told.item())

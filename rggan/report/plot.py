@@ -1,54 +1,271 @@
-"""One picture of a run: the score, and the densities of both networks, over kimg."""
+"""Pictures of one run over kimg: score, densities, what D says, births and deaths, the density of each layer."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
+from rggan.errors import one_line
 from rggan.files import write_whole
 
+Row = dict[str, Any]
+NETWORKS = {"g": ("generator", "tab:green"), "d": ("discriminator", "tab:orange")}
+OUTPUTS = {  # key in a row: label, colour, line
+    "d_real": ("real (in training)", "tab:blue", "-"),
+    "d_fake": ("generated (in training)", "tab:red", "-"),
+    "d_train": ("training set", "tab:blue", ":"),
+    "d_held_out": ("held-out set", "tab:purple", ":"),
+}
+KIMG = "kimg (thousands of real images that D has seen)"
+SHADE = "0.88"
+LONGEST = 26  # characters of a layer's name
 
-def plot_run(rows: Sequence[dict[str, Any]], path: Path, title: str = "") -> None:
-    """Draw the ticks of a run (as in stats.jsonl) into a PNG. Dense phases are shaded.
 
-    The first scores can be orders of magnitude above the rest, so the score's axis is logarithmic as
-    long as all scores are positive.
+def plot_run(rows: Sequence[Row], path: Path, title: str = "") -> None:
+    """Draw score and densities of a run (the rows of its stats.jsonl) into a PNG. Dense phases are shaded.
+
+    Raises:
+        OSError: it cannot be written.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    kimg = [row["kimg"] for row in rows]
-    scores = [row["score"] for row in rows]
-    above.plot(kimg, scores, color="tab:blue", marker=".", label="score")
-    best = min(range(len(rows)), key=scores.__getitem__)
-    above.plot(kimg[best], scores[best], "o", color="tab:red", label=f"best: {scores[best]:.4g}")
-    if min(scores) > 0 and max(scores) > 10 * min(scores):
-        above.set_yscale("log")
-        for formatter in (above.yaxis.set_major_formatter, above.yaxis.set_minor_formatter):
-            formatter(LogFormatter(minor_thresholds=(2, 1)))
-    above.set_ylabel("score (lower is better)")
-    below.plot(kimg, [row["density_g"] for row in rows], label="generator", color="tab:green")
-    below.plot(kimg, [row["density_d"] for row in rows], label="discriminator", color="tab:orange")
-    if all("copies" in row for row in rows):
-        copies = [row["copies"] for row in rows]
-        below.plot(kimg, copies, label="copies among the samples", color="tab:red", linestyle="--")
-    below.set(ylim=(0, 1.02), ylabel="density", xlabel="kimg (thousands of real images that D has seen)")
-    starts = [0.0, *kimg[:-1]]
-    dense = [i for i, row in enumerate(rows) if row["phase"] == "dense"]
-    for number, i in enumerate(dense):
-        for axes in (above, below):
-            label = "dense phase" if number == 0 and axes is below else None
-            axes.axvspan(starts[i], kimg[i], color="0.9", zorder=0, linewidth=0, label=label)
-    for axes in (above, below):
-        axes.legend(loc="best", frameon=False)
+    stack(figure, figure.subplots(2, 1, sharex=True), (draw_score, draw_densities), rows)
+    figure.suptitle(plain(title))
+    save_figure(figure, path)
+
+
+def run_figure(rows: Sequence[Row], title: str = "") -> Figure:
+    """All that the rows of a run tell; panels of what they do not tell are left out. Dense phases are shaded."""
+    panels = [draw_score, draw_densities]
+    if any(known(row.get(key)) for row in rows for key in OUTPUTS):
+        panels.append(draw_outputs)
+    networks = [network for network in NETWORKS if layer_names(rows, network)]
+    if any(known(change) for network in networks for change in changes(rows, network, "births")):
+        panels.append(draw_changes)
+    names = {network: layer_names(rows, network) for network in networks}
+    height = max(2.3 * len(panels) + 0.6, 0.21 * sum(map(len, names.values())) + 1.5)
+    figure = Figure(figsize=(15 if networks else 8.5, height), layout="constrained")
+    columns = figure.add_gridspec(1, 2 if networks else 1, width_ratios=(8, 7) if networks else None)
+    left = columns[0].subgridspec(len(panels), 1)
+    first = figure.add_subplot(left[0])
+    stack(figure, [first, *(figure.add_subplot(left[i], sharex=first) for i in range(1, len(panels)))], panels, rows)
+    if networks:
+        right = columns[1].subgridspec(len(networks), 1, height_ratios=[len(names[network]) for network in networks])
+        maps = [figure.add_subplot(right[i]) for i in range(len(networks))]
+        for axes, network in zip(maps, networks, strict=True):
+            draw_layers(axes, rows, network)
+        bottom(maps)
+        figure.colorbar(maps[0].collections[0], ax=maps, label="density of the layer", aspect=40, pad=0.01)
+    figure.suptitle(plain(title))
+    return figure
+
+
+def stack(figure: Figure, panels: Sequence[Axes], draw: Sequence[Callable[..., None]], rows: Sequence[Row]) -> None:
+    """Panels over one kimg axis, each with its legend above it, where it hides nothing."""
+    for axes, drawing in zip(panels, draw, strict=True):
+        drawing(axes, rows)
+        shade(axes, rows, "dense phase" if axes is panels[0] else None)
         axes.grid(alpha=0.3)
-        axes.set_xlim(0, math.ceil(kimg[-1]))
-    above.set_title(title)
+        legend_above(axes)
+        axes.set_xlim(0, 1.01 * rows[-1]["kimg"])
+    bottom(panels)
+    figure.align_ylabels(panels)
+
+
+def bottom(panels: Sequence[Axes]) -> None:
+    """Only the lowest panel says what the axis is."""
+    for axes in panels[:-1]:
+        axes.tick_params(labelbottom=False)
+    panels[-1].set_xlabel(KIMG)
+
+
+def legend_above(axes: Axes) -> None:
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=4,
+        frameon=False,
+        borderaxespad=0.1,
+        fontsize="small",
+        columnspacing=1.2,
+    )
+
+
+def draw_score(axes: Axes, rows: Sequence[Row]) -> None:
+    best = min(rows, key=lambda row: row["score"])
+    axes.plot(series(rows, "kimg"), series(rows, "score"), color="tab:blue", marker=".", label="score")
+    axes.plot(
+        *(best["kimg"], best["score"], "o"),
+        color="tab:red",
+        label=f"best: {best['score']:.4g} at {best['kimg']:.4g} kimg",
+    )
+    score_axis(axes, series(rows, "score"))
+
+
+def score_axis(axes: Axes, scores: Sequence[float]) -> None:
+    """The first scores can be orders of magnitude above the rest: logarithmic, as long as all are positive."""
+    if min(scores) > 0 and max(scores) > 10 * min(scores):
+        axes.set_yscale("log")
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter(PlainLog(minor_thresholds=(2, 1)))
+    axes.set_ylabel("score (lower is better)")
+
+
+class PlainLog(LogFormatter):
+    """0.06 instead of 6e-02."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
+    for network, (name, color) in NETWORKS.items():
+        width = 2.8 if network == "g" else 1.2  # where both are the same, both are seen
+        values = series(rows, f"density_{network}")
+        axes.plot(series(rows, "kimg"), values, marker=".", label=name, color=color, linewidth=width)
+    copies = series(rows, "copies")
+    if any(map(known, copies)):
+        axes.plot(series(rows, "kimg"), copies, label="copies among the samples", color="tab:red", linestyle="--")
+    axes.set(ylim=(0, 1.04), ylabel="density (kept / all)")
+
+
+def draw_outputs(axes: Axes, rows: Sequence[Row]) -> None:
+    """D's mean outputs."""
+    axes.axhline(0, color="0.4", linewidth=0.8)
+    for key, (name, color, line) in OUTPUTS.items():
+        values = series(rows, key)
+        if any(map(known, values)):
+            axes.plot(series(rows, "kimg"), values, line, marker=".", color=color, label=name)
+    axes.set_ylabel("mean output of D")
+
+
+def draw_changes(axes: Axes, rows: Sequence[Row]) -> None:
+    """Births and deaths of a tick; there are none in dense phases."""
+    highest = 0.0
+    for network, (name, color) in NETWORKS.items():
+        for what, line in (("births", "-"), ("deaths", ":")):
+            values = changes(rows, network, what)
+            if any(map(known, values)):
+                axes.plot(series(rows, "kimg"), values, line, marker=".", color=color, label=f"{what}, {name}")
+                highest = max(highest, *filter(known, values))
+    bottom, top = -0.02 * highest, 1.05 * highest
+    if highest > 100:  # what the first ticks prune hides all that comes later
+        axes.set_yscale("symlog", linthresh=1)
+        bottom, top = -0.3, 1.6 * highest
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.0f}" if value == round(value) else f"{value:g}")
+    )
+    axes.set(ylim=(bottom, max(1.0, top)), ylabel="weights per tick")
+
+
+def draw_layers(axes: Axes, rows: Sequence[Row], network: str) -> None:
+    """A line for each layer, the first at the top. Dense phases, in which all weights are in use, are left grey."""
+    names = layer_names(rows, network)
+    density = [
+        [math.nan if row["phase"] == "dense" else number(layers(row, network).get(name), "density") for row in rows]
+        for name in names
+    ]
+    edges = [0.0, *series(rows, "kimg")]
+    axes.pcolormesh(edges, np.arange(len(names) + 1), np.ma.masked_invalid(density), vmin=0, vmax=1, cmap="viridis")
+    shade(axes, rows)
+    axes.set_yticks(np.arange(len(names)) + 0.5, [short(name) for name in names], fontsize="small")
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, edges[-1]), ylim=(len(names), 0))
+    called, color = NETWORKS[network]
+    grey = " (grey: dense phase)" if any(dense_phases(rows)) else ""
+    axes.set_title(f"layers of the {called}{grey}", loc="left", fontsize="small", color=color)
+
+
+def shade(axes: Axes, rows: Sequence[Row], label: str | None = None) -> None:
+    """Grey behind the dense phases."""
+    for start, end in dense_phases(rows):
+        axes.axvspan(start, end, color=SHADE, zorder=0, linewidth=0, label=label)
+        label = None
+
+
+def dense_phases(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
+    """From which kimg to which; a row tells of the time since the row before it.
+
+    >>> rows = [{"kimg": i + 1, "phase": phase} for i, phase in enumerate(("prune", "dense", "dense", "prune"))]
+    >>> list(dense_phases(rows))
+    [(1, 3)]
+    """
+    starts = [0.0, *(row["kimg"] for row in rows[:-1])]
+    ticks = [(row["phase"], start, row["kimg"]) for start, row in zip(starts, rows, strict=True)]
+    for phase, group in itertools.groupby(ticks, key=lambda tick: tick[0]):
+        spans = list(group)
+        if phase == "dense":
+            yield spans[0][1], spans[-1][2]
+
+
+def layers(row: Row, network: str) -> dict[str, Any]:
+    """What a row tells of the layers of a network; {} for an older run, or a network that is not pruned."""
+    told = row.get("layers")
+    told = told.get(network) if isinstance(told, dict) else None
+    return told if isinstance(told, dict) else {}
+
+
+def layer_names(rows: Sequence[Row], network: str) -> list[str]:
+    """In the order of the network."""
+    return list(dict.fromkeys(name for row in rows for name in layers(row, network)))
+
+
+def changes(rows: Sequence[Row], network: str, what: str) -> list[float]:
+    """Births or deaths of each tick in all layers together; NaN where nothing was counted.
+
+    >>> pruned = {"layers": {"g": {"a": {"births": 1}, "b": {"births": 3}}}}
+    >>> changes([pruned, {"layers": {"g": {"a": {}}}}], "g", "births")
+    [4.0, nan]
+    """
+    counts = [[number(layer, what) for layer in layers(row, network).values()] for row in rows]
+    return [sum(filter(known, count)) if any(map(known, count)) else math.nan for count in counts]
+
+
+def series(rows: Sequence[Row], key: str) -> list[float]:
+    """A number of each row; NaN, which leaves a gap in the line, where it is missing."""
+    return [number(row, key) for row in rows]
+
+
+def number(found: Any, key: str) -> float:
+    value = found.get(key) if isinstance(found, dict) else None
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def known(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def short(name: str) -> str:
+    """
+    >>> short("blocks.0.conv1.weight"), short("a.very.long.way.down.to.the.layer.weight")
+    ('blocks.0.conv1', '…ong.way.down.to.the.layer')
+    """
+    name = name.removesuffix(".weight") or name
+    return plain(name if len(name) <= LONGEST else "…" + name[-LONGEST + 1 :])
+
+
+def plain(text: str) -> str:
+    """Text that is drawn as it stands: no line breaks, and no formulas between dollars."""
+    return one_line(text).replace("$", r"\$")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """As a PNG, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks: boxes
+        figure.savefig(picture, format="png", dpi=110)
     write_whole(path, picture.getvalue())

@@ -1,0 +1,72 @@
+"""`rggan plot`: what it can be asked, and what it does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from rggan.errors import UserError, make_folder
+from rggan.report.comparison import Run, comparison_figure
+from rggan.report.plot import run_figure, save_figure
+from rggan.training.runlog import read_rows, saved_options
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """Draw a run: score, densities, what D says, births and deaths, the density of each layer. Or compare several."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders, also of runs that are still training."""
+    out: Path | None = None
+    """The picture, a .png; without it plot.png: of one run in its folder, of several in the current one."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError without runs, or for another kind of picture."""
+        if not self.runs:
+            raise UserError("Say which runs to draw: rggan plot RUN...")
+        if self.out is not None and self.out.suffix.lower() != ".png":
+            raise UserError(f"--out is a picture whose name ends in .png, not {self.out}.")
+
+
+def plot(config: PlotConfig, console: Console) -> Path:
+    """Returns where the picture is.
+
+    Raises:
+        UserError: something is no run or has no rows; the picture cannot be written.
+    """
+    runs = [read_run(path) for path in {path.resolve(): path for path in config.runs}.values()]
+    if len(runs) == 1:
+        (run,) = runs
+        out = config.out or run.path / "plot.png"
+        figure = run_figure(run.rows, run.path.resolve().name)
+    else:
+        out = config.out or Path("plot.png")
+        figure = comparison_figure(runs)
+    make_folder(out.parent)
+    try:
+        save_figure(figure, out)
+    except OSError as error:
+        raise UserError(f"Cannot write {out}: {error.strerror or error}.") from error
+    told = f"{len(runs)} run{'s' * (len(runs) > 1)} in {out}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    return out
+
+
+def read_run(path: Path) -> Run:
+    """Raises UserError where there is none, or none that was evaluated yet."""
+    options = saved_options(path)
+    if options is None or "data" not in options:
+        raise UserError(f"{path} is no run (a folder of `rggan train` with config.json and stats.jsonl).")
+    try:
+        rows = read_rows(path)
+    except OSError as error:
+        raise UserError(f"Cannot read {path / 'stats.jsonl'}: {error.strerror or error}.") from error
+    rows = [row for row in rows if math.isfinite(row["kimg"]) and math.isfinite(row["score"])]
+    if not rows:
+        raise UserError(f"{path} has no evaluations to draw yet: the first comes after --snap kimg of training.")
+    return Run(path, options, rows)

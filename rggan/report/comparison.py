@@ -1,0 +1,123 @@
+"""One picture of several runs: scores and densities over kimg, a colour for each kind of run."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rggan.config import HERE, RULES_WITH, SCHEDULES_WITH, TrainConfig
+from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
+
+WIDEST = 100  # characters of a line of the legend
+COLOURS = 10  # that are told apart by name; more come from a scale
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: its saved options, and the rows of its stats.jsonl."""
+
+    path: Path
+    options: dict[str, Any]
+    rows: list[Row]
+
+    @property
+    def best(self) -> Row:
+        return min(self.rows, key=lambda row: row["score"])
+
+
+def comparison_figure(runs: Sequence[Run]) -> Figure:
+    """A line for each run, a dot at its best; runs whose options differ only in the seed share a colour."""
+    found = arms(runs)
+    legend = [textwrap.fill(entry(label, group), WIDEST) for label, group in found.items()]
+    lines = sum(text.count("\n") + 1 for text in legend)
+    figure = Figure(figsize=(9, 8 + 0.2 * lines), layout="constrained")
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
+    handles = []
+    for place, (group, text) in enumerate(zip(found.values(), legend, strict=True)):
+        color = colour(place, len(found))
+        handles.append(Line2D([], [], color=color, label=plain_lines(text)))
+        for run in group:
+            kimg = series(run.rows, "kimg")
+            panels[0].plot(kimg, series(run.rows, "score"), color=color, linewidth=1.2, alpha=0.8)
+            for axes, network in zip(panels[1:], NETWORKS, strict=True):
+                axes.plot(kimg, series(run.rows, f"density_{network}"), color=color, linewidth=1.2, alpha=0.8)
+            panels[0].plot(run.best["kimg"], run.best["score"], "o", color=color, markeredgecolor="black", zorder=3)
+    dot = Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor="black", label="best of a run")
+    score_axis(panels[0], [row["score"] for run in runs for row in run.rows])
+    for axes, (name, _) in zip(panels[1:], NETWORKS.values(), strict=True):
+        axes.set(ylim=(0, 1.04), ylabel=f"density of the\n{name}")
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.set_xlim(0, 1.01 * max(run.rows[-1]["kimg"] for run in runs))
+    panels[-1].set_xlabel(KIMG)
+    figure.align_ylabels(panels)
+    figure.legend(handles=[*handles, dot], loc="outside upper left", frameon=False, fontsize="small")
+    return figure
+
+
+def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs whose options differ only in the seed (or in where they work), under the options that the arms differ in."""
+    options = [meant(run.options) for run in runs]
+    names = [name for name in dict.fromkeys(name for each in options for name in each) if name not in (*HERE, "seed")]
+    differ = [name for name in names if len({json.dumps(each.get(name)) for each in options}) > 1]
+    found: dict[str, list[Run]] = {}
+    for run, each in zip(runs, options, strict=True):
+        told = [shown(name, each.get(name)) for name in differ if matters(name, each)]
+        found.setdefault(", ".join(told) or "the same options", []).append(run)
+    return found
+
+
+def meant(saved: dict[str, Any]) -> dict[str, Any]:
+    """All options of a run; those that it does not know, or has no use for, have their default."""
+    default = TrainConfig().to_json()
+    options = {**default, **saved}
+    return {name: value if matters(name, options) else default.get(name) for name, value in options.items()}
+
+
+def matters(name: str, options: dict[str, Any]) -> bool:
+    """Whether an option means something with the rule and the schedule.
+
+    >>> matters("period", {"rule": "threshold", "schedule": "periodic"}), matters("target_g", {"rule": "none"})
+    (True, False)
+    """
+    for key, tables in (("rule", RULES_WITH), ("schedule", SCHEDULES_WITH)):
+        for names, ones in tables.items():
+            if name in (names if isinstance(names, tuple) else (names,)) and options.get(key) not in ones:
+                return False
+    return True
+
+
+def shown(name: str, value: Any) -> str:
+    """
+    >>> shown("target_g", 0.5), shown("target_g", None), shown("mirror", True)
+    ('target_g 0.5', 'no target_g', 'mirror')
+    """
+    if value is True:
+        return name
+    return f"no {name}" if value is None or value is False else f"{name} {value}"
+
+
+def entry(label: str, group: Sequence[Run]) -> str:
+    """The arm, how many runs, and their best scores from the lowest to the highest."""
+    bests = sorted(run.best["score"] for run in group)
+    if len(bests) == 1:
+        return f"{label}: best {bests[0]:.4g}"
+    return f"{label}: {len(bests)} runs, best {bests[0]:.4g} to {bests[-1]:.4g}"
+
+
+def plain_lines(text: str) -> str:
+    return "\n".join(map(plain, text.splitlines()))
+
+
+def colour(place: int, count: int) -> Any:
+    if count <= COLOURS:
+        return f"C{place}"
+    return matplotlib.colormaps["turbo"](0.05 + 0.9 * place / (count - 1))

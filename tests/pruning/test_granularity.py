@@ -1,0 +1,105 @@
+"""Whole rows: gradients against autograd, coupled layers share a mask, rows go and come whole."""
+
+import pytest
+import torch
+from torch import nn
+
+from rggan.pruning import Pruner, Ramp, Rows, Threshold
+from tests.conftest import train_steps
+from tests.pruning.test_rules import Step
+
+
+class Residual(nn.Module):
+    """A block whose two branches are summed."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8, bias=False), nn.Linear(8, 5, bias=False)
+        self.shortcut = nn.Linear(6, 5, bias=False)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x))) + self.shortcut(x)
+
+
+COUPLED = [("second.weight", "shortcut.weight")]
+
+
+def attach(coupled, lr=1.0, **options):
+    torch.manual_seed(0)
+    model = Residual().double()
+    rule = Threshold(lr=lr, granularity=Rows(coupled), floor=0, **options)
+    return model, rule, Pruner(model, torch.optim.SGD(model.parameters(), lr=0.0), rule)
+
+
+def row_size(weight):
+    return weight.square().mean(dim=1).sqrt() / weight.detach().square().mean().sqrt()
+
+
+@pytest.mark.parametrize("coupled", [(), COUPLED], ids=["single", "coupled"])
+def test_row_gradients_agree_with_autograd(coupled):
+    model, rule, pruner = attach(coupled, penalty=0.0)
+    thresholds = {
+        layer.name: torch.linspace(0.7, 1.3, len(layer.mask.threshold), dtype=torch.float64) for layer in pruner.layers
+    }
+    for layer in pruner.layers:
+        layer.mask.threshold.copy_(thresholds[layer.name])
+    rule.refresh(pruner.layers)
+    assert 0.1 < pruner.density() < 0.9
+    x = torch.randn(4, 6, dtype=torch.float64)
+    torch.tanh(model(x)).square().sum().backward()
+    rule.gradient(pruner.layers)
+
+    weights = {layer.name: layer.weight.detach().clone().requires_grad_() for layer in pruner.layers}
+    t = {name: value.clone().requires_grad_() for name, value in thresholds.items()}
+    sizes = {name: row_size(weight) for name, weight in weights.items()}
+    if coupled:
+        shared = torch.stack([sizes[name].square() for name in COUPLED[0]]).mean(dim=0).sqrt()
+        sizes |= dict.fromkeys(COUPLED[0], shared)
+        t |= dict.fromkeys(COUPLED[0], t[COUPLED[0][0]])  # one threshold for both
+    effective = {name: weights[name] * Step.apply(sizes[name] - t[name])[:, None] for name in weights}
+    y = torch.relu(x @ effective["first.weight"].T) @ effective["second.weight"].T + x @ effective["shortcut.weight"].T
+    torch.tanh(y).square().sum().backward()
+
+    for place, layer in enumerate(pruner.layers):
+        torch.testing.assert_close(layer.weight.grad, weights[layer.name].grad, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(rule.pull[place], t[layer.name].grad, rtol=1e-9, atol=1e-12)
+
+
+def test_coupled_rows_leave_all_layers_or_none():
+    model, _, pruner = attach(COUPLED, lr=0.05, target=Ramp(0.4, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    pruner.detach()
+    pruner = Pruner(model, optimizer, Threshold(lr=0.05, granularity=Rows(COUPLED), target=Ramp(0.4, 10), every=1))
+    seen = set()
+    for _ in range(40):
+        train_steps(model, optimizer, lambda: torch.randn(4, 6, dtype=torch.float64))
+        rows = {layer.name: layer.mask.mask.mean(dim=1) for layer in pruner.layers}
+        assert all(set(values.tolist()) <= {0.0, 1.0} for values in rows.values())
+        assert torch.equal(rows["second.weight"], rows["shortcut.weight"])
+        seen.add(tuple(rows["second.weight"].tolist()))
+    assert any(0 in pattern for pattern in seen)
+    thresholds = {layer.name: layer.mask.threshold for layer in pruner.layers}
+    assert torch.equal(thresholds["second.weight"], thresholds["shortcut.weight"])
+
+
+def test_rows_of_a_transposed_convolution_are_its_outputs():
+    model = nn.ConvTranspose2d(3, 6, 4)
+    rule = Threshold(granularity=Rows())
+    pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1), rule)
+    (layer,) = pruner.layers
+    layer.mask.threshold[2] = 100.0
+    rule.refresh(pruner.layers)
+    assert layer.mask.mask[:, 2].max() == 0
+    assert pruner.density() == pytest.approx(5 / 6)
+    model(torch.randn(2, 3, 5, 5)).square().mean().backward()
+    rule.gradient(pruner.layers)
+    assert layer.weight.grad.isfinite().all()
+
+
+def test_coupling_that_does_not_fit_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"nowhere\.weight is no pruned weight"):
+        attach([("first.weight", "nowhere.weight")])[1].refresh(attach(())[2].layers)
+    model = Residual()
+    rule = Threshold(granularity=Rows([("first.weight", "second.weight")]))
+    with pytest.raises(ValueError, match="different numbers of rows"):
+        Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1), rule)
