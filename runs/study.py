@@ -57,7 +57,14 @@ ARMS: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {
     "prune only": ({"rule": "threshold", **OURS, **ALWAYS}, "target_d", (0.5, 0.2)),
     **{arm: (options, "target", (0.5, 0.8)) for arm, options in RIVALS.items()},
 }
-CHOSEN: dict[str, Any] = {}
+# What stage 1 found best; `prune only` is RG-GAN without its schedule, and takes its value.
+CHOSEN: dict[str, Any] = {
+    **{"dense": 1e-3, "smaller dense": 22, "RG-GAN": 0.5, "RG-GAN as described": 1.0, "RG-GAN as published": 1e-12},
+    **{"prune only": 0.5},
+}
+BEST_RIVAL: tuple[str, ...] = ()
+TUNING_SEED = 100
+KEPT = ("dense", "RG-GAN")  # arms whose last training states runs/checks.py looks into
 EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
 FAST = ("--precision", "bf16", "--device", "cpu")
 
@@ -86,10 +93,13 @@ class Job:
 
 def stages() -> dict[str, list[Job]]:
     """Every job, in the order of their worth."""
-    found: dict[str, list[Job]] = {}
-    found["1"] = [
-        Job("1", arm, 100, value) for arm, (_, _, values) in ARMS.items() if len(values) > 1 for value in values
-    ]
+    tuned = {arm: values for arm, (_, _, values) in ARMS.items() if len(values) > 1 and arm != "prune only"}
+    found = {"1": [Job("1", arm, TUNING_SEED, value) for arm, values in tuned.items() for value in values]}
+    found["2a"] = [Job("2", arm, seed, CHOSEN[arm]) for seed in range(6) for arm in ("dense", "RG-GAN")]
+    sides = ("RG-GAN as published", "smaller dense", "RG-GAN as described", "prune only", *BEST_RIVAL)
+    found["2s"] = [Job("2", arm, seed, CHOSEN[arm]) for arm in sides for seed in range(3)]
+    diff = {"aug": "diff"}
+    found["2b"] = [Job("2b", arm, seed, CHOSEN[arm], diff) for seed in range(8) for arm in ("dense", "RG-GAN")]
     return found
 
 
@@ -119,9 +129,7 @@ def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
     reference = ["--reference", str(cifar / "test")]
     if job.stage == "1":
         reference = ["--reference", str(cifar / "train"), "--pattern", options["pattern"], "--max-images", "10000"]
-    snapshots = [str(folder)] if job.stage == "1" else [str(folder), str(folder / "last")]
-    told = run("evaluate", *snapshots, *reference, *EVALUATE, *FAST, "--json")
-    best, *last = (json.loads(line) for line in told.splitlines())
+    best = json.loads(run("evaluate", str(folder), *reference, *EVALUATE, *FAST, "--json"))
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     chosen = min(rows, key=lambda row: row["score"])
     quarter = rows[-max(1, len(rows) // 4) :]
@@ -130,7 +138,6 @@ def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
         "fid": best["fid"]["value"],
         "kid": best["kid"]["value"],
     }
-    row |= {"last_fid": last[0]["fid"]["value"]} if last else {}
     row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
     row |= {name: chosen[name] for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
     row |= {
@@ -139,7 +146,8 @@ def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
     row |= {"least_density_g": min(r["density_g"] for r in rows), "least_density_d": min(r["density_d"] for r in rows)}
     row |= {"flips": rows[-1]["flips"], "scores": [round(r["score"], 4) for r in rows], **gap(folder, cifar)}
     row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
-    shutil.rmtree(folder / "checkpoints")
+    if job.arm not in KEPT:
+        shutil.rmtree(folder / "checkpoints")
     return row
 
 
