@@ -5,8 +5,8 @@
 A step is what `rggan train` does: 5 discriminator steps and one generator step of batch 64 at 32x32, with augmentation,
 flips, optimizers, masks and the generator average. The cells of one size take turns within one run, so that their
 ratios hold on a noisy machine; a ratio is the median over rounds of the ratio within a round. Peak memory is that of a
-fresh process which does one step. Rules that rank weights do so at updates, some hundred steps apart (here 244 of D): such
-a step is not among those timed, its extra time stands in a column of its own.
+fresh process which does one step. Rules that rank weights do so at updates, some hundred steps apart (here 244 of D):
+such a step is not among those timed, its extra time stands in a column of its own.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def seconds(training: Training) -> float:
 
 
 def update_seconds(training: Training) -> float | None:
-    """What ranking the weights of both networks once takes; None where a rule ranks none, or moves masks at every step."""
+    """What ranking the weights of both networks once takes; None where a rule moves masks at every step, or never."""
     rules = [(pruner.rule, pruner.layers) for pruner in training.pruners]
     if not rules or not all(isinstance(rule, Ranking) for rule, _ in rules):
         return None

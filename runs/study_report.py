@@ -3,8 +3,8 @@
     python runs/study_report.py            # prints the tables, writes docs/images/study*.png
 
 Primary claims, on the snapshot that steering chose, by Frechet distance of the reporting network: the ratio to dense
-over paired seeds, its 95 % t interval on the logarithm, one-sided p-values, adjusted after Holm over the claims that were
-measured. Other arms are described by simultaneous intervals (Bonferroni over the arms), not tested.
+over paired seeds, its 95 % t interval on the logarithm, one-sided p-values, adjusted after Holm over the claims that
+were measured. Other arms are described by simultaneous intervals (Bonferroni over the arms), not tested.
 """
 
 from __future__ import annotations

@@ -342,9 +342,9 @@ class Training:
         clean["schedule"] = fitted_schedule(self.schedule, state["schedule"]) if self.schedule else None
         # A state of before there were ledgers has none: they begin at the masks that it holds.
         clean["ledgers"] = None if state["ledgers"] is None else fitted(own["ledgers"], state["ledgers"], "ledgers")
-        clean["balance"] = None
+        balance, clean["balance"] = state["balance"], None
         if self.balance is not None:
-            sums = state["balance"]["sums"]
+            sums = balance["sums"]
             clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
         clean["batches"] = self.batches.checked(state["batches"])
         clean["random_cuda"] = state["random_cuda"]

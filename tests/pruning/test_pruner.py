@@ -248,3 +248,90 @@ def test_resumed_pruner_goes_on_as_the_one_that_never_stopped(make):
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
     assert pruner.layers[0].mask.threshold.max() > 0
+
+
+@pytest.mark.parametrize("estimator", ["straight-through", "hard"])
+def test_integration_can_fade_in(estimator):
+    model = small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    pruner = Pruner(model, optimizer, Threshold(estimator))
+    half_masked(pruner)
+    off = [layer.mask.mask == 0 for layer in pruner.layers]
+    pruner.integrate(fade=4)
+    for step in range(6):
+        share = min(step, 4) / 4
+        for layer, masked_out in zip(pruner.layers, off, strict=True):
+            assert (layer.mask.mask[masked_out] == share).all()
+            assert (layer.mask.mask[~masked_out] == 1).all()
+        train_steps(model, optimizer, lambda: torch.randn(8, 4))
+    assert pruner.fading is None
+    assert pruner.density() == 1.0
+
+
+def test_while_it_fades_weights_get_the_derivative_of_weight_times_mask():
+    model = nn.Linear(4, 3, bias=False).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    pruner = Pruner(model, optimizer)
+    (layer,) = pruner.layers
+    layer.mask.mask[0].zero_()
+    pruner.integrate(fade=2)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    for share in (0.0, 0.5):
+        weight = layer.weight.detach().clone().requires_grad_()
+        mask = torch.ones(3, 1, dtype=torch.float64)
+        mask[0] = share
+        (x @ (weight * mask).T).square().sum().backward()
+        before = layer.weight.detach().clone()
+        train_steps_sum(model, optimizer, x)
+        torch.testing.assert_close(layer.weight.detach(), before - weight.grad)
+
+
+def train_steps_sum(model, optimizer, x):
+    optimizer.zero_grad()
+    model(x).square().sum().backward()
+    optimizer.step()
+
+
+def test_pruning_again_ends_a_fade_and_a_second_integrate_does_not_restart_it():
+    model = small()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    pruner = Pruner(model, optimizer, Threshold("hard"))
+    half_masked(pruner)
+    density = pruner.density()
+    pruner.integrate(fade=10)
+    train_steps(model, optimizer, lambda: torch.randn(8, 4), 3)
+    pruner.integrate(fade=10)
+    assert pruner.fading == (3, 10)
+    saved = copy.deepcopy((model.state_dict(), pruner.state_dict()))
+    other = small()
+    again = Pruner(other, sgd(other), Threshold("hard"))
+    other.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    assert (again.phase, again.fading) == ("dense", (3, 10))
+    pruner.prune()
+    assert pruner.fading is None
+    assert pruner.density() == pytest.approx(density, abs=0.1)
+    assert set(pruner.layers[0].mask.mask.unique().tolist()) == {0.0, 1.0}
+    pruner.integrate()
+    assert pruner.density() == 1.0
+
+
+def test_a_rule_serves_one_network_and_a_wrapped_module_is_refused():
+    rule, first, second = Threshold(), small(), small()
+    Pruner(first, sgd(first), rule)
+    with pytest.raises(ValueError, match="belongs to another Pruner"):
+        Pruner(second, sgd(second), rule)
+    assert Pruner(second, sgd(second)).density() == 1.0  # the refused one left no mask behind
+
+    class Wrapped(nn.parallel.DistributedDataParallel):
+        def __init__(self, module):
+            nn.Module.__init__(self)
+            self.module = module
+
+    with pytest.raises(ValueError, match="before DistributedDataParallel"):
+        Pruner(Wrapped(small()), sgd(second))
+
+
+def test_an_optimizer_without_the_models_weights_is_named():
+    with pytest.raises(ValueError, match=r"nothing to prune .* \(0\.weight: this optimizer does not train it"):
+        Pruner(small(), sgd(small()))

@@ -1,0 +1,207 @@
+"""Options become rules and schedules; every one of them trains, tells what it does, and resumes to the same bits."""
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rggan import TrainConfig, UserError
+from rggan.pruning import (
+    SET,
+    Always,
+    Magnitude,
+    Never,
+    OneShot,
+    OverfitSchedule,
+    PeriodicSchedule,
+    RigL,
+    Rows,
+    ScoreSchedule,
+    Static,
+    Threshold,
+)
+from rggan.training.checkpoint import migrate
+from rggan.training.engine import Training
+from rggan.training.method import make_rule, steps_in
+
+
+@pytest.fixture
+def training(digits):
+    train, held_out = digits.take(np.arange(60)), digits.take(np.arange(60, 80))
+
+    def make(**options):
+        small = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 16, "precision": "fp32"}
+        config = TrainConfig(**{**small, "resolution": 16, "kimg": 0.4, "d_steps": 2, "device": "cpu", **options})
+        return Training(config, train, held_out)
+
+    return make
+
+
+OPTIONS = {
+    "target": {"target_g": 0.5, "target_d": 0.3, "ramp": 0.1},
+    "hard, regrow": {"rule": "hard", "target_d": 0.4, "regrow": 0.02},
+    "rows": {"granularity": "row", "target_g": 0.6, "threshold_lr": 0.02},
+    "published": {"rule": "published", "penalty": 1e-3},
+    "magnitude": {"rule": "magnitude", "target_g": 0.4, "ramp": 0.1, "schedule": "always"},
+    "static": {"rule": "static", "schedule": "always"},
+    "one shot": {"rule": "oneshot", "schedule": "periodic", "period": 1, "networks": "g", "target_g": 0.7},
+    "SET": {"rule": "set", "schedule": "always", "target_d": 0.3},
+    "RigL": {"rule": "rigl", "schedule": "always"},
+    "balance": {"rule": "set", "schedule": "always", "balance": True},
+    "overfit": {"schedule": "overfit", "networks": "d", "threshold_lr": 0.02},
+    "fade": {"schedule": "periodic", "period": 1, "fade": 0.02, "threshold_lr": 0.05},
+    "never": {"schedule": "never"},
+}
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_every_method_trains_tells_and_resumes_to_the_same_bits(training, name):
+    run = training(**OPTIONS[name])
+
+    def tick(which):
+        for _ in range(4):
+            which.step()
+        which.schedule.step(1.0)
+        told = which.instruments(4)
+        which.logit_sums.zero_()  # as the loop does
+        return told
+
+    tick(run)
+    saved = copy.deepcopy(run.state_dict())
+    told = tick(run)
+    assert all(map(math.isfinite, (told["d_real"], told["d_fake"], told["d_train"], told["d_held_out"])))
+    assert -1 <= told["d_sign"] <= 1
+    networks = {"g": run.prune_g, "d": run.prune_d}
+    assert set(told["layers"]) == {net for net, pruner in networks.items() if pruner is not None}
+    for net, layers in told["layers"].items():
+        assert list(layers) == [layer.name for layer in networks[net].layers]
+        assert {n: row["density"] for n, row in layers.items()} == pytest.approx(networks[net].densities(), abs=1e-6)
+    other = training(**OPTIONS[name])
+    other.load_state_dict(saved)
+    again = tick(other)
+    assert again == told
+    for ours, theirs in ((run.g, other.g), (run.d, other.d)):
+        for key, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[key]), key
+
+
+def test_options_make_the_rules_that_they_name():
+    def rule(network="g", **options):
+        return make_rule(TrainConfig(kimg=10, batch=10, d_steps=2, **options), network)
+
+    target = rule(target_g=0.3, ramp=4)
+    assert isinstance(target, Threshold)
+    assert (target.target.density, target.target.steps, target.target.power) == (0.3, 200, 3)
+    assert rule("d", target_d=0.3, ramp_shape="linear").target == type(target.target)(0.3, 500, 1)  # half of 10 kimg
+    assert rule("d", target_g=0.3).target is None
+    assert isinstance(rule(granularity="row").granularity, Rows)
+    assert rule(rule="hard", regrow=0.03).regrowth.budget == 0.03
+    assert rule(floor=0.0).floor == 0
+    for name, kind in {"magnitude": Magnitude, "oneshot": OneShot, "static": Static, "set": SET, "rigl": RigL}.items():
+        assert type(rule(rule=name)) is kind
+        assert rule(rule=name).density == 0.5
+        assert rule(rule=name, target_g=0.2).density == 0.2
+    assert rule("d", rule="set").every == 1000 // 64
+    assert steps_in(TrainConfig(batch=32, d_steps=5), "g", 16) == 100
+    assert steps_in(TrainConfig(batch=32, d_steps=5), "d", 16) == 500
+
+
+def test_options_make_the_schedules_that_they_name(training):
+    made = {name: training(schedule=name).schedule for name in ("score", "always", "periodic", "overfit", "never")}
+    kinds = {"score": ScoreSchedule, "always": Always, "periodic": PeriodicSchedule, "overfit": OverfitSchedule}
+    assert {name: type(schedule) for name, schedule in made.items()} == {**kinds, "never": Never}
+    assert training(schedule="periodic", period=3).schedule.lengths == {"prune": 3, "dense": 3}
+    assert training(dead_band=0.1, fade=0.16).schedule.dead_band == 0.1
+    assert training(fade=0.16).schedule.fade == 20  # D's steps, of 8 images each
+    assert training(rule="none").schedule is None
+    assert [len(training(networks=n).pruners) for n in ("both", "g", "d")] == [2, 1, 1]
+    assert training(networks="d").densities()[0] == 1.0
+
+
+def test_overfit_schedule_sees_what_d_says_in_training(training):
+    run = training(schedule="overfit")
+    for _ in range(3):
+        run.step()
+    run.schedule.step()
+    assert run.schedule.overfitting == pytest.approx(run.instruments(3)["d_sign"], abs=1e-5)
+
+
+def test_gap_is_ds_mean_output_on_both_parts(training):
+    run = training(rule="none")
+    for _ in range(3):
+        run.step()
+    gap = run.gap(run.held_out)
+    run.d.eval()
+    for name, data in (("d_train", run.batches.data), ("d_held_out", run.held_out)):
+        x = data.images[:20].float() / 127.5 - 1
+        assert gap[name] == pytest.approx(run.d(x).mean().item(), abs=1e-5)
+    assert run.d.training is False
+    run.gap(run.held_out)
+    assert run.d.training
+
+
+def test_balance_moves_ds_density(training):
+    run = training(rule="set", schedule="always", balance=True, target_d=0.5)
+    for _ in range(51):
+        run.step()
+    assert run.prune_d.rule.density != 0.5
+    assert run.balance.ratio == run.balance.ratio  # it was taken
+    assert run.prune_g.rule.density == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"target_g": 0.0}, "--target-g is a density"),
+        ({"target_d": 1.5}, "--target-d is a density"),
+        ({"target_g": 0.5, "rule": "published"}, "--target-g means nothing with --rule published"),
+        ({"regrow": 0.1, "rule": "set"}, "--regrow means nothing with --rule set"),
+        ({"regrow": 2.0}, "shares from 0 to 1"),
+        ({"floor": 1.0}, "shares from 0 to 1"),
+        ({"granularity": "row", "rule": "rigl"}, "--granularity means nothing"),
+        ({"penalty": 2.0, "rule": "none"}, "--penalty means nothing with --rule none"),
+        ({"schedule": "always", "rule": "none"}, "--schedule means nothing with --rule none"),
+        ({"ramp": 0}, "--ramp must be above 0"),
+        ({"ramp": 5.0, "rule": "static"}, "--ramp means nothing with --rule static"),
+        ({"balance": True}, "--balance means nothing with --rule threshold"),
+        ({"balance": True, "rule": "set", "networks": "g"}, "--networks both"),
+        ({"period": 3}, "--period means nothing with --schedule score"),
+        ({"period": 0, "schedule": "periodic"}, "--period must be at least 1"),
+        ({"fade": 1.0, "schedule": "always"}, "--fade means nothing with --schedule always"),
+        ({"fade": -1.0}, "--fade must not be negative"),
+        ({"dead_band": 0.1, "schedule": "periodic"}, "--dead-band means nothing"),
+        ({"networks": "none"}, "--networks is one of"),
+    ],
+)
+def test_options_that_would_be_ignored_or_are_out_of_range_are_refused(options, told):
+    with pytest.raises(UserError, match=told):
+        TrainConfig(**options)
+
+
+@pytest.mark.parametrize("rule", ["threshold", "published", "none"])
+def test_states_of_format_2_are_taken_up(training, rule):
+    """They have no steps of rules, no flips, no ledgers, no sums of D's outputs."""
+    options = {} if rule == "none" else {"threshold_lr": 0.02}
+    run, other = training(rule=rule, **options), training(rule=rule, **options)
+    for _ in range(4):
+        run.step()
+    old = copy.deepcopy(run.state_dict())
+    for part in ("ledgers", "balance", "logit_sums"):
+        del old[part]
+    for pruner in old["pruners"]:
+        del pruner["fading"], pruner["rule"]["steps"]
+    if old["schedule"]:
+        del old["schedule"]["flips"]
+    state = migrate({"format": 2, "rows": [], "rollbacks": 0, "training": old}, Path("state.pt"))
+    for which in (run, other):  # one after the other: they draw from the same random numbers
+        if which is other:
+            other.load_state_dict(state["training"])
+        for _ in range(2):
+            which.step()
+    for key, value in run.g.state_dict().items():
+        assert torch.equal(value, other.g.state_dict()[key]), key
+    told = other.instruments(2)["layers"]
+    assert all(row["births"] + row["deaths"] >= 0 for layers in told.values() for row in layers.values())
