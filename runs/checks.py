@@ -118,7 +118,7 @@ def criteria(cifar: Path, out: Path) -> Rows:
 def collapse(cifar: Path, out: Path) -> Rows:
     """A run has collapsed when it lost its numbers, a whole layer, or all variety (5 % of the real images')."""
     data = few(cifar)
-    fast = {"penalty": 1.0, "lr": 2e-2}
+    fast = {"penalty": 1.0, "lr": 4e-2}
     arms: dict[str, Callable[[], Rule]] = {
         "no regeneration": lambda: Threshold("hard", **fast, floor=0),
         "regrowth by importance": lambda: Threshold("hard", **fast, floor=0, regrowth=Regrowth(0.05, 20)),
@@ -128,7 +128,7 @@ def collapse(cifar: Path, out: Path) -> Rows:
     found = []
     for arm, rule in arms.items():
         for seed in SEEDS:
-            training = trained(data, 300, rule, seed)
+            training = trained(data, 150, rule, seed)
             densities = {f"{net}.{name}": d for net, p in (("g", training.prune_g), ("d", training.prune_d))
                          for name, d in p.densities().items()}  # fmt: skip
             judged = training.judge(training.snapshot()) if training.is_finite() else None
@@ -145,7 +145,7 @@ def penalties(cifar: Path, out: Path) -> Rows:
     data, found = few(cifar), []
     cells = [(12, 32), (24, 32), (48, 32), (24, 16), (24, 64)]
     for width, batch in cells:
-        training = trained(data, 200, width_g=width, width_d=width, batch=batch, penalty=1.0, threshold_lr=1e-3)
+        training = trained(data, 150, width_g=width, width_d=width, batch=batch, penalty=1.0, threshold_lr=1e-3)
         g, d = training.densities()
         found.append({"width": width, "batch": batch, "density_g": g, "density_d": d})
     return found
@@ -155,7 +155,7 @@ def loss_or_adam(cifar: Path, out: Path) -> Rows:
     data, found = few(cifar), []
     for kind in (Threshold, Frozen, Deaf):
         for seed in range(3):
-            training = trained(data, 300, lambda kind=kind: kind(penalty=1.0, lr=1e-3), seed)
+            training = trained(data, 200, lambda kind=kind: kind(penalty=1.0, lr=1e-3), seed)
             g, d = training.densities()
             name = {"Threshold": "both", "Frozen": "masked weights frozen", "Deaf": "no pull of the loss"}[
                 kind.__name__
@@ -174,7 +174,7 @@ def moments(cifar: Path, out: Path) -> Rows:
             def rule(policy: str = policy) -> Rule:
                 return Threshold("hard", target=0.4, lr=0.0, regrowth=Regrowth(0.02, 25, policy))  # type: ignore[arg-type]
 
-            training = trained(data, 300, rule, seed)
+            training = trained(data, 200, rule, seed)
             counts = [p.rule.regrowth for p in training.pruners]
             returned = sum(int(n) for c in counts for n in c.returned)
             stayed = sum(int(n) for c in counts for n in c.stayed)

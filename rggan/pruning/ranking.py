@@ -129,6 +129,13 @@ class Magnitude(Ranking):
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # all weights, to begin with
 
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "target": self.target.to_list()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.target = Ramp(*state["target"])
+        super().load_state_dict(state)
+
     def revise(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
             # A masked weight is zero: it ranks behind all others. What is kept becomes fewer and fewer.

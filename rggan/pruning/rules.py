@@ -229,13 +229,16 @@ class Threshold(Rule):
         return self.granularity.sizes(layers, self.scales(layers))
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"steps": self.steps}
+        # The ramp too: a run that is made longer goes on with the one that it began.
+        target = None if self.target is None else self.target.to_list()
+        state: dict[str, Any] = {"steps": self.steps, "target": target}
         if self.regrowth is not None:
             state["regrowth"] = self.regrowth.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state.get("steps", 0)
+        self.steps = state["steps"]
+        self.target = None if state["target"] is None else Ramp(*state["target"])
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])
 

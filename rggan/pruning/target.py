@@ -35,6 +35,10 @@ class Ramp:
         if self.steps < 1 or self.power < 1:
             raise ValueError(f"a ramp has at least 1 step and a power of at least 1, not {self.steps} and {self.power}")
 
+    def to_list(self) -> list[float | int]:
+        """What makes it again: Ramp(*these)."""
+        return [float(self.density), self.steps, self.power]
+
     def at(self, step: int) -> float:
         left = 1 - min(1.0, step / self.steps)
         return 1 - (1 - self.density) * (1 - left**self.power)

@@ -130,7 +130,8 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         training = dict(state["training"])
         training |= {"ledgers": None, "balance": None, "logit_sums": torch.zeros(3)}
         training["pruners"] = [
-            {"fading": None, **pruner, "rule": {"steps": 0, **pruner["rule"]}} for pruner in training["pruners"]
+            {"fading": None, **pruner, "rule": {"steps": 0, "target": None, **pruner["rule"]}}
+            for pruner in training["pruners"]
         ]
         if training["schedule"] is not None:
             training["schedule"] = {"flips": 0, **training["schedule"]}

@@ -17,7 +17,7 @@ from rggan.generator import build, check_device
 from rggan.losses import hinge_d, hinge_g
 from rggan.metrics import Memoriser, Score
 from rggan.networks import DISCRIMINATORS
-from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner
+from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner, Threshold
 from rggan.training.ema import EMA
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 from rggan.training.method import fitted_pruner, fitted_schedule, make_rule, make_schedule
@@ -270,7 +270,8 @@ class Training:
         """What a tick of so many steps tells of D and of the masks, for stats.jsonl.
 
         d_real, d_fake: D's mean output in training on training images and on generated ones; their difference is D's
-        lead. d_sign: the mean sign of the former. layers: `Ledger.look` of each network.
+        lead. d_sign: the mean sign of the former. layers: `Ledger.look` of each network, and since the run's start how
+        many weights came back by importance, and how many of them reached their thresholds in time.
         """
         real, sign, fake = (self.logit_sums / max(1, steps)).tolist()
         told: dict[str, Any] = {"d_real": real, "d_sign": sign, "d_fake": fake}
@@ -280,8 +281,13 @@ class Training:
             told["overfitting"] = self.schedule.overfitting if self.schedule.decisions else None
         if self.balance is not None and self.balance.rule.steps:
             told["balance"] = self.balance.ratio if math.isfinite(self.balance.ratio) else None
-        networks = [name for name, pruner in (("g", self.prune_g), ("d", self.prune_d)) if pruner is not None]
-        told["layers"] = {name: ledger.look() for name, ledger in zip(networks, self.ledgers, strict=True)}
+        told["layers"] = {}
+        for ledger in self.ledgers:
+            told["layers"]["g" if ledger.pruner is self.prune_g else "d"] = layers = ledger.look()
+            regrowth = ledger.pruner.rule.regrowth if isinstance(ledger.pruner.rule, Threshold) else None
+            if regrowth is not None:
+                for row, came, stayed in zip(layers.values(), regrowth.returned, regrowth.stayed, strict=True):
+                    row |= {"returned": int(came), "returned_and_stayed": int(stayed)}
         return told
 
     @torch.no_grad()

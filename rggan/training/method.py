@@ -111,6 +111,8 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
             groups = torch.optim.Adam(thresholds, rule.lr, rule.betas).state_dict()["param_groups"]
             extra = {"adam": fitted_adam(thresholds, groups, adam, "thresholds")}
     clean = fitted(own, found, "rule")
+    if clean.get("target") is not None:
+        Ramp(*clean["target"])  # in range?
     if clean.get("steps", 0) < 0 or not 0 < clean.get("density", 1.0) <= 1:
         raise ValueError("the rule's steps or density are none")
     return {"phase": saved["phase"], "fading": fading, "rule": {**clean, **extra}}

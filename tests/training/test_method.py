@@ -79,6 +79,10 @@ def test_every_method_trains_tells_and_resumes_to_the_same_bits(training, name):
     for net, layers in told["layers"].items():
         assert list(layers) == [layer.name for layer in networks[net].layers]
         assert {n: row["density"] for n, row in layers.items()} == pytest.approx(networks[net].densities(), abs=1e-6)
+    if "regrow" in name:
+        counts = run.prune_d.rule.regrowth.returned
+        assert [row["returned"] for row in told["layers"]["d"].values()] == [int(count) for count in counts]
+        assert all(row["returned_and_stayed"] <= row["returned"] for row in told["layers"]["d"].values())
     other = training(**OPTIONS[name])
     other.load_state_dict(saved)
     again = tick(other)
@@ -192,7 +196,7 @@ def test_states_of_format_2_are_taken_up(training, rule):
     for part in ("ledgers", "balance", "logit_sums"):
         del old[part]
     for pruner in old["pruners"]:
-        del pruner["fading"], pruner["rule"]["steps"]
+        del pruner["fading"], pruner["rule"]["steps"], pruner["rule"]["target"]
     if old["schedule"]:
         del old["schedule"]["flips"]
     state = migrate({"format": 2, "rows": [], "rollbacks": 0, "training": old}, Path("state.pt"))
@@ -205,3 +209,15 @@ def test_states_of_format_2_are_taken_up(training, rule):
         assert torch.equal(value, other.g.state_dict()[key]), key
     told = other.instruments(2)["layers"]
     assert all(row["births"] + row["deaths"] >= 0 for layers in told.values() for row in layers.values())
+
+
+@pytest.mark.parametrize("options", [{"target_g": 0.4}, {"rule": "magnitude", "schedule": "always", "target_g": 0.4}])
+def test_a_run_that_is_made_longer_keeps_its_ramp(training, options):
+    run, longer = training(**options, kimg=0.64), training(**options, kimg=6.4)
+    assert longer.prune_g.rule.target.steps == 10 * run.prune_g.rule.target.steps
+    longer.load_state_dict(run.state_dict())
+    assert longer.prune_g.rule.target == run.prune_g.rule.target
+    spoiled = copy.deepcopy(run.state_dict())
+    spoiled["pruners"][0]["rule"]["target"][0] = 1.5
+    with pytest.raises(ValueError, match="target density"):
+        longer.load_state_dict(spoiled)
