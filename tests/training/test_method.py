@@ -57,6 +57,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_every_method_trains_tells_and_resumes_to_the_same_bits(training, name):
     run = training(**OPTIONS[name])
@@ -113,6 +114,7 @@ def test_options_make_the_rules_that_they_name():
     assert steps_in(TrainConfig(batch=32, d_steps=5), "d", 16) == 500
 
 
+@pytest.mark.slow
 def test_options_make_the_schedules_that_they_name(training):
     made = {name: training(schedule=name).schedule for name in ("score", "always", "periodic", "overfit", "never")}
     kinds = {"score": ScoreSchedule, "always": Always, "periodic": PeriodicSchedule, "overfit": OverfitSchedule}
@@ -147,6 +149,7 @@ def test_gap_is_ds_mean_output_on_both_parts(training):
     assert run.d.training
 
 
+@pytest.mark.slow
 def test_balance_moves_ds_density(training):
     run = training(rule="set", schedule="always", balance=True, target_d=0.5)
     for _ in range(51):
@@ -185,6 +188,7 @@ def test_options_that_would_be_ignored_or_are_out_of_range_are_refused(options, 
         TrainConfig(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["threshold", "published", "none"])
 def test_states_of_format_2_are_taken_up(training, rule):
     """They have no steps of rules, no flips, no ledgers, no sums of D's outputs."""
