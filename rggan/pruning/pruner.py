@@ -186,7 +186,7 @@ def _find(
     uses: dict[int, int] = {}
     skipped: dict[str, str] = {}
     for prefix, module in list(model.named_modules()):
-        for _, parameter in _weights(module):
+        for _, parameter in _weights(module, prefix):
             uses[id(parameter)] = uses.get(id(parameter), 0) + 1
         refuse_sharded(prefix, module)
         dim = select(prefix, module)
@@ -218,21 +218,20 @@ def refuse_sharded(name: str, module: nn.Module) -> None:
     """Raises ValueError where a process holds only a part of a weight: a mask needs all of it."""
     if isinstance(module, FullyShardedDataParallel):
         raise ValueError(f"{name or 'the model'} is wrapped by FSDP: {WHOLE}")
-    for tensor, parameter in _weights(module):
+    for tensor, parameter in _weights(module, name):
         if isinstance(parameter, DTensor):
             raise ValueError(f"{name}.{tensor} is sharded over processes (fully_shard): {WHOLE}")
 
 
-def _weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def _weights(module: nn.Module, path: str = "") -> list[tuple[str, nn.Parameter]]:
     """The parameters that a module itself owns, by plain name, whether parametrized or not."""
     if isinstance(module, parametrize.ParametrizationList):
         return []  # counted with the module that it belongs to
     own = [(name, p) for name, p in module._parameters.items() if p is not None]
     for name, chain in chains(module).items():
         if any(isinstance(part, WeightMask) for part in chain):
-            raise ValueError(
-                f"the {name} of this {type(module).__name__} already has a Pruner: call its detach() first"
-            )
+            where = f"{path}.{name}" if path else name
+            raise ValueError(f"{where} already has a Pruner: call its detach() first")
         if chain.is_tensor and isinstance(chain.original, nn.Parameter):
             own.append((name, chain.original))
     return own
