@@ -78,6 +78,7 @@ def seconds(training: Training) -> float:
     return time.perf_counter() - started
 
 
+@torch.no_grad()
 def update_seconds(training: Training) -> float | None:
     """What ranking the weights of both networks once takes; None where a rule moves masks at every step, or never."""
     rules = [(pruner.rule, pruner.layers) for pruner in training.pruners]

@@ -230,6 +230,21 @@ class TrainConfig:
                 raise UserError(
                     f"{flag} means nothing with --schedule {self.schedule}; it goes with {', '.join(schedules)}."
                 )
+        targets = {name: getattr(self, f"target_{name}") for name in ("g", "d") if self.networks in ("both", name)}
+        for name in ("g", "d"):
+            if getattr(self, f"target_{name}") is not None and name not in targets:
+                raise UserError(f"--target-{name} means nothing with --networks {self.networks}.")
+        if self.rule in THRESHOLDS:
+            for name in ("ramp", "ramp_shape"):
+                if getattr(self, name) != default[name] and not any(targets.values()):
+                    raise UserError(
+                        f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d."
+                    )
+            if self.penalty is not None and all(targets.values()):
+                raise UserError("--penalty decides how many weights go where no target does: leave one of them out.")
+            for name, target in targets.items():
+                if target is not None and self.regrow >= target:
+                    raise UserError(f"--regrow {self.regrow} must be below --target-{name} {target}.")
         if self.balance and self.networks != "both":
             raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
 

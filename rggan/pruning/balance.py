@@ -64,24 +64,28 @@ class Balance:
 
     def step(self) -> float:
         """Move the density, and return it; without observations it stays. To be called in every process."""
-        if self.sums is None:
+        ratio = math.nan
+        if self.sums is not None:
+            before, after, real = self.sums.tolist()
+            lead = real - before
+            ratio = (after - before) / lead if lead > 0 else math.inf  # no lead: D is too weak
+            self.sums = None
+        # In a distributed run each process saw its own batches: the first one decides.
+        ratio = told_by_first(ratio)
+        if math.isnan(ratio):
             return self.rule.density
-        before, after, real = self.sums.tolist()
-        self.sums = None
-        lead = real - before
-        self.ratio = (after - before) / lead if lead > 0 else math.inf  # no lead: D is too weak
-        density = self.rule.density
+        self.ratio, density = ratio, self.rule.density
         if self.ratio < self.band[0]:
             density -= self.by
         elif self.ratio > self.band[1]:
             density += self.by
-        # In a distributed run each process saw its own batches: the first one decides.
-        self.rule.density = told_by_first(min(self.limits[1], max(self.limits[0], density)))
+        self.rule.density = min(self.limits[1], max(self.limits[0], density))
         return self.rule.density
 
     def state_dict(self) -> dict[str, Any]:
         """The density itself is the rule's."""
-        return {"sums": None if self.sums is None else self.sums.tolist()}
+        return {"sums": None if self.sums is None else self.sums.tolist(), "ratio": self.ratio}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sums = None if state["sums"] is None else torch.tensor(state["sums"], dtype=torch.float64)
+        self.ratio = state["ratio"]

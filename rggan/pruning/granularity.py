@@ -21,6 +21,10 @@ class Weights:
         """A fresh tensor for each layer, weight-shaped."""
         return [layer.seen().abs().div_(scale) for layer, scale in zip(layers, scales, strict=True)]
 
+    def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
+        """Weight-shaped values, averaged over what is pruned together: here, as they are."""
+        return list(values)
+
     def descend(
         self, layers: Sequence[Layer], scales: Sequence[Tensor], sizes: Sequence[Tensor], slopes: Sequence[Tensor]
     ) -> list[Tensor]:
@@ -59,6 +63,9 @@ class Rows:
     def groups(self, layers: Sequence[Layer]) -> list[list[int]]:
         """The positions of layers that share their rows; a layer that is not coupled is a group of its own."""
         places = {layer.name: i for i, layer in enumerate(layers)}
+        named = [name for names in self.coupled for name in names]
+        if (twice := next((name for name in named if named.count(name) > 1), None)) is not None:
+            raise ValueError(f"coupled rows: {twice} comes twice; couple all layers of one sum in one group")
         found = []
         for names in self.coupled:
             unknown = [name for name in names if name not in places]
@@ -77,7 +84,7 @@ class Rows:
         for layer, scale in zip(layers, scales, strict=True):
             weight = layer.seen()
             per_row = weight.numel() // len(layer.mask.threshold)
-            squares.append(layer.neuron_sum(weight.square()).div_(per_row).div_(scale.square()))
+            squares.append(layer.neuron_sum((weight / scale).square()).div_(per_row))
         for group in self.groups(layers):
             mean = torch.stack([squares[i] for i in group]).mean(dim=0)
             for i in group:
@@ -87,6 +94,18 @@ class Rows:
     def sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
         rows = self.row_sizes(layers, scales)
         return [layer.per_neuron(row).expand_as(layer.weight) for layer, row in zip(layers, rows, strict=True)]
+
+    def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
+        """Weight-shaped values, averaged over each row, and over the rows that are coupled with it."""
+        means = [
+            layer.neuron_sum(value) / (value.numel() // len(layer.mask.threshold))
+            for layer, value in zip(layers, values, strict=True)
+        ]
+        for group in self.groups(layers):
+            mean = torch.stack([means[i] for i in group]).mean(dim=0)
+            for i in group:
+                means[i] = mean
+        return [layer.per_neuron(mean).expand_as(layer.weight) for layer, mean in zip(layers, means, strict=True)]
 
     def descend(
         self, layers: Sequence[Layer], scales: Sequence[Tensor], sizes: Sequence[Tensor], slopes: Sequence[Tensor]
@@ -110,7 +129,8 @@ class Rows:
                 pulls[i] = -pull
                 if layer.weight.grad is not None:
                     per_row = layer.weight.numel() // len(pull)
-                    share = pull / (size.clamp_min(torch.finfo(size.dtype).tiny) * scales[i].square())
-                    share /= per_row * len(group)
-                    layer.weight.grad.mul_(layer.mask.mask).add_(layer.weight.detach() * layer.per_neuron(share))
+                    # d(size)/dW = W / (size * scale^2 * weights in the row * coupled layers); 0 where the row is 0
+                    share = torch.where(size > 0, pull / (size * scales[i]), 0) / (per_row * len(group))
+                    toward = (layer.weight.detach() / scales[i]) * layer.per_neuron(share)
+                    layer.weight.grad.mul_(layer.mask.mask).add_(toward)
         return pulls

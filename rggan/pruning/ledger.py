@@ -55,5 +55,7 @@ class Ledger:
         return {"kept": list(self.kept), "back": list(self.back)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.kept = [value.clone() for value in state["kept"]]
-        self.back = [value.clone() for value in state["back"]]
+        devices = [layer.mask.mask.device for layer in self.pruner.layers]
+        for name in ("kept", "back"):
+            values = [v.to(device, copy=True) for v, device in zip(state[name], devices, strict=True)]
+            setattr(self, name, values)

@@ -87,8 +87,13 @@ class Pruner:
         self.layers = [_attach(name, owners, dim, self.rule, optimizer) for name, (dim, owners) in self.owners.items()]
         self.phase = "prune"
         self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
+        self._hooks: list[Any] = []
+        try:
+            self.rule.begin(self.layers)
+        except ValueError:
+            self.detach()  # a model that was refused is as it was
+            raise
         self.rule.taken = True
-        self.rule.begin(self.layers)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -100,7 +105,7 @@ class Pruner:
             raise ValueError("optimizer.step(closure) makes gradients that no rule sees: call backward() before step()")
         if self.phase == "prune":
             self.rule.gradient(self.layers)
-        elif self.fading is not None:  # the derivative of weight * mask
+        elif self.fading is not None and self.rule.dense_gradient:  # the derivative of weight * mask
             with torch.no_grad():
                 for layer in self.layers:
                     if layer.weight.grad is not None:

@@ -197,6 +197,23 @@ class SET(Ranking):
             raise ValueError(f"the share that is replaced lies in 0..1, not at {share}")
         super().__init__(density, every, seed)
         self.share = share
+        self.counts: list[int] = []  # kept weights of each layer
+
+    def begin(self, layers: Sequence[Layer]) -> None:
+        super().begin(layers)
+        self.counts = [max(1, round(self.density * layer.weight.numel())) for layer in layers]
+
+    @torch.no_grad()
+    def refresh(self, layers: Sequence[Layer]) -> None:
+        super().refresh(layers)
+        self.counts = [max(1, round(self.density * layer.weight.numel())) for layer in layers]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "counts": list(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts = list(state["counts"])
+        super().load_state_dict(state)
 
     def replaced(self) -> float:
         """The share of the kept weights that this update replaces."""
@@ -209,11 +226,12 @@ class SET(Ranking):
     def revise(self, layers: Sequence[Layer]) -> None:
         for place, layer in enumerate(layers):
             mask = layer.mask.mask
-            kept, total = max(1, round(self.density * mask.numel())), mask.numel()
-            going = min(round(self.replaced() * kept), total - kept)
-            # Two rankings in one: survivors above 1 by magnitude, candidates below 1 by what they are worth.
+            before, kept = self.counts[place], max(1, round(self.density * mask.numel()))
+            self.counts[place] = kept
+            # As many come as go, and more or fewer where the density was moved; there must be room for them.
+            going = min(round(self.replaced() * kept), mask.numel() - before)
             stay = (layer.weight.abs() + torch.finfo(mask.dtype).tiny) * mask
-            survivors = stay.flatten().topk(max(1, kept - going)).indices
+            survivors = stay.flatten().topk(max(1, min(kept - going, before))).indices
             worth = self.worth(place, layer).masked_fill(mask > 0, -1).flatten()
             worth[survivors] = -1
             come = worth.topk(kept - len(survivors)).indices

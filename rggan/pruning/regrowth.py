@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.mask import Layer
 
 MOMENTS = ("clear", "keep", "decay")
@@ -67,8 +68,14 @@ class Regrowth:
                 # an overflowed mixed-precision step must not count
                 importance.add_((layer.weight.grad.abs() * (1 - layer.mask.mask)).nan_to_num_(0, 0, 0))
 
-    def update(self, layers: Sequence[Layer], reaching: Sequence[Tensor]) -> None:
-        """Count who stayed, and choose who comes back. `reaching`: which weights reach their thresholds."""
+    def update(
+        self, layers: Sequence[Layer], reaching: Sequence[Tensor], granularity: Weights | Rows, frozen: bool
+    ) -> None:
+        """Count who stayed, and choose who comes back.
+
+        reaching: which weights reach their thresholds. granularity: whole rows come whole, the last of them beyond
+        the budget. frozen: masked weights did not train, so that `moments` matters.
+        """
         total = sum(layer.weight.numel() for layer in layers)
         worth = []
         for layer, importance, back, reaches, stayed in zip(
@@ -78,12 +85,13 @@ class Regrowth:
             weight = layer.seen()
             rms = torch.linalg.vector_norm(weight) / weight.numel() ** 0.5
             worth.append((importance * rms).masked_fill_(reaches, 0))
+        worth = granularity.pooled(layers, worth)
         flat = torch.cat([w.flatten() for w in worth])
         least = flat.topk(min(len(flat), max(1, round(self.budget * total)))).values[-1]
         for i, (layer, values) in enumerate(zip(layers, worth, strict=True)):
             self.back[i] = (values >= least) & (values > 0)
             self.returned[i].add_(self.back[i].sum())
-            if self.moments == "clear":
+            if frozen and self.moments == "clear":
                 for moment in layer.moments().values():
                     moment.masked_fill_(self.back[i] & (layer.mask.mask == 0), 0)
             self.importance[i].zero_()
@@ -104,4 +112,5 @@ class Regrowth:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("importance", "back", "returned", "stayed"):
-            setattr(self, name, [value.clone() for value in state[name]])
+            own = getattr(self, name)  # after `begin`: on the devices of the weights
+            setattr(self, name, [v.to(mine.device, copy=True) for v, mine in zip(state[name], own, strict=True)])

@@ -78,6 +78,7 @@ class Threshold(Rule):
     lr: how far a threshold moves a step, in rms units, per unit of that gradient (plain descent: what is
         noise in the loss's pull averages out). Under 'hard', t = log(1 + lr * lambda * steps).
     floor: a layer whose density falls to this gets its thresholds back to 0 and is dense again; 0: never.
+        With a target, every layer keeps at least this share of its weights.
     granularity: `Weights()`, or `Rows()` for whole output neurons.
     regrowth: a `Regrowth` brings masked weights back by the gradient that they would have.
 
@@ -110,6 +111,10 @@ class Threshold(Rule):
         self.hard = estimator == "hard"
         self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
         self.target = target if isinstance(target, Ramp) or target is None else Ramp(target)
+        if regrowth is not None and self.target is not None and regrowth.budget >= self.target.density:
+            raise ValueError(
+                f"regrowth's budget ({regrowth.budget}) must be below the target density ({self.target.density})"
+            )
         self.granularity: Granularity = Weights() if granularity is None else granularity
         self.regrowth = regrowth
         self.steps = 0  # taken while pruning
@@ -158,7 +163,7 @@ class Threshold(Rule):
         self.steps += 1
         self.move(layers)
         if self.regrowth is not None and self.steps % self.regrowth.every == 0:
-            self.regrowth.update(layers, self.reaching(layers))
+            self.regrowth.update(layers, self.reaching(layers), self.granularity, self.hard)
         if self.target is not None and self.steps % self.every == 0:
             self.offset(layers, self.target.at(self.steps))
         self.refresh(layers)
@@ -189,8 +194,10 @@ class Threshold(Rule):
         if self.regrowth is not None:
             self.regrowth.keep(margins)
         by = cut(margins, density)
-        for layer in layers:
-            layer.mask.threshold.add_(by)
+        for layer, margin in zip(layers, margins, strict=True):
+            # No layer keeps less than the floor: its thresholds rise no further than that.
+            most = cut([margin], self.floor) if self.floor else by
+            layer.mask.threshold.add_(torch.minimum(by, most))
 
     def reaching(self, layers: Sequence[Layer]) -> list[Tensor]:
         """For each layer, weight-shaped and boolean: which weights reach their thresholds."""
@@ -205,7 +212,7 @@ class Threshold(Rule):
             torch.ge(size, layer.per_neuron(layer.mask.threshold), out=layer.mask.mask)
         if self.regrowth is not None:
             self.regrowth.show(layers)
-        if self.floor == 0:
+        if self.floor == 0 or self.target is not None:  # a target's offset leaves every layer its floor
             return
         # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
         # under a spectral norm would divide by zero in the next forward pass.

@@ -19,7 +19,8 @@ class Schedule:
     Args:
         pruners: one or more, usually G's and D's, which change together; a schedule each lets them change apart. They
             enter the schedule's first phase at once.
-        fade: steps of each pruner's optimizer over which integrated weights come back; 0: at once.
+        fade: steps of the optimizer over which integrated weights come back, of each pruner or one for all; 0: at
+            once.
 
     Attributes:
         phase: 'prune' or 'dense'. decisions: how many phases were chosen from enough to go by. flips: how often the
@@ -28,12 +29,13 @@ class Schedule:
 
     first = "prune"
 
-    def __init__(self, *pruners: Pruner, fade: int = 0) -> None:
+    def __init__(self, *pruners: Pruner, fade: int | Sequence[int] = 0) -> None:
         if not pruners:
             raise ValueError(f"a {type(self).__name__} needs at least one pruner")
-        if fade < 0:
-            raise ValueError(f"fade takes 0 or more steps, not {fade}")
-        self.pruners, self.fade = pruners, fade
+        self.pruners = pruners
+        self.fade = (fade,) * len(pruners) if isinstance(fade, int) else tuple(fade)
+        if len(self.fade) != len(pruners) or min(self.fade) < 0:
+            raise ValueError(f"fade takes 0 or more steps, one number or one for each pruner, not {fade}")
         self.decisions = self.flips = 0
         self.phase = self.first
         self._enter(self.first)
@@ -65,8 +67,8 @@ class Schedule:
 
     def _enter(self, phase: str) -> None:
         self.phase = phase
-        for pruner in self.pruners:
-            pruner.prune() if phase == "prune" else pruner.integrate(self.fade)
+        for pruner, fade in zip(self.pruners, self.fade, strict=True):
+            pruner.prune() if phase == "prune" else pruner.integrate(fade)
 
     def state_dict(self) -> dict[str, Any]:
         return {"decisions": self.decisions, "flips": self.flips, "phase": self.phase}
@@ -104,7 +106,7 @@ class ScoreSchedule(Schedule):
         *pruners: Pruner,
         weights: Sequence[float] = (0.1, 0.1, 0.2, 0.2, 0.4),
         dead_band: float = 0.0,
-        fade: int = 0,
+        fade: int | Sequence[int] = 0,
     ) -> None:
         if not weights or dead_band < 0:
             raise ValueError("a ScoreSchedule needs at least one weight, and a dead band of 0 or more")
@@ -148,7 +150,9 @@ class PeriodicSchedule(Schedule):
     ['prune', 'dense', 'prune', 'prune', 'dense', 'prune']
     """
 
-    def __init__(self, *pruners: Pruner, prune: int = 5, dense: int = 5, first: str = "prune", fade: int = 0) -> None:
+    def __init__(
+        self, *pruners: Pruner, prune: int = 5, dense: int = 5, first: str = "prune", fade: int | Sequence[int] = 0
+    ) -> None:
         if prune < 1 or dense < 1 or first not in ("prune", "dense"):
             raise ValueError("a PeriodicSchedule takes phases of at least 1 evaluation, and 'prune' or 'dense' first")
         self.lengths, self.first = {"prune": prune, "dense": dense}, first
@@ -229,12 +233,14 @@ class OverfitSchedule(Schedule):
     ('dense', 0.0)
     """
 
-    def __init__(self, *pruners: Pruner, target: float = 0.6, dead_band: float = 0.0, fade: int = 0) -> None:
+    def __init__(
+        self, *pruners: Pruner, target: float = 0.6, dead_band: float = 0.0, fade: int | Sequence[int] = 0
+    ) -> None:
         if dead_band < 0:
             raise ValueError(f"a dead band is 0 or more, not {dead_band}")
         super().__init__(*pruners, fade=fade)
         self.target, self.dead_band = target, dead_band
-        self.overfitting = math.nan
+        self.overfitting: float | None = None
         self.sums: Tensor | None = None  # of real, sign of real, held out, fake: sum and count of each
 
     @torch.no_grad()
@@ -262,18 +268,21 @@ class OverfitSchedule(Schedule):
         )
         self.sums = None
         gap = real - fake
-        self.overfitting = sign if seen == 0 else (real - held_out) / gap if gap > 0 else 0.0
-        if not math.isfinite(self.overfitting):
+        found = sign if seen == 0 else (real - held_out) / gap if gap > 0 else 0.0
+        if not math.isfinite(found):
             raise ValueError("the discriminator's outputs must be finite numbers")
+        self.overfitting = found
         self.decisions += 1
-        if abs(self.overfitting - self.target) <= self.dead_band:
+        if abs(found - self.target) <= self.dead_band:
             return self.phase == "prune"
-        return self.overfitting > self.target
+        return found > self.target
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "sums": None if self.sums is None else self.sums.tolist()}
+        sums = None if self.sums is None else self.sums.tolist()
+        return {**super().state_dict(), "sums": sums, "overfitting": self.overfitting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         sums = state["sums"]
         self.sums = None if sums is None else torch.tensor(sums, dtype=torch.float64)
+        self.overfitting = state["overfitting"]
         super().load_state_dict(state)

@@ -16,7 +16,7 @@ import torch
 from rggan.errors import UserError, one_line
 from rggan.files import flush_folder
 
-FORMAT = 3
+FORMAT = 4
 KEPT = 2
 NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
 
@@ -130,10 +130,10 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         training = dict(state["training"])
         training |= {"ledgers": None, "balance": None, "logit_sums": torch.zeros(3)}
         training["pruners"] = [
-            {"fading": None, **pruner, "rule": {"steps": 0, "target": None, **pruner["rule"]}}
-            for pruner in training["pruners"]
+            {"fading": None, **pruner, "rule": {"steps": 0, **pruner["rule"]}} for pruner in training["pruners"]
         ]
         if training["schedule"] is not None:
             training["schedule"] = {"flips": 0, **training["schedule"]}
         state = {**state, "training": training}
+    # Before 4, a rule did not say its target: `fitted_pruner` takes that of the options.
     return {**state, "format": FORMAT}

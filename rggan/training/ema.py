@@ -51,8 +51,9 @@ class EMA:
             weights = dict(network.named_parameters())
             for layer in pruner.layers:
                 module, _, tensor = layer.name.rpartition(".")
+                kept = layer.mask.mask != 0  # the average is of effective weights: a fading mask is in it already
                 masked_under_norm = f"{module}.parametrizations.{tensor}.original"
-                weights.get(layer.name, weights.get(masked_under_norm)).mul_(layer.mask.mask)  # type: ignore[union-attr]
+                weights.get(layer.name, weights.get(masked_under_norm)).mul_(kept)  # type: ignore[union-attr]
         refresh_batch_statistics(network, batches)
         return network
 

@@ -277,9 +277,7 @@ class Training:
         told: dict[str, Any] = {"d_real": real, "d_sign": sign, "d_fake": fake}
         if self.held_out is not None:
             told |= self.gap(self.held_out)
-        if isinstance(self.schedule, OverfitSchedule):
-            told["overfitting"] = self.schedule.overfitting if self.schedule.decisions else None
-        if self.balance is not None and self.balance.rule.steps:
+        if self.balance is not None:
             told["balance"] = self.balance.ratio if math.isfinite(self.balance.ratio) else None
         told["layers"] = {}
         for ledger in self.ledgers:
@@ -297,7 +295,9 @@ class Training:
         self.d.eval()
         for name, data in (("d_train", self.batches.data), ("d_held_out", held_out)):
             outputs = []
-            for index in torch.arange(min(len(data), len(held_out), GAP_IMAGES)).split(self.config.batch):
+            count = min(len(self.batches.data), len(held_out), GAP_IMAGES)
+            evenly = torch.arange(count) * len(data) // count  # over all classes, which may lie one after the other
+            for index in evenly.split(self.config.batch):
                 x = data.at(index).to(self.device).float().div_(127.5).sub_(1).contiguous(memory_format=self.layout)
                 labels = data.labels
                 with self.autocast():
@@ -351,7 +351,9 @@ class Training:
         balance, clean["balance"] = state["balance"], None
         if self.balance is not None:
             sums = balance["sums"]
+            fitted_numbers([balance["ratio"]], 1, "balance")
             clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
+            clean["balance"]["ratio"] = balance["ratio"]
         clean["batches"] = self.batches.checked(state["batches"])
         clean["random_cuda"] = state["random_cuda"]
         if clean["images"] < 0:

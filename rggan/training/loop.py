@@ -248,9 +248,9 @@ def related(config: TrainConfig) -> list[str]:
 def sizes(training: Training) -> list[str]:
     """Parameter counts, kept and all."""
     lines = []
-    for name, network, index in (("G", training.g, 0), ("D", training.d, 1)):
+    for name, network, pruner in (("G", training.g, training.prune_g), ("D", training.d, training.prune_d)):
         total = sum(p.numel() for p in network.parameters())
-        prunable = f", {training.pruners[index].total:,} of them prunable" if training.pruners else ""
+        prunable = f", {pruner.total:,} of them prunable" if pruner is not None else ""
         lines.append(f"network {name}  {training.config.network}, {total:,} parameters{prunable}")
     precision = "bf16" if training.bf16 else "fp32"
     lines.append(f"device     {training.device}, {precision}, score: {training.score.kind} distance")

@@ -78,7 +78,8 @@ def make_schedule(config: TrainConfig, pruners: list[Pruner]) -> Schedule | None
     """One for all pruners; none where nothing is pruned."""
     if not pruners:
         return None
-    fade = 0 if config.fade == 0 else steps_in(config, "g" if config.networks == "g" else "d", config.fade)
+    networks: list[Literal["g", "d"]] = ["g", "d"] if config.networks == "both" else [config.networks]
+    fade = [steps_in(config, network, config.fade) if config.fade else 0 for network in networks]
     if config.schedule == "score":
         return ScoreSchedule(*pruners, dead_band=config.dead_band, fade=fade)
     if config.schedule == "periodic":
@@ -110,9 +111,16 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
             thresholds = [layer.mask.threshold for layer in pruner.layers]
             groups = torch.optim.Adam(thresholds, rule.lr, rule.betas).state_dict()["param_groups"]
             extra = {"adam": fitted_adam(thresholds, groups, adam, "thresholds")}
+    if "target" in own:  # states of before format 4 have none: it is that of the options
+        found.setdefault("target", own["target"])
+        if (found["target"] is None) != (own["target"] is None):
+            raise ValueError("the rule has a target in one of the two, and none in the other")
     clean = fitted(own, found, "rule")
     if clean.get("target") is not None:
         Ramp(*clean["target"])  # in range?
+    sizes = [layer.weight.numel() for layer in pruner.layers]
+    if "counts" in clean and any(not 0 < n <= size for n, size in zip(clean["counts"], sizes, strict=True)):
+        raise ValueError("the rule's counts are none of its layers")
     if clean.get("steps", 0) < 0 or not 0 < clean.get("density", 1.0) <= 1:
         raise ValueError("the rule's steps or density are none")
     return {"phase": saved["phase"], "fading": fading, "rule": {**clean, **extra}}
@@ -125,11 +133,15 @@ def fitted_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:
         ValueError: something does not fit. KeyError: it is not there.
     """
     own = schedule.state_dict()
-    free = {name: saved[name] for name in ("scores", "sums") if name in own}  # of no fixed length
+    if saved is None and isinstance(schedule, Always):  # before format 3 this was no schedule
+        return own
+    free = {name: saved[name] for name in ("scores", "sums", "overfitting") if name in own}  # of no fixed form
     clean: dict[str, Any] = fitted({**own, **free}, saved, "schedule")
     if "scores" in own:
         assert isinstance(schedule, ScoreSchedule)
         fitted_numbers(clean["scores"], len(schedule.weights), "scores")
+    if clean.get("overfitting") is not None:
+        fitted_numbers([clean["overfitting"]], 1, "overfitting")
     if clean.get("sums") is not None:
         sums = clean["sums"]
         if not isinstance(sums, list) or len(sums) != 4:

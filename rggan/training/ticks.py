@@ -19,6 +19,7 @@ from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError, one_line
 from rggan.generator import Generator
+from rggan.pruning import OverfitSchedule
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
 from rggan.training.runlog import Row, RunLog, is_row, status_line
@@ -203,6 +204,8 @@ class Loop:
         if training.schedule is not None:
             training.schedule.step(score)
             row |= {"decisions": training.schedule.decisions, "flips": training.schedule.flips}
+            if isinstance(training.schedule, OverfitSchedule):
+                row["overfitting"] = training.schedule.overfitting
         self.rows.append(row)
         training.loss_sums.zero_()
         training.logit_sums.zero_()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rggan.pruning import Pruner, Ramp, Rows, Threshold
+from rggan.pruning import Pruner, Ramp, Regrowth, Rows, Threshold
 from tests.conftest import train_steps
 from tests.pruning.test_rules import Step
 
@@ -101,5 +101,40 @@ def test_coupling_that_does_not_fit_is_refused_by_name():
         attach([("first.weight", "nowhere.weight")])[1].refresh(attach(())[2].layers)
     model = Residual()
     rule = Threshold(granularity=Rows([("first.weight", "second.weight")]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="different numbers of rows"):
-        Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1), rule)
+        Pruner(model, optimizer, rule)
+    assert type(model.first) is nn.Linear  # the model that was refused is as it was
+    with pytest.raises(ValueError, match=r"shortcut\.weight comes twice"):
+        attach([("second.weight", "shortcut.weight"), ("shortcut.weight", "first.weight")])
+    assert Pruner(model, optimizer).density() == 1.0
+
+
+@pytest.mark.parametrize("target", [None, Ramp(0.5, 10)])
+def test_a_layer_of_zeros_harms_nothing(target):
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    nn.init.zeros_(model[2].weight)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    pruner = Pruner(model, optimizer, Threshold(lr=0.01, granularity=Rows(), target=target))
+    train_steps(model, optimizer, lambda: torch.randn(8, 6), 20)
+    for layer in pruner.layers:
+        assert layer.weight.isfinite().all()
+        assert layer.mask.threshold.isfinite().all()
+
+
+def test_rows_come_back_whole_and_coupled_ones_together():
+    torch.manual_seed(0)
+    model = Residual().double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    regrowth = Regrowth(budget=0.05, every=3)
+    rule = Threshold("hard", granularity=Rows(COUPLED), target=Ramp(0.5, 5), regrowth=regrowth, every=3)
+    pruner = Pruner(model, optimizer, rule)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (model(torch.randn(16, 6, dtype=torch.float64)) - 1).square().mean().backward()  # silent rows are asked for
+        optimizer.step()
+        for values in ([layer.mask.mask for layer in pruner.layers], regrowth.back):
+            rows = {layer.name: v.double().mean(dim=1) for layer, v in zip(pruner.layers, values, strict=True)}
+            assert all(set(row.tolist()) <= {0.0, 1.0} for row in rows.values())
+            assert torch.equal(rows["second.weight"], rows["shortcut.weight"])
+    assert sum(int(n) for n in regrowth.returned) > 0

@@ -137,7 +137,7 @@ def test_nothing_to_prune_and_two_pruners_are_refused():
         Pruner(nn.Embedding(3, 3), torch.optim.SGD([torch.zeros(1)], lr=0.1))
     model = small()
     Pruner(model, sgd(model))
-    with pytest.raises(ValueError, match="0.weight already has a Pruner"):
+    with pytest.raises(ValueError, match=r"0\.weight already has a Pruner"):
         Pruner(model, sgd(model))
 
 

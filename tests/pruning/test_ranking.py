@@ -234,3 +234,22 @@ def test_other_bad_arguments_are_refused():
     for make in (lambda: SET(0.5, share=1.5), lambda: RigL(0.5, until=0), lambda: Static(0.5, every=0)):
         with pytest.raises(ValueError, match=r"share|until|every"):
             make()
+
+
+@pytest.mark.parametrize("make", [SET, lambda *a, **k: RigL(*a, until=1, **k)], ids=["SET", "RigL"])
+@pytest.mark.parametrize("densities", [(1.0, 0.95, 0.9), (0.3, 0.35, 0.9), (0.9, 0.3, 1.0)])
+def test_a_density_that_is_moved_shows_exactly_and_what_comes_is_chosen(make, densities):
+    model, optimizer, pruner = attach(make(densities[0], every=1, share=0.3), lr=0.0)
+    for density in densities:
+        pruner.rule.density = density
+        before = masks(pruner)
+        optimizer.zero_grad()
+        model(batch()).square().mean().backward()
+        gradients = [layer.weight.grad.abs().clone() for layer in pruner.layers]
+        optimizer.step()
+        assert counts(pruner) == [round(density * 200), round(density * 120)]
+        if isinstance(pruner.rule, RigL):
+            for gradient, was, now in zip(gradients, before, masks(pruner), strict=True):
+                came, left_out = now > was, (was == 0) & (now == 0)
+                if came.any() and left_out.any():
+                    assert gradient[came].min() >= gradient[left_out].max()

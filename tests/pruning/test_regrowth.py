@@ -140,3 +140,28 @@ def test_state_goes_on_where_it_stopped():
 def test_bad_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match=r"budget|moments"):
         Regrowth(**arguments)
+
+
+def test_under_straight_through_the_averages_are_left_alone():
+    torch.manual_seed(0)
+    model = nn.Linear(10, 12)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    pruner = Pruner(model, optimizer, Threshold(penalty=0.0, lr=0.0, regrowth=Regrowth(0.2, every=3)))
+    pruner.layers[0].mask.threshold.fill_(1.0)
+    pruner.rule.refresh(pruner.layers)
+    for _ in range(3):
+        step(model, optimizer, torch.randn(8, 10))
+    back = pruner.rule.regrowth.back[0]
+    assert back.any()
+    assert pruner.layers[0].moments()["exp_avg_sq"][back].min() > 0
+
+
+def test_state_goes_to_the_device_of_the_weights():
+    pruner = attach(every=4)[2]
+    state = pruner.rule.regrowth.state_dict()
+    meta = {name: [value.to("meta") for value in values] for name, values in state.items()}
+    pruner.rule.regrowth.importance = [value.to("meta") for value in pruner.rule.regrowth.importance]
+    with pytest.raises(NotImplementedError):  # nothing to copy from there: it tried to bring it to the CPU
+        pruner.rule.regrowth.load_state_dict(meta)
+    pruner.rule.regrowth.load_state_dict({**meta, **{k: v for k, v in state.items() if k != "importance"}})
+    assert pruner.rule.regrowth.importance[0].device.type == "meta"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rggan.networks import SNGANDiscriminator, SNGANGenerator
-from rggan.pruning import Pruner, Ramp, Rows, Threshold
+from rggan.pruning import Pruner, Ramp, Regrowth, Rows, Threshold
 from rggan.pruning.target import cut
 from tests.conftest import train_steps
 
@@ -141,3 +141,21 @@ def test_targets_that_are_no_density_are_refused(target):
 def test_ramps_without_length_are_refused(arguments):
     with pytest.raises(ValueError, match="at least 1 step"):
         Ramp(0.5, **arguments)
+
+
+@pytest.mark.parametrize("target", [0.005, 0.01, 0.02, 0.03])
+def test_small_targets_are_reached_and_no_layer_falls_below_its_floor(target):
+    model = wide(64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    pruner = Pruner(model, optimizer, Threshold(lr=1e-2, target=Ramp(target, 50), every=5))
+    for _ in range(80):
+        train_steps(model, optimizer, lambda: torch.randn(16, 8))
+        assert min(pruner.densities().values()) > 0
+    assert pruner.density() == pytest.approx(target, abs=0.02)
+    for layer in pruner.layers:
+        assert layer.mask.mask.sum() >= max(1, round(0.01 * layer.weight.numel())) - 2  # weights moved since the update
+
+
+def test_regrowth_above_the_target_is_refused():
+    with pytest.raises(ValueError, match="must be below the target density"):
+        Threshold(target=0.3, regrowth=Regrowth(0.5))

@@ -82,3 +82,14 @@ def test_resumed_average_goes_on():
     for average in (ema, other):
         average.update(model)
     assert torch.equal(ema.network.weight, other.network.weight)
+
+
+def test_snapshot_of_a_fading_network_is_not_attenuated_twice():
+    g, pruner, _ = masked_generator()
+    pruner.integrate(fade=4)
+    pruner._after_step()
+    pruner._after_step()  # halfway
+    ema = EMA(SNGANGenerator(16, 1, 8), g)
+    snapshot = ema.snapshot(pruner, [])
+    assert set(pruner.layers[0].mask.mask.unique().tolist()) == {0.5, 1.0}
+    torch.testing.assert_close(snapshot.linear.weight, g.linear.weight)

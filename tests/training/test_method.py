@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rggan import TrainConfig, UserError
+from rggan import TrainConfig, UserError, train
 from rggan.pruning import (
     SET,
     Always,
@@ -26,6 +26,7 @@ from rggan.pruning import (
 from rggan.training.checkpoint import migrate
 from rggan.training.engine import Training
 from rggan.training.method import make_rule, steps_in
+from rggan.training.runlog import read_rows
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_options_make_the_schedules_that_they_name(training):
     assert {name: type(schedule) for name, schedule in made.items()} == {**kinds, "never": Never}
     assert training(schedule="periodic", period=3).schedule.lengths == {"prune": 3, "dense": 3}
     assert training(dead_band=0.1, fade=0.16).schedule.dead_band == 0.1
-    assert training(fade=0.16).schedule.fade == 20  # D's steps, of 8 images each
+    assert training(fade=0.16).schedule.fade == (10, 20)  # D's 20 steps of 8 images are 10 steps of G
     assert training(rule="none").schedule is None
     assert [len(training(networks=n).pruners) for n in ("both", "g", "d")] == [2, 1, 1]
     assert training(networks="d").densities()[0] == 1.0
@@ -142,7 +143,7 @@ def test_gap_is_ds_mean_output_on_both_parts(training):
     gap = run.gap(run.held_out)
     run.d.eval()
     for name, data in (("d_train", run.batches.data), ("d_held_out", run.held_out)):
-        x = data.images[:20].float() / 127.5 - 1
+        x = data.images[:: len(data) // 20].float() / 127.5 - 1  # 20 of each, evenly
         assert gap[name] == pytest.approx(run.d(x).mean().item(), abs=1e-5)
     assert run.d.training is False
     run.gap(run.held_out)
@@ -174,6 +175,12 @@ def test_balance_moves_ds_density(training):
         ({"ramp": 0}, "--ramp must be above 0"),
         ({"ramp": 5.0, "rule": "static"}, "--ramp means nothing with --rule static"),
         ({"balance": True}, "--balance means nothing with --rule threshold"),
+        ({"ramp": 5.0}, "--ramp leads to a target"),
+        ({"ramp_shape": "linear", "rule": "hard"}, "--ramp-shape leads to a target"),
+        ({"target_g": 0.5, "networks": "d"}, "--target-g means nothing with --networks d"),
+        ({"target_d": 0.5, "networks": "g", "rule": "oneshot"}, "--target-d means nothing with --networks g"),
+        ({"target_g": 0.5, "target_d": 0.5, "penalty": 1.0}, "--penalty decides"),
+        ({"target_g": 0.2, "regrow": 0.3}, "must be below --target-g"),
         ({"balance": True, "rule": "set", "networks": "g"}, "--networks both"),
         ({"period": 3}, "--period means nothing with --schedule score"),
         ({"period": 0, "schedule": "periodic"}, "--period must be at least 1"),
@@ -189,10 +196,12 @@ def test_options_that_would_be_ignored_or_are_out_of_range_are_refused(options, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["threshold", "published", "none"])
+@pytest.mark.parametrize("rule", ["threshold", "published", "none", "always"])
 def test_states_of_format_2_are_taken_up(training, rule):
-    """They have no steps of rules, no flips, no ledgers, no sums of D's outputs."""
+    """They have no steps of rules, no flips, no ledgers, no sums of D's outputs; 'always' was no schedule."""
     options = {} if rule == "none" else {"threshold_lr": 0.02}
+    if rule == "always":
+        rule, options["schedule"] = "threshold", "always"
     run, other = training(rule=rule, **options), training(rule=rule, **options)
     for _ in range(4):
         run.step()
@@ -201,7 +210,9 @@ def test_states_of_format_2_are_taken_up(training, rule):
         del old[part]
     for pruner in old["pruners"]:
         del pruner["fading"], pruner["rule"]["steps"], pruner["rule"]["target"]
-    if old["schedule"]:
+    if options.get("schedule") == "always":
+        old["schedule"] = None
+    elif old["schedule"]:
         del old["schedule"]["flips"]
     state = migrate({"format": 2, "rows": [], "rollbacks": 0, "training": old}, Path("state.pt"))
     for which in (run, other):  # one after the other: they draw from the same random numbers
@@ -225,3 +236,51 @@ def test_a_run_that_is_made_longer_keeps_its_ramp(training, options):
     spoiled["pruners"][0]["rule"]["target"][0] = 1.5
     with pytest.raises(ValueError, match="target density"):
         longer.load_state_dict(spoiled)
+
+
+def test_states_of_format_3_have_the_target_of_the_options(training):
+    run, other = training(target_g=0.4), training(target_g=0.4)
+    state = copy.deepcopy(run.state_dict())
+    for pruner in state["pruners"]:
+        del pruner["rule"]["target"]
+    other.load_state_dict(migrate({"format": 3, "training": state}, Path("state.pt"))["training"])
+    assert other.prune_g.rule.target == run.prune_g.rule.target
+    assert other.prune_d.rule.target is None
+    with pytest.raises(ValueError, match="target in one of the two"):
+        training().load_state_dict(run.state_dict())
+
+
+def test_gap_is_taken_over_all_classes(digits):
+    """Images of a set in folders lie class by class."""
+    order = digits.labels.argsort(stable=True).numpy()
+    data = digits.take(order[:600])
+    assert data.labels[:60].unique().numel() == 1
+    config = TrainConfig(width_g=8, width_d=8, resolution=16, score_samples=4, precision="fp32", device="cpu")
+    run = Training(config, data, digits.take(order[600:660]))
+    seen = []
+    run.d.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    run.gap(run.held_out)
+    shown = torch.cat(seen)[:60]
+    every = data.images.float() / 127.5 - 1
+    rows = [int((every - image).abs().sum(dim=(1, 2, 3)).argmin()) for image in shown]
+    assert set(data.labels[rows].tolist()) == set(data.labels.tolist())
+
+
+def test_overfitting_is_told_of_the_tick_that_it_was_taken_in(tmp_path):
+    options = {"schedule": "overfit", "kimg": 0.4, "snap": 0.1, "width_g": 8, "width_d": 8, "batch": 8}
+    config = TrainConfig(**options, resolution=16, score_samples=8, max_images=40, precision="fp32", outdir=tmp_path)
+    rows = read_rows(train(config))
+    assert len(rows) == 4
+    for row in rows:
+        assert row["overfitting"] == pytest.approx(row["d_sign"], abs=1e-5)
+
+
+@pytest.mark.parametrize("networks", ["g", "d"])
+def test_one_network_can_be_pruned_alone(tmp_path, networks):
+    options = {"networks": networks, "kimg": 0.1, "snap": 0.05, "width_g": 8, "width_d": 8, "batch": 8}
+    config = TrainConfig(**options, resolution=16, score_samples=8, max_images=40, precision="fp32", outdir=tmp_path)
+    run = train(config)
+    assert set(read_rows(run)[-1]["layers"]) == {networks}
+    log = (run / "log.txt").read_text()
+    prunable = [line for line in log.splitlines() if "prunable" in line]
+    assert [line.split()[1] for line in prunable] == [networks.upper()]
