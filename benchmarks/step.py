@@ -1,6 +1,6 @@
 """Speed and memory of the whole training step: every rule in bf16 channels-last, two of them in fp32 contiguous too.
 
-    python benchmarks/step.py [--json] [--rounds 5]
+    python benchmarks/step.py [--json] [--rounds 5] [--no-fp32]
 
 A step is what `rggan train` does: 5 discriminator steps and one generator step of batch 64 at 32x32, with augmentation,
 flips, optimizers, masks and the generator average. The cells of one size take turns within one run, so that their
@@ -108,8 +108,12 @@ def high_water_mark() -> float:
     return int(found[1]) / 1024
 
 
-def measure(size: str, rounds: int) -> list[dict[str, Any]]:
-    cells = [(rule, name) for rule, name in product(RULES, PRECISIONS) if rule in IN_FP32 or PRECISIONS[name] == "bf16"]
+def measure(size: str, rounds: int, fp32: bool) -> list[dict[str, Any]]:
+    cells = [
+        (rule, name)
+        for rule, name in product(RULES, PRECISIONS)
+        if PRECISIONS[name] == "bf16" or (fp32 and rule in IN_FP32)
+    ]
     trainings = {cell: make(size, *cell) for cell in cells}
     times: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
     for cell in cells:
@@ -130,7 +134,9 @@ def measure(size: str, rounds: int) -> list[dict[str, Any]]:
                 "precision": precision,
                 "seconds_per_step": statistics.median(times[rule, precision]),
                 "images_per_second": D_STEPS * BATCH / statistics.median(times[rule, precision]),
-                "speedup_over_fp32": ratio((rule, "fp32 contiguous"), (rule, precision)) if rule in IN_FP32 else None,
+                "speedup_over_fp32": ratio((rule, "fp32 contiguous"), (rule, precision))
+                if fp32 and rule in IN_FP32
+                else None,
                 "cost_over_dense": ratio((rule, precision), ("dense", precision)) - 1,
                 "update_seconds": update_seconds(trainings[rule, precision]),
                 "peak_mib": peak_memory(size, rule, precision),
@@ -145,13 +151,18 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=5, help="at the published size; three times as many at the small one"
     )
+    parser.add_argument("--no-fp32", dest="fp32", action="store_false", help="only bf16 channels-last")
     parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
         make(*arguments.cell).step()
         print(high_water_mark())
         return
-    rows = [row for size in SIZES for row in measure(size, arguments.rounds * (1 if size == "published" else 3))]
+    rows = [
+        row
+        for size in SIZES
+        for row in measure(size, arguments.rounds * (1 if size == "published" else 3), arguments.fp32)
+    ]
     if arguments.json:
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cuda": torch.cuda.is_available()}
         print(json.dumps({"machine": machine, "rows": rows}, indent=2))

@@ -118,26 +118,26 @@ def criteria(cifar: Path, out: Path) -> Rows:
 def collapse(cifar: Path, out: Path) -> Rows:
     """A run has collapsed when it lost its numbers, a whole layer, or all variety (5 % of the real images')."""
     data = few(cifar)
-    fast = {"penalty": 1.0, "lr": 4e-2}
-    arms: dict[str, Callable[[], Rule]] = {
-        "no regeneration": lambda: Threshold("hard", **fast, floor=0),
-        "regrowth by importance": lambda: Threshold("hard", **fast, floor=0, regrowth=Regrowth(0.05, 20)),
-        "straight-through": lambda: Threshold(**fast, floor=0),
-        "no regeneration, floor 1 %": lambda: Threshold("hard", **fast, floor=0.01),
-    }
     found = []
-    for arm, rule in arms.items():
-        for seed in SEEDS:
-            training = trained(data, 150, rule, seed)
-            densities = {f"{net}.{name}": d for net, p in (("g", training.prune_g), ("d", training.prune_d))
-                         for name, d in p.densities().items()}  # fmt: skip
-            judged = training.judge(training.snapshot()) if training.is_finite() else None
-            lost = judged is None or not math.isfinite(judged.score)
-            row = {"arm": arm, "seed": seed, "finite": not lost, "least_layer": min(densities.values())}
-            row |= {"diversity": None if lost else judged.diversity, "score": None if lost else judged.score}
-            row |= {"density_g": training.densities()[0], "density_d": training.densities()[1]}
-            row["collapsed"] = lost or row["least_layer"] == 0 or judged.diversity < 0.05
-            found.append(row)
+    for rate in (2e-2, 4e-2):  # at the higher one D's thresholds pass the largest weights
+        fast = {"penalty": 1.0, "lr": rate}
+        arms: dict[str, Callable[[], Rule]] = {
+            "no regeneration": lambda fast=fast: Threshold("hard", **fast, floor=0),
+            "regrowth by importance": lambda fast=fast: Threshold("hard", **fast, floor=0, regrowth=Regrowth(0.05, 20)),
+            "straight-through": lambda fast=fast: Threshold(**fast, floor=0),
+            "no regeneration, floor 1 %": lambda fast=fast: Threshold("hard", **fast, floor=0.01),
+        }
+        for arm, rule in arms.items():
+            for seed in SEEDS:
+                training = trained(data, 150, rule, seed)
+                densities = [d for pruner in training.pruners for d in pruner.densities().values()]
+                judged = training.judge(training.snapshot()) if training.is_finite() else None
+                lost = judged is None or not math.isfinite(judged.score)
+                row = {"arm": f"rate {rate:g}, {arm}", "seed": seed, "finite": not lost, "least_layer": min(densities)}
+                row |= {"diversity": None if lost else judged.diversity, "score": None if lost else judged.score}
+                row |= dict(zip(("density_g", "density_d"), training.densities(), strict=True))
+                row["collapsed"] = lost or row["least_layer"] == 0 or judged.diversity < 0.05
+                found.append(row)
     return found
 
 
@@ -147,7 +147,7 @@ def penalties(cifar: Path, out: Path) -> Rows:
     for width, batch in cells:
         training = trained(data, 150, width_g=width, width_d=width, batch=batch, penalty=1.0, threshold_lr=1e-3)
         g, d = training.densities()
-        found.append({"width": width, "batch": batch, "density_g": g, "density_d": d})
+        found.append({"cell": f"{width} channels, batch {batch}", "density_g": g, "density_d": d})
     return found
 
 
@@ -199,10 +199,10 @@ def summary(name: str, rows: Rows) -> list[str]:
     if name == "criteria":
         kinds = rows[0]["scores"] if rows else ()
         told += [f"{kind}: {statistics.mean(row['scores'][kind] for row in rows):.3f}" for kind in kinds]
-    group = next((key for key in ("arm", "rule", "moments", "width") if rows and key in rows[0]), None)
+    group = next((key for key in ("arm", "rule", "moments", "cell") if rows and key in rows[0]), None)
     for value in dict.fromkeys(row[group] for row in rows) if group else ():
         of = [row for row in rows if row[group] == value]
-        numbers = [key for key, v in of[0].items() if isinstance(v, int | float) and key not in ("seed", "width")]
+        numbers = [key for key, v in of[0].items() if isinstance(v, int | float) and key != "seed"]
         means = {key: statistics.mean(v for row in of if (v := row[key]) is not None) for key in numbers
                  if any(row[key] is not None for row in of)}  # fmt: skip
         told.append(f"{value}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()))
@@ -221,7 +221,7 @@ def main() -> None:
     for name in arguments.names or CHECKS:
         told[name] = CHECKS[name](arguments.cifar, arguments.out)
         print(name, *summary(name, told[name]), sep="\n  ", flush=True)
-        path.write_text(json.dumps(told, indent=1) + "\n")
+        path.write_text(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":
