@@ -60,9 +60,9 @@ ARMS: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {
 # What stage 1 found best; `prune only` is RG-GAN without its schedule, and takes its value.
 CHOSEN: dict[str, Any] = {
     **{"dense": 1e-3, "smaller dense": 22, "RG-GAN": 0.5, "RG-GAN as described": 1.0, "RG-GAN as published": 1e-12},
-    **{"prune only": 0.5},
+    **{"prune only": 0.5, "magnitude": 0.8},
 }
-BEST_RIVAL: tuple[str, ...] = ()
+BEST_RIVAL = "magnitude"
 TUNING_SEED = 100
 KEPT = ("dense", "RG-GAN")  # arms whose last training states runs/checks.py looks into
 EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
@@ -96,7 +96,7 @@ def stages() -> dict[str, list[Job]]:
     tuned = {arm: values for arm, (_, _, values) in ARMS.items() if len(values) > 1 and arm != "prune only"}
     found = {"1": [Job("1", arm, TUNING_SEED, value) for arm, values in tuned.items() for value in values]}
     found["2a"] = [Job("2", arm, seed, CHOSEN[arm]) for seed in range(6) for arm in ("dense", "RG-GAN")]
-    sides = ("RG-GAN as published", "smaller dense", "RG-GAN as described", "prune only", *BEST_RIVAL)
+    sides = ("smaller dense", BEST_RIVAL, "RG-GAN as described", "RG-GAN as published", "prune only")
     found["2s"] = [Job("2", arm, seed, CHOSEN[arm]) for arm in sides for seed in range(3)]
     diff = {"aug": "diff"}
     found["2b"] = [Job("2b", arm, seed, CHOSEN[arm], diff) for seed in range(8) for arm in ("dense", "RG-GAN")]

@@ -127,8 +127,7 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         timed = [{k: v for k, v in row.items() if k != "sec_per_kimg"} for row in state["rows"]]
         state = {**state, "rows": [{"diversity": 1.0, **row} for row in timed], "rollbacks": 0}
     if version < 3 and "training" in state:  # rules had no steps, schedules counted no flips, nobody kept a ledger
-        training = dict(state["training"])
-        training |= {"ledgers": None, "balance": None, "logit_sums": torch.zeros(3)}
+        training = {"ledgers": None, "balance": None, "logit_sums": torch.zeros(3), **state["training"]}
         training["pruners"] = [
             {"fading": None, **pruner, "rule": {"steps": 0, **pruner["rule"]}} for pruner in training["pruners"]
         ]

@@ -25,6 +25,7 @@ from rggan.data.mend import write_copy
 from rggan.data.source import Picture, list_pictures
 from rggan.errors import UserError
 from rggan.generator import Generator
+from rggan.training.checkpoint import FORMAT
 from rggan.training.engine import Training
 from rggan.training.runlog import RunLog, find_run, read_rows, saved_options
 from rggan.training.ticks import Loop, given_up
@@ -65,7 +66,7 @@ class Tools:
             loop.training.step()
             loop.rows = [{**ROW}]
             stream = io.BytesIO()
-            torch.save({"format": 2, **loop.state_dict()}, stream)
+            torch.save({"format": FORMAT, **loop.state_dict()}, stream)
             files[rule] = stream.getvalue()
             self.good[rule] = torch.load(io.BytesIO(files[rule]), weights_only=True)
             self.loops[rule] = loop

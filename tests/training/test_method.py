@@ -284,3 +284,16 @@ def test_one_network_can_be_pruned_alone(tmp_path, networks):
     log = (run / "log.txt").read_text()
     prunable = [line for line in log.splitlines() if "prunable" in line]
     assert [line.split()[1] for line in prunable] == [networks.upper()]
+
+
+def test_a_score_that_keeps_improving_prunes_as_always_does(training):
+    """Which is why the study's prune-only arm and RG-GAN coincide where RG-GAN never integrated."""
+    weights = []
+    for schedule in ("score", "always"):
+        run = training(schedule=schedule, target_g=0.5, target_d=0.5, ramp=0.1)
+        for score in (6.0, 5.0, 4.0, 3.0, 2.0, 1.0):
+            run.step()
+            run.schedule.step(score)
+        assert run.schedule.flips == 0
+        weights.append({**run.g.state_dict(), **{f"d.{key}": value for key, value in run.d.state_dict().items()}})
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
