@@ -87,6 +87,7 @@ def test_p_value_is_that_of_the_one_sided_t_test_on_logarithms():
 def test_results_page_has_the_tables_that_the_rows_give():
     page = (ROOT / "docs" / "results.md").read_text()
     tables = [*report.tuning_table(ROWS), *report.arms_table(ROWS, "2"), *report.claims(ROWS)]
+    tables += report.secondary(ROWS)
     if any(row["stage"] == "2b" for row in ROWS):
         tables += report.arms_table(ROWS, "2b")
     for line in tables:
