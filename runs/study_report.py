@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from scipy import stats
 
 from rggan.metrics.uncertainty import paired_ratio
@@ -175,6 +176,8 @@ def curves(rows: Sequence[Row], path: Path) -> None:
             axes.plot(kimg, scores, color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(kimg, [statistics.mean(at) for at in zip(*series, strict=True)], color=colour, label=arm, linewidth=2)
     axes.set(yscale="log", xlabel="kimg (thousands of real images that D has seen)", ylabel="score that steers (KID)")
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(LogFormatter(minor_thresholds=(2, 1)))
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.3, which="both")
     figure.savefig(path, dpi=110)
