@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The study of docs/results.md: tuning, confirming, the checks of the paper's words, tables and pictures. Two workers, one
-# core each; the same command continues what was stopped. About three and a half hours on two cores.
+# core each; the same command continues what was stopped. About two hours on two cores.
 #
 #   bash runs/study.sh CIFAR10_FOLDER OUT    # CIFAR10_FOLDER/{train,test}/<class>/NNNN.jpg
 set -euo pipefail
