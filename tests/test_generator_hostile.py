@@ -15,6 +15,8 @@ from rggan import Generator, UserError
 from rggan.networks import SNGANGenerator
 from tests.test_generator import as_format_1, description, rewrite
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -15,6 +15,8 @@ from rggan.cli import main
 from rggan.report.comparison import Run, arms, comparison_figure
 from rggan.report.plot import SHADE, plot_run, run_figure
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 PHASES = ["prune", "prune", "dense", "dense", "prune", "dense"]
 KIMG = [2.0, 4.1, 6.0, 8.2, 10.0, 12.0]
 LAYERS = {"g": ["linear.weight", "blocks.0.conv1.weight"], "d": ["blocks.0.shortcut.weight"]}
@@ -165,7 +167,6 @@ def test_pictures_are_png_of_a_size_that_can_be_looked_at(tmp_path, rows):
     assert matplotlib.pyplot.get_fignums() == []
 
 
-@pytest.mark.slow
 def test_legends_and_names_overlap_nothing():
     """Legends stand above their panels, and layers' names one below the other, also in a deep network."""
     rows = new_rows()
@@ -213,7 +214,6 @@ def test_arms_are_told_apart_only_by_options_that_mean_something():
     assert list(arms([run(), unknown])) == ["no shiny", "shiny [1]"]
 
 
-@pytest.mark.slow
 def test_arms_share_a_colour_and_every_run_has_its_dot():
     runs = [run(rule="none"), run(rule="none", seed=1), run()]
     figure = comparison_figure(runs)
@@ -237,7 +237,6 @@ def test_many_arms_have_as_many_colours():
     assert len({to_hex(handle.get_color()) for handle in handles}) == 15
 
 
-@pytest.mark.slow
 def test_several_runs_go_into_the_current_folder_and_one_given_twice_is_one(tmp_path, monkeypatch, capsys):
     a = write_run(tmp_path / "a", old_rows(), rule="none")
     b = write_run(tmp_path / "b", new_rows(), seed=1)
@@ -276,7 +275,6 @@ def test_bad_input_is_one_sentence_and_code_2_and_leaves_nothing(tmp_path, capsy
         assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_told_and_keeps_the_picture_before(tmp_path, monkeypatch, capsys):
     folder = write_run(tmp_path / "a", old_rows())
     assert main(["plot", str(folder)]) == 0
@@ -291,7 +289,6 @@ def test_a_full_disk_is_told_and_keeps_the_picture_before(tmp_path, monkeypatch,
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.slow
 def test_runs_that_were_trained_are_drawn_with_all_that_they_tell(tmp_path):
     tiny = ["--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"]
     tiny += ["--score-samples", "20", "--precision", "fp32", "--kimg", "0.16", "--snap", "0.032", "--d-steps", "1"]

@@ -7,6 +7,8 @@ from scipy.spatial.distance import cdist
 
 from rggan.metrics import PRDC, Balls, prdc
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 
 def brute(real, fake):
     """Straight from the definitions, with scipy's distances."""

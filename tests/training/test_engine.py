@@ -49,7 +49,8 @@ def test_the_second_training_of_a_process_is_the_same_as_the_first():
 @pytest.mark.parametrize("cond", [False, True])
 @pytest.mark.parametrize("aug", ["diff", "none"])
 def test_every_combination_trains(rule, cond, aug):
-    run = training(rule=rule, cond=cond, aug=aug, threshold_lr=0.05, penalty=1.0, d_steps=2)
+    pushed = {} if rule == "none" else {"threshold_lr": 0.05, "penalty": 1.0}
+    run = training(rule=rule, cond=cond, aug=aug, d_steps=2, **pushed)
     before = copy.deepcopy((run.g.state_dict(), run.d.state_dict()))
     for _ in range(4):
         run.step()

@@ -10,6 +10,8 @@ from rggan.data import load_images
 from rggan.training.engine import Training
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 
 def training(rule="threshold"):
     data = load_images("digits", 16, max_images=20)

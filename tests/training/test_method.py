@@ -28,6 +28,8 @@ from rggan.training.engine import Training
 from rggan.training.method import make_rule, steps_in
 from rggan.training.runlog import read_rows
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 
 @pytest.fixture
 def training(digits):
@@ -58,7 +60,6 @@ OPTIONS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_every_method_trains_tells_and_resumes_to_the_same_bits(training, name):
     run = training(**OPTIONS[name])
@@ -115,7 +116,6 @@ def test_options_make_the_rules_that_they_name():
     assert steps_in(TrainConfig(batch=32, d_steps=5), "d", 16) == 500
 
 
-@pytest.mark.slow
 def test_options_make_the_schedules_that_they_name(training):
     made = {name: training(schedule=name).schedule for name in ("score", "always", "periodic", "overfit", "never")}
     kinds = {"score": ScoreSchedule, "always": Always, "periodic": PeriodicSchedule, "overfit": OverfitSchedule}
@@ -150,7 +150,6 @@ def test_gap_is_ds_mean_output_on_both_parts(training):
     assert run.d.training
 
 
-@pytest.mark.slow
 def test_balance_moves_ds_density(training):
     run = training(rule="set", schedule="always", balance=True, target_d=0.5)
     for _ in range(51):
@@ -195,7 +194,6 @@ def test_options_that_would_be_ignored_or_are_out_of_range_are_refused(options, 
         TrainConfig(**options)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["threshold", "published", "none", "always"])
 def test_states_of_format_2_are_taken_up(training, rule):
     """They have no steps of rules, no flips, no ledgers, no sums of D's outputs; 'always' was no schedule."""
