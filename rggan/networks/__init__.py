@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator, check_resolution
+from rggan.networks.sizes import check_resolution
+from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator
 
 GENERATORS: dict[str, type[nn.Module]] = {"sngan": SNGANGenerator}
 DISCRIMINATORS: dict[str, type[nn.Module]] = {"sngan": SNGANDiscriminator}

@@ -9,7 +9,6 @@ Koyama 2018).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -17,64 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from rggan.errors import UserError
 from rggan.networks.layers import ConditionalBatchNorm2d, Conv2d, Linear
-
-SHORTEST, LONGEST_SHORTER, LONGEST = 16, 256, 1024  # limits of the shorter side, and of the longer one
-
-Resolution = int | Sequence[int]  # a square's side, or (height, width)
-
+from rggan.networks.sizes import Resolution, check_resolution, doublings
 
 def width_at(level: int, width: int) -> int:
     """Channels of the block that works `level` doublings above the base: 4 << level pixels, if that base is 4x4."""
     return max(1, width * 32 // max(32, 4 << level))
-
-
-def doublings(shorter: int) -> int:
-    """How often a picture can be halved until its shorter side is 4 to 7.
-
-    >>> doublings(16), doublings(31), doublings(96), doublings(256)
-    (2, 2, 4, 6)
-    """
-    return (shorter // 4).bit_length() - 1
-
-
-def check_resolution(resolution: Resolution) -> tuple[int, int]:
-    """(height, width) of a resolution that the networks can have.
-
-    Raises:
-        UserError: sides out of range, or not divisible as often as the network doubles; the nearest size is named.
-
-    >>> check_resolution(32), check_resolution([96, 144])
-    ((32, 32), (96, 144))
-    """
-    sides = [resolution, resolution] if isinstance(resolution, int) else list(resolution)
-    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-        raise UserError("--resolution takes one number of pixels, or HEIGHTxWIDTH.")
-    height, width = sides
-    nearest = nearest_size(height, width)
-    if (height, width) != nearest:
-        raise UserError(
-            f"--resolution {height}x{width} does not fit SNGAN (shorter side {SHORTEST} to {LONGEST_SHORTER} pixels, "
-            f"longer one at most {LONGEST}, both multiples of {1 << doublings(min(nearest))} around this size); "
-            f"the nearest that does is {nearest[0]}x{nearest[1]}."
-        )
-    return height, width
-
-
-def nearest_size(height: int, width: int) -> tuple[int, int]:
-    """The size that fits with the least squared changes of its sides; too large a picture is scaled down first."""
-    shorter, longer = sorted((height, width))
-    if shorter > LONGEST_SHORTER:
-        shorter, longer = LONGEST_SHORTER, longer * LONGEST_SHORTER // shorter
-    fits = []
-    for short in range(SHORTEST, LONGEST_SHORTER + 1):
-        step = 1 << doublings(short)
-        if short % step == 0:
-            long = (min(longer, LONGEST) + (step - 1) // 2) // step * step  # the nearest multiple
-            fits.append((short, max(short, long)))
-    short, long = min(fits, key=lambda fit: (fit[0] - shorter) ** 2 + (fit[1] - longer) ** 2)
-    return (short, long) if height <= width else (long, short)
 
 
 class GeneratorBlock(nn.Module):
@@ -107,7 +54,7 @@ class SNGANGenerator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 256, z_dim: int = 128, classes: int = 0):
         super().__init__()
-        size = check_resolution(resolution)
+        size = check_resolution(resolution, "sngan")
         self.z_dim, self.classes = z_dim, classes
         levels = doublings(min(size))
         self.base = (size[0] >> levels, size[1] >> levels)
@@ -157,7 +104,7 @@ class SNGANDiscriminator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 128, classes: int = 0) -> None:
         super().__init__()
-        levels = doublings(min(check_resolution(resolution)))
+        levels = doublings(min(check_resolution(resolution, "sngan")))
         self.classes = classes
         # Halved down to twice the base; two blocks work there.
         widths = [channels, *[width_at(level, width) for level in range(levels, 1, -1)], width, width]
