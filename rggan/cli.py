@@ -20,14 +20,15 @@ from rich.console import Console
 from rggan.config import TrainConfig
 from rggan.data.decode import parse_size
 from rggan.data.doctor import advice, inspect, shown
-from rggan.data.images import Channels, find_pictures
+from rggan.data.images import Channels, class_names, find_pictures, natural_resolution, short_sides
 from rggan.data.mend import write_copy
 from rggan.data.pictures import grid, save_picture, to_pil
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
-from rggan.generator import Generator
-from rggan.networks import check_resolution
+from rggan.generator import Generator, check_device
+from rggan.networks import GENERATORS, check_resolution
+from rggan.presets import Found, choose
 from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
@@ -36,6 +37,7 @@ from rggan.training.loop import read_data, reading, refuse_inside, resumed, summ
 from rggan.training.runlog import find_run, read_rows
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
+FIRST = ("--config", "--resume", "--cfg", "--network")  # options of train that bring others along
 SAMPLE = 256  # pictures that the measurement of `check` trains on
 
 
@@ -191,10 +193,14 @@ Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotCo
 def parse(arguments: Sequence[str]) -> Command:
     """The command and its options.
 
-    `--config FILE` and `--resume RUN` of train are read first, so that other options override what stands there.
+    `--config FILE`, `--resume RUN`, `--cfg NAME` and `--network NAME` of train are read first, so that other options
+    override what they bring along.
     """
     default = TrainConfig()
-    words = [word for argument in arguments for word in re.split(r"(?<=^--config|^--resume)=", argument, maxsplit=1)]
+    words: list[str] = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        words += [option, value] if equals and option in FIRST else [argument]
     if "--config" in words and "--resume" in words:
         raise UserError("--config starts a run like another, --resume continues one: give one of them.")
     for option, what in (("--config", "a file: the config.json of a run"), ("--resume", "a run folder")):
@@ -208,6 +214,8 @@ def parse(arguments: Sequence[str]) -> Command:
             else:
                 options = TrainConfig.from_json(path / "config.json")
                 default = dataclasses.replace(options, resume=path, outdir=path.parent)
+    if arguments[:1] == ["train"] and "--config" not in words and "--resume" not in words:
+        default = family(words, default)
     if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
         arguments = ["--against" if argument == "--" else argument for argument in arguments]
     commands: Any = (
@@ -220,6 +228,32 @@ def parse(arguments: Sequence[str]) -> Command:
     )
     parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
     return parsed
+
+
+def family(words: Sequence[str], default: TrainConfig) -> TrainConfig:
+    """What `--cfg NAME`, or else `--network NAME`, brings along; 'auto' looks at the data that the others name."""
+    for option in ("--cfg", "--network"):
+        if option in words[:-1]:
+            name = words[words.index(option) + 1]
+            if name == "auto" and option == "--cfg":
+                rest = [word for i, word in enumerate(words) if word != "--cfg" and words[i - 1] != "--cfg"]
+                given = parse(rest)
+                assert isinstance(given, TrainConfig)
+                return dataclasses.replace(chosen(given, Console()), cfg="auto")
+            return TrainConfig.of(name) if option == "--cfg" or name in GENERATORS else default
+    return default
+
+
+def chosen(given: TrainConfig, console: Console) -> TrainConfig:
+    """The options of `--cfg auto` for these pictures and this device; says why, a line for each."""
+    pictures = find_pictures(given.data, given.pattern)
+    count = min(max(1, round(len(pictures) * given.fraction)), given.max_images or len(pictures))
+    side = natural_resolution(short_sides(pictures)) if given.resolution is None else min(parse_size(given.resolution))
+    cuda = check_device(given.device).type == "cuda"
+    found = Found(count, side, len(class_names(pictures)), cuda)
+    options, why = choose(found, given.cond)
+    console.print("\n".join(why), markup=False, highlight=False, soft_wrap=True)
+    return TrainConfig(**options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

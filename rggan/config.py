@@ -15,15 +15,18 @@ import tyro
 from rggan.data.decode import Resize, parse_color, parse_size
 from rggan.data.images import Channels
 from rggan.errors import UserError
-from rggan.networks import GENERATORS
+from rggan.networks import GENERATORS, check_resolution
+from rggan.presets import PRESETS, settings
 
 # Options that say where and how a run works, not what it computes: they may differ when it is resumed.
-HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume")
+HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume", "cfg")
 # Options that may change in the middle of a run (with --resume): no saved state has their shape.
 CHANGEABLE = (
-    *("data", "kimg", "lr", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
+    *("data", "kimg", "lr", "lr_d", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
+    *("gamma", "lecam", "path_length", "style_mixing", "beta1", "beta2", "ada_target", "ada_kimg"),
     *("patience", "rollbacks", "rollback_lr"),
 )
+WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that may be 0, but not below
 # Which options of pruning go with which rules, and with which schedules. Others would be ignored: they are refused.
 THRESHOLDS, RANKINGS = ("threshold", "hard"), ("magnitude", "oneshot", "static", "set", "rigl")
 RULES_WITH = {
@@ -71,14 +74,27 @@ class TrainConfig:
     memory_share: float = 0.25
     """Images that take more than this share of the memory are memory-mapped from a cache ($RGGAN_CACHE)."""
 
+    cfg: str | None = None
+    """Settings by name (sngan-cifar, stylegan2-32, stylegan2-256, fastgan-128, biggan-cifar), or 'auto': chosen from
+    the pictures and the device. Other options override them."""
     network: str = "sngan"
-    """Architecture of both networks."""
+    """Architecture of both networks: sngan, stylegan2, fastgan or biggan; each brings its own settings below."""
     width_g: int = 64
-    """Channels of the generator (published SNGAN: 256)."""
+    """Channels of the generator (published: SNGAN 256, StyleGAN2 512, FastGAN and BigGAN 64)."""
     width_d: int = 64
-    """Channels of the discriminator (published SNGAN: 128)."""
+    """Channels of the discriminator (published: SNGAN 128, the others as G)."""
     z_dim: int = 128
-    """Dimension of the latents."""
+    """Dimension of the latents (and of StyleGAN2's styles)."""
+    mapping_layers: int = 2
+    """Layers between latents and styles (StyleGAN2; published: 8, and 2 in its settings for few images)."""
+    style_mixing: float = 0.0
+    """Probability that a picture takes its later styles from other latents in training (StyleGAN2; published: 0.9)."""
+    path_length: float = 0.0
+    """Weight of the path length penalty (StyleGAN2; published: 2)."""
+    init: Path | None = None
+    """Start from the trained weights of this run: the same networks, other pictures."""
+    freeze_d: int = 0
+    """Do not train D's first blocks, so many of them, next to the picture; with --init."""
 
     kimg: float = 1000.0
     """Length: thousands of real images that the discriminator sees."""
@@ -90,12 +106,29 @@ class TrainConfig:
     """Fixes subset, initialisation, order and latents."""
     mirror: bool = False
     """Flip images left to right at random."""
-    aug: Literal["diff", "none"] = "diff"
-    """DiffAugment (color, translation, cutout), or none."""
+    aug: Literal["diff", "ada", "none"] = "diff"
+    """DiffAugment (color, translation, cutout), adaptive augmentation, or none."""
+    ada_target: float = 0.6
+    """Mean sign of D's outputs on real images that adaptive augmentation holds (ada)."""
+    ada_kimg: float = 500.0
+    """Its probability may go from 0 to 1 within so many kimg (ada)."""
     d_steps: int = 2
     """Discriminator steps per generator step (published SNGAN: 5)."""
+    loss: Literal["hinge", "nonsaturating"] = "hinge"
+    """The adversarial loss."""
+    gamma: float | None = None
+    """Weight of the R1 gradient penalty, taken every 16th step; without it, 0.0002 x pixels / batch for StyleGAN2 and
+    0 for the others."""
+    lecam: float = 0.0
+    """Weight of the LeCam regularisation (published: 0.1 to 0.3)."""
     lr: float = 2e-4
-    """Adam's learning rate for both networks, betas (0, 0.9)."""
+    """Adam's learning rate."""
+    lr_d: float | None = None
+    """That of D, if another."""
+    beta1: float = 0.0
+    """Adam's decay of the gradients' average."""
+    beta2: float = 0.9
+    """Adam's decay of their squares' average."""
     ema: float = 0.999
     """Decay of the generator's average per generator step."""
 
@@ -187,20 +220,25 @@ class TrainConfig:
         if self.resolution is not None:
             parse_size(self.resolution)
         parse_color(self.background)
-        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period")
+        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers")
         for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
-        for name in ("kimg", "snap", "lr", "memory_share", "rollback_lr", "ramp"):
+        for name in ("kimg", "snap", "lr", "lr_d", "memory_share", "rollback_lr", "ramp", "ada_kimg"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}.")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"--patience must be at least 1, not {self.patience}.")
-        for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band"):
+        for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band", *WEIGHTS):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(self, name)}.")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"--ema must lie from 0 to below 1, not {self.ema}.")
+        for name in ("ema", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} must lie from 0 to below 1, not {getattr(self, name)}.")
+        if not -1 < self.ada_target < 1:
+            raise UserError(f"--ada-target is a mean of signs, between -1 and 1, not {self.ada_target}.")
+        if not self.style_mixing <= 1:
+            raise UserError(f"--style-mixing is a probability, from 0 to 1, not {self.style_mixing}.")
         for name in ("target_g", "target_d"):
             target = getattr(self, name)
             if target is not None and not 0 < target <= 1:
@@ -213,8 +251,33 @@ class TrainConfig:
             raise UserError(f"--score-samples must be at least 2, not {self.score_samples}.")
         if self.network not in GENERATORS:
             raise UserError(f"Unknown --network {self.network}; there are {', '.join(GENERATORS)}.")
+        self.check_network()
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {self.seed}.")
+
+    def check_network(self) -> None:
+        """Raises UserError for options that the network or the augmentation has no use for, or that contradict."""
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("mapping_layers", "style_mixing", "path_length"):
+            if self.network != "stylegan2" and getattr(self, name) != default[name]:
+                raise UserError(
+                    f"--{name.replace('_', '-')} means nothing with --network {self.network}: it is StyleGAN2's."
+                )
+        for name in ("ada_target", "ada_kimg"):
+            if self.aug != "ada" and getattr(self, name) != default[name]:
+                raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {self.aug}: it goes with ada.")
+        if self.network == "biggan" and self.z_dim < 7:
+            raise UserError(f"--z-dim {self.z_dim}: BigGAN gives each of its blocks a part of it; take 7 at least.")
+        penalised = bool(self.gamma) or self.path_length > 0 or (self.gamma is None and self.network == "stylegan2")
+        if self.compile and penalised:
+            raise UserError(
+                "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
+                "leave --compile out, or give --gamma 0 and no --path-length."
+            )
+        if self.freeze_d and self.init is None:
+            raise UserError("--freeze-d keeps D's lower blocks as they were trained: it goes with --init.")
+        if self.resolution is not None:
+            check_resolution(parse_size(self.resolution), self.network)
 
     def check_rule(self) -> None:
         """Raises UserError for options of pruning that the rule or the schedule has no use for."""
@@ -248,10 +311,25 @@ class TrainConfig:
         if self.balance and self.networks != "both":
             raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
 
+    @classmethod
+    def of(cls, name: str, **options: Any) -> TrainConfig:
+        """The settings of a preset or a family of networks, with these options instead of theirs.
+
+        Raises:
+            UserError: there is no such preset or family.
+
+        >>> TrainConfig.of("fastgan", batch=8).beta1
+        0.5
+        """
+        if name not in PRESETS and name not in GENERATORS:
+            raise UserError(f"Unknown --cfg {name}; there are auto, {', '.join([*PRESETS, *GENERATORS])}.")
+        return cls(**{**settings(name), **options})
+
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""
         values = dataclasses.asdict(self)
-        del values["config"], values["dry_run"], values["resume"]
+        del values["config"], values["dry_run"], values["resume"], values["cfg"]
+        values["init"] = None if self.init is None else str(self.init)
         if self.resolution is not None:
             height, width = parse_size(self.resolution)
             values["resolution"] = height if height == width else f"{height}x{width}"
@@ -267,6 +345,8 @@ class TrainConfig:
         try:
             values = json.loads(Path(path).read_text())
             values["outdir"] = Path(values.get("outdir", "runs"))
+            if values.get("init") is not None:
+                values["init"] = Path(values["init"])
             return cls(**values)
         except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]

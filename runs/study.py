@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ BEST_RIVAL = "magnitude"
 TUNING_SEED = 100
 KEPT = ("dense", "RG-GAN")  # arms whose last training states runs/checks.py looks into
 EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
+FEW = ("--metrics", "kid", "--samples", "2000", "--replicates", "1", "--memorisation", "on")
 FAST = ("--precision", "bf16", "--device", "cpu")
 
 
@@ -119,32 +121,35 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
+def do(job: Job, cifar: Path, out: Path, faces: Path | None = None) -> dict[str, Any]:
     """Train, judge, and tell all of it in one row."""
     started = time.perf_counter()
     place = out / "runs" / job.key.replace(" ", "_").replace(",", "")
     options = job.train_options()
-    run("train", "--data", str(cifar / "train"), *flags(options), "--outdir", str(place))
+    few = faces is not None and job.stage.endswith("faces")
+    run("train", "--data", str(faces if few else cifar / "train"), *flags(options), "--outdir", str(place))
     (folder,) = place.glob("0*")
     reference = ["--reference", str(cifar / "test")]
     if job.stage == "1":
         reference = ["--reference", str(cifar / "train"), "--pattern", options["pattern"], "--max-images", "10000"]
-    best = json.loads(run("evaluate", str(folder), *reference, *EVALUATE, *FAST, "--json"))
+    how = EVALUATE if job.stage in ("1", "2", "2b") else FEW if few else (*EVALUATE[:-1], "on")
+    best = json.loads(run("evaluate", str(folder), *([] if few else reference), *how, *FAST, "--json"))
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     chosen = min(rows, key=lambda row: row["score"])
     quarter = rows[-max(1, len(rows) // 4) :]
     row = {"stage": job.stage, "arm": job.arm, "seed": job.seed, "knob": ARMS[job.arm][1], "value": job.value}
-    row |= {
-        "fid": best["fid"]["value"],
-        "kid": best["kid"]["value"],
-    }
+    row |= {name: best[name]["value"] if best.get(name) else None for name in ("fid", "kid")}  # no FID of a hundred
     row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
-    row |= {name: chosen[name] for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
+    row |= {name: chosen.get(name) for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
     row |= {
         f"last_{name}": rows[-1][name] for name in ("density_g", "density_d", "phase", "d_real", "d_sign", "d_fake")
     }
     row |= {"least_density_g": min(r["density_g"] for r in rows), "least_density_d": min(r["density_d"] for r in rows)}
-    row |= {"flips": rows[-1]["flips"], "scores": [round(r["score"], 4) for r in rows], **gap(folder, cifar)}
+    row |= {"flips": rows[-1]["flips"], "scores": [round(r["score"], 4) for r in rows]}
+    if job.stage in ("1", "2", "2b"):
+        row |= gap(folder, cifar)
+    if best.get("memorisation"):
+        row["memorisation"] = best["memorisation"]
     row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
     if job.arm not in KEPT:
         shutil.rmtree(folder / "checkpoints")
@@ -181,27 +186,30 @@ def key_of(row: dict[str, Any]) -> str:
     return Job(row["stage"], row["arm"], row["seed"], row["value"]).key
 
 
-def open_jobs(rows: Path, names: list[str]) -> Iterator[Job]:
+def open_jobs(names: list[str]) -> Iterator[Job]:
     for name, jobs in stages().items():
         for job in jobs:
             if not names or name in names:
                 yield job
 
 
-def work(cifar: Path, out: Path, rows: Path, names: list[str]) -> None:
+def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job], faces: Path | None = None) -> None:
     """Each job whose row is not there and that no other worker holds."""
     (out / "locks").mkdir(parents=True, exist_ok=True)
-    for job in open_jobs(rows, names):
+    for job in jobs:
         lock = FileLock(out / "locks" / f"{job.key.replace(' ', '_')}.lock", timeout=0)
         try:
             with lock:
                 if job.key in {key_of(row) for row in done_rows(rows)}:
                     continue
                 print(job.key, flush=True)
-                row = do(job, cifar, out)
+                row = do(job, cifar, out, faces)
                 with FileLock(out / "rows.lock"), rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                print(f"  FID {row['fid']:.2f} at kimg {row['kimg']:.0f}, {row['seconds']} s", flush=True)
+                print(
+                    f"  FID {row['fid'] or math.nan:.2f}, KID {row['kid']:.4f} at kimg {row['kimg']:.0f}, {row['seconds']} s",
+                    flush=True,
+                )
         except Timeout:
             continue
 
@@ -217,10 +225,10 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     if arguments.command == "work":
-        work(arguments.cifar, arguments.out, arguments.rows, arguments.stages)
+        work(arguments.cifar, arguments.out, arguments.rows, open_jobs(arguments.stages))
         return
     there = {key_of(row) for row in done_rows(arguments.rows)}
-    for job in open_jobs(arguments.rows, arguments.stages):
+    for job in open_jobs(arguments.stages):
         print("done" if job.key in there else "    ", job.key)
 
 

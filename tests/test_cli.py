@@ -262,9 +262,9 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
     given = []
 
     class Recorded(Training):
-        def __init__(self, config, data, reference):
+        def __init__(self, config, data, reference, fresh):
             given.append((set(data.names), set(reference.names)))
-            super().__init__(config, data, reference)
+            super().__init__(config, data, reference, fresh)
 
     monkeypatch.setattr("rggan.training.loop.Training", Recorded)
     assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
@@ -309,7 +309,7 @@ def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
         {"data": "a\0b"},
         {"data": "\ud800"},
         {"rule": "magic"},
-        {"aug": "ada"},
+        {"aug": "adaptive"},
         {"resolution": "wide"},
         {"seed": 1.5},
         {"schedule": "sometimes"},

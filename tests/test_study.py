@@ -97,15 +97,15 @@ def test_results_page_has_the_tables_that_the_rows_give():
 def test_a_job_whose_row_is_there_is_not_done_again(tmp_path, monkeypatch):
     done = []
 
-    def do(job, cifar, out):
+    def do(job, cifar, out, faces):
         done.append(job.key)
-        return {**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)}, "fid": 1, "kimg": 1,
+        return {**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)}, "fid": 1, "kid": 1, "kimg": 1,
                 "seconds": 1}  # fmt: skip
 
     monkeypatch.setattr(study, "do", do)
     rows = tmp_path / "rows.jsonl"
-    study.work(tmp_path, tmp_path, rows, ["2a"])
+    study.work(tmp_path, tmp_path, rows, study.open_jobs(["2a"]))
     assert len(done) == len(set(done)) == 12
-    study.work(tmp_path, tmp_path, rows, ["2a"])
+    study.work(tmp_path, tmp_path, rows, study.open_jobs(["2a"]))
     assert len(done) == 12
     assert len(study.done_rows(rows)) == 12

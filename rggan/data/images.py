@@ -34,6 +34,7 @@ ONE_LARGE = threading.Lock()
 CHUNK = 256  # pictures that wait in memory between decoding and their place
 VERSION = 1  # of the decoding: another version never takes the cached pixels of this one
 
+SIDES = (16, 256)  # of the squares that are chosen where no resolution is given
 Channels = Literal["auto", "grey", "rgb", "rgba"]
 Progress = Callable[[int, int], None]
 
@@ -151,6 +152,7 @@ def load_images(
     skip_bad: bool = False,
     memory_share: float = 0.25,
     progress: Progress | None = None,
+    sides: tuple[int, int] = SIDES,
 ) -> ImageSet:
     """Read pictures at one size; `data` is what `list_pictures` takes, or 'digits' (scikit-learn's).
 
@@ -159,7 +161,7 @@ def load_images(
 
     Args:
         resolution: 64, '64x96' or (64, 96): height, width. Without it: a square, its side the largest
-            power of two that the median picture fills, from 16 to 256.
+            power of two that the median picture fills, within `sides`.
         channels: 'auto' is grey if every picture is, else RGB; 'rgba' keeps transparency.
         resize: 'crop' (the middle), 'fit' (all of the picture, on the background) or 'stretch'.
         background: colour that lies under transparency and beside fitted pictures.
@@ -196,7 +198,7 @@ def load_images(
     taken = [pictures[i] for i in chosen]
 
     if size is None:
-        side = natural_resolution(short_sides(taken))
+        side = natural_resolution(short_sides(taken), sides)
         size = (side, side)
     how = {"size": size, "channels": channels, "resize": resize, "background": color}
     decoded, hashes, key = decode(taken, how, memory_share, progress)
@@ -324,15 +326,15 @@ def short_sides(pictures: Sequence[Picture]) -> list[int]:
         return [min(size) for size in pool.map(header_size, pictures[:: max(1, len(pictures) // 500)])]
 
 
-def natural_resolution(sides: Sequence[int]) -> int:
-    """The largest power of two that the median picture fills, from 16 to 256.
+def natural_resolution(found: Sequence[int], sides: tuple[int, int] = SIDES) -> int:
+    """The largest power of two that the median picture fills, within `sides`.
 
     >>> natural_resolution([30, 32, 640]), natural_resolution([8]), natural_resolution([4000])
     (32, 16, 256)
     """
-    readable = [side for side in sides if side > 0]
+    readable = [side for side in found if side > 0]
     median = int(np.median(readable)) if readable else 16
-    return min(256, max(16, 1 << (median.bit_length() - 1)))
+    return min(sides[1], max(sides[0], 1 << (median.bit_length() - 1)))
 
 
 def list_digits() -> list[Picture]:

@@ -45,3 +45,12 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         gain, bias = self.gain(labels)[:, :, None, None], self.bias(labels)[:, :, None, None]
         return self.norm(x) * gain.to(x.dtype) + bias.to(x.dtype)
+
+
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """Whether the network's convolutions lie channels-last."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4 and min(parameter.shape[1:]) > 1:
+            last = parameter.is_contiguous(memory_format=torch.channels_last)
+            return torch.channels_last if last else torch.contiguous_format
+    return torch.contiguous_format

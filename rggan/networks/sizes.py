@@ -13,7 +13,7 @@ LONGEST = 1024  # of the longer side
 LIMITS = {
     "sngan": ("SNGAN", 16, 256),
     "stylegan2": ("StyleGAN2", 32, 256),
-    "fastgan": ("FastGAN", 64, 256),
+    "fastgan": ("FastGAN", 32, 256),
     "biggan": ("BigGAN", 32, 128),
 }
 

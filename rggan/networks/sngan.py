@@ -19,6 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from rggan.networks.layers import ConditionalBatchNorm2d, Conv2d, Linear
 from rggan.networks.sizes import Resolution, check_resolution, doublings
 
+
 def width_at(level: int, width: int) -> int:
     """Channels of the block that works `level` doublings above the base: 4 << level pixels, if that base is 4x4."""
     return max(1, width * 32 // max(32, 4 << level))

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rggan.adaptive import AdaptiveAugment
 from rggan.augment import diff_augment
 from rggan.config import TrainConfig
 from rggan.data import Batches, ImageSet
-from rggan.data.pictures import to_uint8
 from rggan.generator import build, check_device
-from rggan.losses import hinge_d, hinge_g
+from rggan.losses import r1_penalty
 from rggan.metrics import Memoriser, Score
 from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner, Threshold
 from rggan.training.ema import EMA
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
-from rggan.training.method import fitted_pruner, fitted_schedule, make_rule, make_schedule
+from rggan.training.judge import Judgement, gap_of, judge, real_diversity
+from rggan.training.latents import Latents
+from rggan.training.method import fitted_pruner, fitted_schedule, make_rule, make_schedule, selection
+from rggan.training.objective import Objective
+from rggan.training.start import freeze_lower, start_from
 
-DIVERSITY_IMAGES = 256  # in which collapse is looked for
-COPY_IMAGES = 500  # whose nearest training images are looked for
-GAP_IMAGES = 500  # on which D's gap is taken
+ADA_EVERY = 4  # steps of D between two of the augmentation's probability
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
 
@@ -38,34 +40,17 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     return amx is not None and bool(amx())
 
 
-def diversity(images: Tensor) -> float:
-    """Standard deviation over the images of uint8 [N, C, H, W], averaged over the pixels; 0 if all are the same."""
-    return images.float().std(dim=0, correction=0).mean().item()
-
-
-class Judgement(NamedTuple):
-    """What an evaluation finds of a generator; NaN throughout if not all of its images are finite.
-
-    score: lower is better. diversity: as a share of the real images'. copies: the share of samples that are copies of
-    training images, and replays: whether these are more than chance explains; None where images are held out.
-    """
-
-    score: float
-    diversity: float
-    copies: float | None = None
-    replays: bool | None = None
-
-
 class Training:
     """Everything that decides the next step.
 
     Args:
         data: the training images. reference: images that the score compares with.
+        fresh: no state will be loaded, so that `init` counts.
 
     The order in here matters: weights and device, then optimizers, pruners, the average, compilation.
     """
 
-    def __init__(self, config: TrainConfig, data: ImageSet, reference: ImageSet) -> None:
+    def __init__(self, config: TrainConfig, data: ImageSet, reference: ImageSet, fresh: bool = True) -> None:
         self.config = config
         self.device = check_device(config.device)
         self.bf16 = use_bf16(config.precision, self.device)
@@ -83,17 +68,26 @@ class Training:
             "z_dim": config.z_dim,
             "classes": classes,
         }
+        if config.network == "stylegan2":
+            self.network["mapping_layers"] = config.mapping_layers
         self.conditional = classes > 0
         self.classes = list(data.classes) if self.conditional else []
         self.g = self.place(build(self.network))
         self.d = self.place(DISCRIMINATORS[config.network]((height, width), channels, config.width_d, classes=classes))
-        self.opt_g = torch.optim.Adam(self.g.parameters(), lr=config.lr, betas=(0.0, 0.9), fused=True)
-        self.opt_d = torch.optim.Adam(self.d.parameters(), lr=config.lr, betas=(0.0, 0.9), fused=True)
+        if config.style_mixing:
+            self.g.style_mixing = config.style_mixing  # type: ignore[assignment]
+        if config.init is not None and fresh:
+            start_from(config.init, self.network, self.g, self.d)
+        self.frozen = freeze_lower(self.d, config.freeze_d)
+        self.learning_rates = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
+        betas = (config.beta1, config.beta2)
+        self.opt_g = torch.optim.Adam(self.g.parameters(), lr=self.learning_rates["g"], betas=betas, fused=True)
+        self.opt_d = torch.optim.Adam(self.trained_d(), lr=self.learning_rates["d"], betas=betas, fused=True)
         self.prune_g = self.prune_d = None
         if config.rule != "none" and config.networks in ("both", "g"):
-            self.prune_g = Pruner(self.g, self.opt_g, make_rule(config, "g"))
+            self.prune_g = Pruner(self.g, self.opt_g, make_rule(config, "g"), selection(config.network))
         if config.rule != "none" and config.networks in ("both", "d"):
-            self.prune_d = Pruner(self.d, self.opt_d, make_rule(config, "d"))
+            self.prune_d = Pruner(self.d, self.opt_d, make_rule(config, "d"), selection(config.network))
         self.pruners = [pruner for pruner in (self.prune_g, self.prune_d) if pruner is not None]
         self.schedule = make_schedule(config, self.pruners)
         self.balance = Balance(self.prune_d) if config.balance and self.prune_d is not None else None
@@ -118,9 +112,12 @@ class Training:
         if reference is data:  # so few that none are held out: a good score may come from copying them
             with contextlib.suppress(ValueError):  # fewer than three different ones
                 self.memoriser = Memoriser(data, device=str(self.device))
-        spread = data.rows[:: max(1, len(data) // DIVERSITY_IMAGES)][:DIVERSITY_IMAGES]  # over all classes
-        self.real_diversity = diversity(data.store[spread])
-        self.latents = self.fixed_latents(config.score_samples)
+        self.real_diversity = real_diversity(data)
+        labels = self.batches.labels if self.conditional else None
+        random = Latents(config.z_dim, config.batch, labels, self.device)
+        self.draw, self.latents = random.draw, random.fixed(config.score_samples, config.seed + 1)
+        self.objective = Objective(config, height * width, self.device)
+        self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None
         self.images = 0  # real images that D has seen
         self.loss_sums = torch.zeros(2, device=self.device)
         self.logit_sums = torch.zeros(3, device=self.device)  # D's mean on real ones, of its sign there, on fakes
@@ -131,31 +128,21 @@ class Training:
         placed: nn.Module = network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         return placed
 
-    def fixed_latents(self, count: int) -> list[tuple[Tensor, ...]]:
-        """The arguments of each batch that every evaluation generates: z, and labels as frequent as in the data."""
-        random = torch.Generator().manual_seed(self.config.seed + 1)
-        z = torch.randn(count, self.config.z_dim, generator=random).to(self.device)
-        if not self.conditional:
-            return [(part,) for part in z.split(self.config.batch)]
-        assert self.batches.labels is not None
-        rows = torch.randint(len(self.batches.labels), (count,), generator=random)
-        labels = self.batches.labels[rows.to(self.device)]
-        return list(zip(z.split(self.config.batch), labels.split(self.config.batch), strict=True))
-
-    def draw(self) -> tuple[Tensor, ...]:
-        """A batch of random arguments for the generator."""
-        z = torch.randn(self.config.batch, self.config.z_dim, device=self.device)
-        if not self.conditional:
-            return (z,)
-        assert self.batches.labels is not None
-        rows = torch.randint(len(self.batches.labels), (self.config.batch,), device=self.device)
-        return z, self.batches.labels[rows]
-
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
     def augment(self, x: Tensor) -> Tensor:
+        if self.ada is not None:
+            return self.ada(x)
         return diff_augment(x) if self.config.aug == "diff" else x
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Augmented, in the layout of the networks."""
+        return self.augment(x).contiguous(memory_format=self.layout)
+
+    def trained_d(self) -> list[nn.Parameter]:
+        """D's parameters but the frozen ones."""
+        return [p for name, p in self.d.named_parameters() if name not in self.frozen]
 
     def step(self) -> None:
         """d_steps discriminator steps and one generator step."""
@@ -169,10 +156,10 @@ class Training:
         with self.autocast():
             with torch.no_grad():
                 fake = self.run_g(*drawn)
-            x = self.augment(torch.cat([real, fake])).contiguous(memory_format=self.layout)
-            both = (torch.cat([labels, drawn[1]]),) if self.conditional and labels is not None else ()
-            on_real, on_fake = self.run_d(x, *both).chunk(2)
-        loss = hinge_d(on_real, on_fake)
+            on_real, on_fake, beside = self.outputs(real, fake, labels, drawn[1:])
+            loss = self.objective.of_d(on_real, on_fake) + beside
+        if self.objective.r1_due():
+            loss = loss + self.objective.r1_weight() * self.gradient_penalty(real, labels)
         self.opt_d.zero_grad(set_to_none=True)
         loss.backward()
         self.opt_d.step()
@@ -185,18 +172,51 @@ class Training:
             if isinstance(self.schedule, OverfitSchedule):
                 self.schedule.observe(on_real)
         self.images += self.config.batch
+        if self.ada is not None:
+            self.ada.observe(on_real.detach())
+            if self.images // self.config.batch % ADA_EVERY == 0:
+                self.ada.step()
+
+    def outputs(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, drawn_labels: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor | float]:
+        """D's outputs on both, and the loss of a discriminator that teaches itself (0 for others)."""
+        real_labels = (labels,) if self.conditional and labels is not None else ()
+        if not getattr(self.d, "batch_statistics", False):
+            both = (torch.cat([*real_labels, *drawn_labels]),) if real_labels else ()
+            on_real, on_fake = self.run_d(self.prepared(torch.cat([real, fake])), *both).chunk(2)
+            return on_real, on_fake, 0.0
+        x, beside = self.prepared(real), 0.0
+        if self.config.network == "fastgan":
+            on_real, rebuilt = self.run_d(x, *real_labels, reconstruct=True)
+            beside = rebuilt.mean()
+        else:
+            on_real = self.run_d(x, *real_labels)
+        return on_real, self.run_d(self.prepared(fake), *drawn_labels), beside
+
+    def gradient_penalty(self, real: Tensor, labels: Tensor | None) -> Tensor:
+        """R1 on real images as they are before augmentation, in float32."""
+        x = real.detach().float().requires_grad_()
+        logits = self.d(self.prepared(x), *((labels,) if self.conditional and labels is not None else ()))
+        return r1_penalty(logits, x)
 
     def generator_step(self) -> None:
         drawn = self.draw()
-        self.d.requires_grad_(False)  # only the gradient to the images is wanted
+        for parameter in self.trained_d():  # only the gradient to the images is wanted
+            parameter.requires_grad_(False)
         with self.autocast():
-            x = self.augment(self.run_g(*drawn)).contiguous(memory_format=self.layout)
+            x = self.prepared(self.run_g(*drawn))
             on_fake = self.run_d(x, *drawn[1:])
-            loss = hinge_g(on_fake)
+            loss = self.objective.loss_g(on_fake)
         self.opt_g.zero_grad(set_to_none=True)
         loss.backward()
+        if self.objective.path_due():  # in float32, on half of a batch: it is dear
+            g: Any = self.g
+            styles = g.styles(*(part[: max(1, self.config.batch // 2)] for part in self.draw()))
+            self.objective.path_penalty(g.synthesis(styles), styles).backward()
         self.opt_g.step()
-        self.d.requires_grad_(True)
+        for parameter in self.trained_d():
+            parameter.requires_grad_(True)
         if self.balance is not None:
             self.weigh(self.balance, drawn, on_fake.detach())
         self.ema.update(self.g)
@@ -208,7 +228,7 @@ class Training:
         steps = self.images // (self.config.batch * self.config.d_steps)
         if steps % 10 == 0:
             with self.autocast():
-                after = self.d(self.augment(self.g(*drawn)).contiguous(memory_format=self.layout), *drawn[1:])
+                after = self.d(self.prepared(self.g(*drawn)), *drawn[1:])
             balance.observe(before, after, self.on_real)
         if steps % 50 == 0:
             balance.step()
@@ -223,22 +243,9 @@ class Training:
         """The score of a generator on the fixed latents; NaN if it makes no finite images."""
         return self.judge(network).score
 
-    @torch.no_grad()
     def judge(self, network: nn.Module) -> Judgement:
         """Of the images of the fixed latents."""
-        parts = []
-        for drawn in self.latents:
-            with self.autocast():
-                images = network(*drawn)
-            if not images.isfinite().all():
-                return Judgement(float("nan"), float("nan"))
-            parts.append(to_uint8(images))
-        pictures = torch.cat(parts)
-        share = diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, self.real_diversity)
-        if self.memoriser is None:
-            return Judgement(self.score(pictures), share)
-        found = self.memoriser(pictures[:COPY_IMAGES])
-        return Judgement(self.score(pictures), share, found.rate, found.replays)
+        return judge(network, self.latents, self.score, self.real_diversity, self.memoriser, self.autocast)
 
     def losses_are_finite(self) -> bool:
         """Whether all losses since the last tick were (a single NaN stays in their sum)."""
@@ -252,9 +259,9 @@ class Training:
 
     def scale_learning_rates(self, factor: float) -> None:
         """Of both networks, as a multiple of the option's."""
-        for optimizer in (self.opt_g, self.opt_d):
+        for name, optimizer in (("g", self.opt_g), ("d", self.opt_d)):
             for group in optimizer.param_groups:
-                group["lr"] = self.config.lr * factor
+                group["lr"] = self.learning_rates[name] * factor
 
     def reseed(self, number: int) -> None:
         """Other latents, augmentations and order from here on than in the attempts before."""
@@ -277,6 +284,8 @@ class Training:
         told: dict[str, Any] = {"d_real": real, "d_sign": sign, "d_fake": fake}
         if self.held_out is not None:
             told |= self.gap(self.held_out)
+        if self.ada is not None:
+            told["aug_p"] = self.ada.p
         if self.balance is not None:
             told["balance"] = self.balance.ratio if math.isfinite(self.balance.ratio) else None
         told["layers"] = {}
@@ -288,24 +297,9 @@ class Training:
                     row |= {"returned": int(came), "returned_and_stayed": int(stayed)}
         return told
 
-    @torch.no_grad()
     def gap(self, held_out: ImageSet) -> dict[str, float]:
         """D's mean output on as many training images (d_train) as held-out ones (d_held_out), as they are."""
-        told = {}
-        self.d.eval()
-        for name, data in (("d_train", self.batches.data), ("d_held_out", held_out)):
-            outputs = []
-            count = min(len(self.batches.data), len(held_out), GAP_IMAGES)
-            evenly = torch.arange(count) * len(data) // count  # over all classes, which may lie one after the other
-            for index in evenly.split(self.config.batch):
-                x = data.at(index).to(self.device).float().div_(127.5).sub_(1).contiguous(memory_format=self.layout)
-                labels = data.labels
-                with self.autocast():
-                    both = () if not self.conditional or labels is None else (labels[index].to(self.device),)
-                    outputs.append(self.d(x, *both))
-            told[name] = torch.cat(outputs).mean().item()
-        self.d.train()
-        return told
+        return gap_of(self.d, self.batches.data, held_out, self.config.batch, self.conditional, self.autocast)
 
     @property
     def phase(self) -> str:
@@ -323,6 +317,8 @@ class Training:
             "ledgers": [ledger.state_dict() for ledger in self.ledgers],
             "ema": self.ema.state_dict(),
             "batches": self.batches.state_dict(),
+            "objective": self.objective.state_dict(),
+            "ada": None if self.ada is None else self.ada.state_dict(),
             "images": self.images,
             "loss_sums": self.loss_sums,
             "logit_sums": self.logit_sums,
@@ -356,6 +352,10 @@ class Training:
             clean["balance"]["ratio"] = balance["ratio"]
         clean["batches"] = self.batches.checked(state["batches"])
         clean["random_cuda"] = state["random_cuda"]
+        # States of before there were other losses and augmentations have neither: they begin afresh.
+        clean["objective"] = fitted(own["objective"], state.get("objective", own["objective"]), "objective")
+        found = state.get("ada")
+        clean["ada"] = own["ada"] if found is None or own["ada"] is None else fitted(own["ada"], found, "ada")
         if clean["images"] < 0:
             raise ValueError("a negative number of images")
         return clean
@@ -377,6 +377,9 @@ class Training:
             ledger.load_state_dict(Ledger(pruner).state_dict() if saved is pruner else saved)
         self.ema.load_state_dict(state["ema"])
         self.batches.load_state_dict(state["batches"])
+        self.objective.load_state_dict(state["objective"])
+        if self.ada is not None:
+            self.ada.load_state_dict(state["ada"])
         self.images = state["images"]
         self.loss_sums.copy_(state["loss_sums"])
         self.logit_sums.copy_(state["logit_sums"])

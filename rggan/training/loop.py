@@ -19,6 +19,7 @@ from rggan.errors import UserError
 from rggan.files import write_whole
 from rggan.generator import check_device
 from rggan.networks import check_resolution
+from rggan.networks.sizes import LIMITS
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
 from rggan.training.runlog import (
@@ -41,7 +42,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
         UserError: see `load_images`; classes asked for where the data give none; a single image.
     """
     if config.resolution is not None:
-        check_resolution(parse_size(config.resolution))
+        check_resolution(parse_size(config.resolution), config.network)
     check_device(config.device)
     refuse_inside("--outdir", config.outdir, config.data)
     with reading(console) as progress:
@@ -58,6 +59,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
             skip_bad=config.skip_bad,
             memory_share=config.memory_share,
             progress=progress,
+            sides=LIMITS[config.network][1:],
         )
     if len(data) < 2:
         raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")
@@ -162,9 +164,10 @@ def begin(config: TrainConfig, data: ImageSet, run: Path, log: RunLog) -> Loop:
         UserError: there are states, and none can be read or fits.
     """
     training_images, held_out = data.split(config.seed)
-    training = Training(config, training_images, held_out or training_images)
+    fresh = not checkpoints(run / "checkpoints")
+    training = Training(config, training_images, held_out or training_images, fresh)
     loop = Loop(config, training, data.identity, run, log)
-    if checkpoints(run / "checkpoints"):
+    if not fresh:
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
         return loop

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from rggan.config import THRESHOLDS, TrainConfig
 from rggan.pruning import (
@@ -28,6 +29,7 @@ from rggan.pruning import (
     Threshold,
     Weights,
 )
+from rggan.pruning.pruner import Select, prunable
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 
 PHASES = ("prune", "dense")
@@ -39,6 +41,19 @@ def steps_in(config: TrainConfig, network: Literal["g", "d"], kimg: float) -> in
     """Optimizer steps of a network while D sees so many thousands of real images; at least 1."""
     images = config.batch * (config.d_steps if network == "g" else 1)
     return max(1, round(kimg * 1000 / images))
+
+
+def selection(network: str) -> Select:
+    """Which weights of a family are pruned: all that can be, but not those that turn maps into pictures and back.
+
+    SNGAN's last convolution is pruned too, as the paper's own code does.
+    """
+
+    def select(name: str, module: nn.Module) -> int | None:
+        pictures = name.rpartition(".")[2] in ("to_rgb", "from_rgb") and network != "sngan"
+        return None if pictures else prunable(name, module)
+
+    return select
 
 
 def make_rule(config: TrainConfig, network: Literal["g", "d"]) -> Rule:

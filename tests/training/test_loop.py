@@ -18,7 +18,8 @@ from rggan.cli import main
 from rggan.data import load_images
 from rggan.training import runlog, ticks
 from rggan.training.checkpoint import checkpoints, readable
-from rggan.training.engine import Judgement, Training, diversity
+from rggan.training.engine import Judgement, Training
+from rggan.training.judge import diversity
 from rggan.training.loop import train
 from rggan.training.runlog import new_run, read_rows, runs
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed, given_up

@@ -1,0 +1,108 @@
+"""Settings that belong together: what each family of networks brings, named presets, and a choice by what is there.
+
+Plain dicts of options of `TrainConfig`, without a word about how they are used.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rggan.networks.sizes import LIMITS
+
+# What `--network NAME` brings along: the settings of its paper, narrower where the published width needs a large GPU.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "sngan": {},
+    "stylegan2": {
+        **{"width_g": 128, "width_d": 128, "z_dim": 256, "batch": 32, "d_steps": 1},
+        **{"loss": "nonsaturating", "lr": 0.0025, "beta2": 0.99},
+    },
+    "fastgan": {"z_dim": 256, "batch": 16, "d_steps": 1, "beta1": 0.5, "beta2": 0.999},
+    "biggan": {"d_steps": 4, "beta2": 0.999},
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Miyato et al. 2018, with 256 and 128 channels and 5 steps of D.
+    "sngan-cifar": {"network": "sngan", "resolution": 32, "width_g": 256, "width_d": 128, "d_steps": 5, "mirror": True},
+    # Karras et al. 2020, "Limited Data": its CIFAR-10 settings.
+    "stylegan2-32": {
+        **{"network": "stylegan2", "resolution": 32, "width_g": 512, "width_d": 512, "z_dim": 512, "batch": 64},
+        **{"gamma": 0.01, "aug": "ada", "mirror": True},
+    },
+    # The same, for 256 pixels ("paper256").
+    "stylegan2-256": {
+        **{"network": "stylegan2", "resolution": 256, "width_g": 512, "width_d": 512, "z_dim": 512, "batch": 64},
+        **{"mapping_layers": 8, "gamma": 1.0, "style_mixing": 0.9, "path_length": 2.0, "aug": "ada", "mirror": True},
+    },
+    # Liu et al. 2021.
+    "fastgan-128": {"network": "fastgan", "resolution": 128, "batch": 8, "mirror": True},
+    # Brock et al. 2019, as in their CIFAR-10 runs: 64 channels, four steps of D.
+    "biggan-cifar": {"network": "biggan", "resolution": 32, "batch": 50, "cond": True, "mirror": True},
+}
+
+
+class Found(NamedTuple):
+    """What `choose` looks at. side: the shorter one that pictures are trained at."""
+
+    images: int
+    side: int
+    classes: int
+    cuda: bool
+
+
+def settings(name: str) -> dict[str, Any]:
+    """All options of a preset, or of a family of networks; an unknown name has none.
+
+    >>> settings("fastgan-128")["z_dim"], settings("biggan")["d_steps"]
+    (256, 4)
+    """
+    options = PRESETS.get(name, {"network": name})
+    return {**FAMILIES.get(options["network"], {}), **options}
+
+
+def choose(found: Found, cond: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """The options for these pictures on this device, and a line for each choice that says why.
+
+    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False))
+    >>> options["network"], options["batch"], options["aug"]
+    ('fastgan', 8, 'diff')
+    >>> why[0]
+    'network    fastgan: the family for few pictures of 64 pixels and more, and light enough for a CPU'
+    """
+    why = []
+    if cond and found.classes and found.cuda and found.images >= 5000 and 32 <= found.side <= LIMITS["biggan"][2]:
+        name, reason = "biggan", f"classes, and {found.images:,} pictures to tell them apart"
+    elif found.side >= 64 and (not found.cuda or found.images < 2000):
+        name, reason = "fastgan", "the family for few pictures of 64 pixels and more, and light enough for a CPU"
+    elif found.cuda and found.side >= 32:
+        name, reason = "stylegan2", "the best pictures, where a GPU carries it"
+    else:
+        name, reason = "sngan", "small pictures, and the fastest on a CPU"
+    options: dict[str, Any] = settings(name)
+    why.append(f"network    {name}: {reason}")
+
+    if found.cuda:
+        width = {"sngan": 128, "stylegan2": 512, "fastgan": 64, "biggan": 64}[name]
+        batch = {"sngan": 64, "biggan": 64, "fastgan": 16}.get(name, 64 if found.side <= 64 else 32)
+        kimg = 2000.0
+    else:
+        width = 32
+        batch = 32 if found.side <= 32 else 16 if found.side <= 64 else 8
+        kimg = 400.0 if found.side <= 32 else 200.0 if found.side <= 64 else 100.0
+    device = "GPU" if found.cuda else "CPU"
+    options |= {"width_g": width, "width_d": width, "batch": batch, "kimg": kimg, "snap": kimg / 20}
+    why.append(f"width      {width}, batch {batch}: what a {device} trains in reasonable time at {found.side} pixels")
+    why.append(f"length     {kimg:g} kimg, looked at every {kimg / 20:g}: a beginning; --kimg makes it longer")
+
+    options["aug"] = "ada" if found.images >= 5000 else "diff"
+    reason = (
+        "enough pictures to wait until D overfits"
+        if options["aug"] == "ada"
+        else "so few pictures are learnt by heart at once without it"
+    )
+    why.append(f"augment    {options['aug']}: {found.images:,} pictures, {reason}")
+    if name == "stylegan2":
+        options["gamma"] = 0.0002 * found.side**2 / batch
+        why.append(f"gamma      {options['gamma']:.3g}: 0.0002 x pixels / batch")
+    options |= {"target_g": 0.5, "target_d": 0.5}
+    why.append("pruning    both networks to half of their weights, while the score does not suffer (score schedule)")
+    return options, why

@@ -1,0 +1,93 @@
+"""What an evaluation finds of a generator, and how D treats images that it was not trained on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rggan.data import ImageSet
+from rggan.data.pictures import to_uint8
+from rggan.metrics import Memoriser, Score
+from rggan.networks.layers import layout_of
+
+DIVERSITY_IMAGES = 256  # in which collapse is looked for
+COPY_IMAGES = 500  # whose nearest training images are looked for
+GAP_IMAGES = 500  # on which D's gap is taken
+
+Context = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+class Judgement(NamedTuple):
+    """What an evaluation finds of a generator; NaN throughout if not all of its images are finite.
+
+    score: lower is better. diversity: as a share of the real images'. copies: the share of samples that are copies of
+    training images, and replays: whether these are more than chance explains; None where images are held out.
+    """
+
+    score: float
+    diversity: float
+    copies: float | None = None
+    replays: bool | None = None
+
+
+def diversity(images: Tensor) -> float:
+    """Standard deviation over the images of uint8 [N, C, H, W], averaged over the pixels; 0 if all are the same."""
+    return images.float().std(dim=0, correction=0).mean().item()
+
+
+def real_diversity(data: ImageSet) -> float:
+    """The diversity of images from all over the set."""
+    rows = data.rows[:: max(1, len(data) // DIVERSITY_IMAGES)][:DIVERSITY_IMAGES]  # over all classes
+    return diversity(data.store[rows])
+
+
+@torch.no_grad()
+def judge(
+    network: nn.Module,
+    latents: Sequence[tuple[Tensor, ...]],
+    score: Score,
+    of_real: float,
+    memoriser: Memoriser | None,
+    autocast: Context,
+) -> Judgement:
+    """Of the images of these latents; `of_real` is the real images' diversity."""
+    parts = []
+    for drawn in latents:
+        with autocast():
+            images = network(*drawn)
+        if not images.isfinite().all():
+            return Judgement(float("nan"), float("nan"))
+        parts.append(to_uint8(images))
+    pictures = torch.cat(parts)
+    share = diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, of_real)
+    if memoriser is None:
+        return Judgement(score(pictures), share)
+    found = memoriser(pictures[:COPY_IMAGES])
+    return Judgement(score(pictures), share, found.rate, found.replays)
+
+
+@torch.no_grad()
+def gap_of(
+    d: nn.Module, trained_on: ImageSet, held_out: ImageSet, batch: int, conditional: bool, autocast: Context
+) -> dict[str, float]:
+    """D's mean output on as many training images (d_train) as held-out ones (d_held_out), as they are."""
+    told = {}
+    device, layout = next(d.parameters()).device, layout_of(d)
+    d.eval()
+    for name, data in (("d_train", trained_on), ("d_held_out", held_out)):
+        outputs = []
+        count = min(len(trained_on), len(held_out), GAP_IMAGES)
+        evenly = torch.arange(count) * len(data) // count  # over all classes, which may lie one after the other
+        for index in evenly.split(batch):
+            x = data.at(index).to(device).float().div_(127.5).sub_(1).contiguous(memory_format=layout)
+            labels = data.labels
+            with autocast():
+                both = () if not conditional or labels is None else (labels[index].to(x.device),)
+                outputs.append(d(x, *both))
+        told[name] = torch.cat(outputs).mean().item()
+    d.train()
+    return told

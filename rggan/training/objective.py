@@ -1,0 +1,71 @@
+"""What the two networks are trained for: the adversarial loss, and what regularises it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rggan.config import TrainConfig
+from rggan.losses import hinge_d, hinge_g, lecam, nonsaturating_d, nonsaturating_g, path_length
+
+LOSSES = {"hinge": (hinge_d, hinge_g), "nonsaturating": (nonsaturating_d, nonsaturating_g)}
+R1_EVERY, PATH_EVERY = 16, 4  # steps between two lazy penalties, which count so many times as much
+LECAM_DECAY = 0.99
+
+
+class Objective:
+    """The losses of one training, with what they remember.
+
+    gamma: the weight of the R1 penalty, taken on every 16th step of D. real, fake: moving averages of D's mean outputs
+    (LeCam). length: that of the path lengths.
+    """
+
+    def __init__(self, config: TrainConfig, pixels: int, device: torch.device) -> None:
+        self.loss_d, self.loss_g = LOSSES[config.loss]
+        self.lecam, self.path = config.lecam, config.path_length
+        self.gamma = config.gamma
+        if self.gamma is None:  # the rule of thumb of Karras et al. 2020, "Limited Data", appendix C
+            self.gamma = 0.0002 * pixels / config.batch if config.network == "stylegan2" else 0.0
+        self.real, self.fake, self.length = torch.zeros(3, device=device).unbind()
+        self.real, self.fake, self.length = self.real.clone(), self.fake.clone(), self.length.clone()
+        self.steps_d = self.steps_g = 0
+
+    def of_d(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """D's loss of a step."""
+        loss: Tensor = self.loss_d(on_real, on_fake)
+        if self.lecam:
+            real, fake = on_real.detach().mean(), on_fake.detach().mean()
+            weight = 1 - LECAM_DECAY if self.steps_d else 1.0
+            self.real, self.fake = self.real.lerp(real, weight), self.fake.lerp(fake, weight)
+            loss = loss + self.lecam * lecam(on_real, on_fake, self.real, self.fake)
+        return loss
+
+    def r1_due(self) -> bool:
+        """Whether this step of D carries the R1 penalty; counts the step."""
+        self.steps_d += 1
+        return bool(self.gamma) and (self.steps_d - 1) % R1_EVERY == 0
+
+    def r1_weight(self) -> float:
+        return (self.gamma or 0.0) / 2 * R1_EVERY
+
+    def path_due(self) -> bool:
+        """Whether this step of G carries the path length penalty; counts the step."""
+        self.steps_g += 1
+        return self.path > 0 and (self.steps_g - 1) % PATH_EVERY == 0
+
+    def path_penalty(self, images: Tensor, styles: Tensor) -> Tensor:
+        """Weighted for a lazy step; moves the average length."""
+        penalty, self.length = path_length(images, styles, self.length)
+        return penalty * self.path * PATH_EVERY
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "averages": torch.stack([self.real, self.fake, self.length]),
+            "steps": [self.steps_d, self.steps_g],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.real, self.fake, self.length = (x.clone() for x in state["averages"].to(self.real.device).unbind())
+        self.steps_d, self.steps_g = state["steps"]

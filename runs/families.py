@@ -1,0 +1,82 @@
+"""The families study: dense and RG-GAN on SNGAN, StyleGAN2 and FastGAN, on two data sets, over three paired seeds.
+
+    python runs/families.py CIFAR10_FOLDER FACES_FOLDER OUT list            # the jobs, and which are done
+    python runs/families.py CIFAR10_FOLDER FACES_FOLDER OUT work [DATA...]  # do the others; may run twice
+
+The queue of runs/study.py: each job trains one run, judges it with the reporting network, and appends one row to
+docs/families.jsonl. CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg: 1,000 images are drawn, 900 of them train, and
+the judge compares with the 10,000 test images. FACES_FOLDER holds a hundred pictures, which train and are compared
+with. In a data set every family sees as many images; widths are what a CPU core trains in minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study import Job, done_rows, key_of, work
+
+ROWS = Path(__file__).parents[1] / "docs" / "families.jsonl"
+DATA: dict[str, dict[str, Any]] = {
+    "cifar": {"resolution": 32, "kimg": 30, "snap": 3, "max_images": 1000, "pattern": "*[02468].jpg"},
+    "faces": {"resolution": 64, "kimg": 12, "snap": 1.2},
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "SNGAN": {"network": "sngan", "width_g": 32, "width_d": 32, "z_dim": 128, "lr": 1e-3, "batch": 32, "d_steps": 1},
+    "StyleGAN2": {"network": "stylegan2", "width_g": 32, "width_d": 32, "z_dim": 128, "batch": 16},
+    "FastGAN": {"network": "fastgan", "width_g": 16, "width_d": 16, "z_dim": 128, "batch": 16},
+}
+COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.99}
+SHARES = {"ramp": 0.4, "fade": 0.05}  # of the length
+
+
+def options(data: str, family: str, arm: str) -> dict[str, Any]:
+    """Of one run, without its seed."""
+    found = {**COMMON, **DATA[data], **FAMILIES[family]}
+    if arm == "dense":
+        return {**found, "rule": "none"}
+    lengths = {name: share * found["kimg"] for name, share in SHARES.items()}
+    return {**found, "rule": "threshold", "target_g": 0.5, "target_d": 0.5, "dead_band": 0.05, **lengths}
+
+
+@dataclass(frozen=True)
+class FamilyJob(Job):
+    """A run whose options are all its own."""
+
+    def train_options(self) -> dict[str, Any]:
+        return {**self.options, "seed": self.seed}
+
+
+def jobs(names: list[str] | None = None) -> Iterator[Job]:
+    """Every job, paired runs beside each other."""
+    for seed in range(3):
+        for data in names or DATA:
+            for family in FAMILIES:
+                for arm in ("dense", "RG-GAN"):
+                    yield FamilyJob(f"3-{data}", f"{family} {arm}", seed, family, options(data, family, arm))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", type=Path)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("command", choices=("list", "work"))
+    parser.add_argument("data", nargs="*")
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if arguments.command == "work":
+        work(arguments.cifar, arguments.out, arguments.rows, jobs(arguments.data), arguments.faces)
+        return
+    there = {key_of(row) for row in done_rows(arguments.rows)}
+    for job in jobs(arguments.data):
+        print("done" if job.key in there else "    ", job.key)
+
+
+if __name__ == "__main__":
+    main()
