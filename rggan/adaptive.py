@@ -68,9 +68,8 @@ class AdaptiveAugment:
     def __call__(self, x: Tensor) -> Tensor:
         if self.p <= 0:
             return x
-        with torch.autocast(x.device.type, enabled=False):
-            x = x if x.dtype == torch.float64 else x.float()
-            return recoloured(moved(x, self.p), self.p)
+        x = x if x.dtype == torch.float64 else x.float()
+        return recoloured(moved(x, self.p), self.p)
 
     def state_dict(self) -> dict[str, Any]:
         """p and what was observed since the last step: plain numbers, from which training goes on exactly."""
@@ -160,8 +159,7 @@ def moved(x: Tensor, p: float) -> Tensor:
     """
     matrix = geometry(len(x), x.shape[2], x.shape[3], p)
     changed = (matrix != torch.eye(3, dtype=torch.float64)).flatten(1).any(dim=1)
-    # A quarter turn of a square, flipped or not, has entries of 0 and +-1: whole pixels land on whole pixels.
-    whole = (matrix == matrix.round()).flatten(1).all(dim=1) & (matrix[:, :2, :2].abs().sum(dim=(1, 2)) == 2)
+    whole = (matrix == matrix.round()).flatten(1).all(dim=1)  # nothing but flips, quarter turns, whole shifts
     out = x
     for those, samples in ((changed & whole, 1), (changed & ~whole, SAMPLES)):
         if those.any():  # drawn on the CPU, so this waits for nothing
@@ -193,7 +191,7 @@ def sample(x: Tensor, matrix: Tensor, samples: int = 1) -> Tensor:
         y = torch.arange(height, device=x.device, dtype=x.dtype)[:, None] + (dy - middle_y)
         for dx in offsets:
             place = torch.arange(width, device=x.device, dtype=x.dtype) + (dx - middle_x)
-            # No matrix product: on a GPU it may be allowed to round to few bits.
+            # No matrix product: autocast, or a GPU's TF32, would round it to few bits.
             at_x = to_x[0] * place + to_x[1] * y + (to_x[2] + middle_x)
             at_y = to_y[0] * place + to_y[1] * y + (to_y[2] + middle_y)
             part = bilinear(x, at_x, at_y)
@@ -271,6 +269,6 @@ def recoloured(x: Tensor, p: float) -> Tensor:
     if x.shape[1] == 1:  # what the matrix makes of (x, x, x)
         return x * matrix[:, 0, :3].sum(dim=1)[:, None, None, None] + matrix[:, 0, 3][:, None, None, None]
     columns = matrix[:, :3, :, None, None].unbind(dim=2)
-    # No matrix product: on a GPU it may be allowed to round to few bits.
+    # No matrix product: autocast, or a GPU's TF32, would round it to few bits.
     rgb = x[:, :1] * columns[0] + x[:, 1:2] * columns[1] + x[:, 2:3] * columns[2] + columns[3]
     return rgb if x.shape[1] == 3 else torch.cat([rgb, x[:, 3:]], dim=1)

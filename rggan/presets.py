@@ -85,7 +85,7 @@ def choose(found: Found, cond: bool = False) -> tuple[dict[str, Any], list[str]]
         batch = {"sngan": 64, "biggan": 64, "fastgan": 16}.get(name, 64 if found.side <= 64 else 32)
         kimg = 2000.0
     else:
-        width = 32
+        width = 16 if name == "fastgan" else 32  # a width of FastGAN is 16 times as many channels at its base
         batch = 32 if found.side <= 32 else 16 if found.side <= 64 else 8
         kimg = 400.0 if found.side <= 32 else 200.0 if found.side <= 64 else 100.0
     device = "GPU" if found.cuda else "CPU"

@@ -22,13 +22,13 @@ from study import Job, done_rows, key_of, work
 
 ROWS = Path(__file__).parents[1] / "docs" / "families.jsonl"
 DATA: dict[str, dict[str, Any]] = {
-    "cifar": {"resolution": 32, "kimg": 30, "snap": 3, "max_images": 1000, "pattern": "*[02468].jpg"},
-    "faces": {"resolution": 64, "kimg": 12, "snap": 1.2},
+    "cifar": {"resolution": 32, "kimg": 16, "snap": 2, "max_images": 1000, "pattern": "*[02468].jpg"},
+    "faces": {"resolution": 64, "kimg": 8, "snap": 1},
 }
 FAMILIES: dict[str, dict[str, Any]] = {
     "SNGAN": {"network": "sngan", "width_g": 32, "width_d": 32, "z_dim": 128, "lr": 1e-3, "batch": 32, "d_steps": 1},
     "StyleGAN2": {"network": "stylegan2", "width_g": 32, "width_d": 32, "z_dim": 128, "batch": 16},
-    "FastGAN": {"network": "fastgan", "width_g": 16, "width_d": 16, "z_dim": 128, "batch": 16},
+    "FastGAN": {"network": "fastgan", "width_g": 12, "width_d": 12, "z_dim": 128, "batch": 16},
 }
 COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.99}
 SHARES = {"ramp": 0.4, "fade": 0.05}  # of the length

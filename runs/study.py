@@ -137,7 +137,8 @@ def do(job: Job, cifar: Path, out: Path, faces: Path | None = None) -> dict[str,
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     chosen = min(rows, key=lambda row: row["score"])
     quarter = rows[-max(1, len(rows) // 4) :]
-    row = {"stage": job.stage, "arm": job.arm, "seed": job.seed, "knob": ARMS[job.arm][1], "value": job.value}
+    row = {"stage": job.stage, "arm": job.arm, "seed": job.seed, "value": job.value}
+    row["knob"] = ARMS[job.arm][1] if job.arm in ARMS else None
     row |= {name: best[name]["value"] if best.get(name) else None for name in ("fid", "kid")}  # no FID of a hundred
     row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
     row |= {name: chosen.get(name) for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
