@@ -6,7 +6,7 @@
 The queue of runs/study.py: each job trains one run, judges it with the reporting network, and appends one row to
 docs/families.jsonl. CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg: 1,000 images are drawn, 900 of them train, and
 the judge compares with the 10,000 test images. FACES_FOLDER holds a hundred pictures, which train and are compared
-with. In a data set every family sees as many images; widths are what a CPU core trains in minutes.
+with. The arms of a family see as many images; widths and lengths are what a CPU core trains in minutes.
 """
 
 from __future__ import annotations
@@ -22,24 +22,30 @@ from study import Job, done_rows, key_of, work
 
 ROWS = Path(__file__).parents[1] / "docs" / "families.jsonl"
 DATA: dict[str, dict[str, Any]] = {
-    "cifar": {"resolution": 32, "kimg": 16, "snap": 2, "max_images": 1000, "pattern": "*[02468].jpg"},
-    "faces": {"resolution": 64, "kimg": 8, "snap": 1},
+    "cifar": {"resolution": 32, "max_images": 1000, "pattern": "*[02468].jpg"},
+    "faces": {"resolution": 64},
 }
 FAMILIES: dict[str, dict[str, Any]] = {
-    "SNGAN": {"network": "sngan", "width_g": 32, "width_d": 32, "z_dim": 128, "lr": 1e-3, "batch": 32, "d_steps": 1},
+    "SNGAN": {"network": "sngan", "width_g": 32, "width_d": 32, "z_dim": 128, "lr": 1e-3, "batch": 32},
     "StyleGAN2": {"network": "stylegan2", "width_g": 32, "width_d": 32, "z_dim": 128, "batch": 16},
     "FastGAN": {"network": "fastgan", "width_g": 12, "width_d": 12, "z_dim": 128, "batch": 16},
 }
-COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.99}
+KIMG = {
+    **{("cifar", "SNGAN"): 40, ("cifar", "StyleGAN2"): 12, ("cifar", "FastGAN"): 10},
+    **{("faces", "SNGAN"): 20, ("faces", "StyleGAN2"): 6, ("faces", "FastGAN"): 6},
+}
+EVALUATIONS = 8
+COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.99}  # so short runs need a short average
 SHARES = {"ramp": 0.4, "fade": 0.05}  # of the length
 
 
 def options(data: str, family: str, arm: str) -> dict[str, Any]:
     """Of one run, without its seed."""
-    found = {**COMMON, **DATA[data], **FAMILIES[family]}
+    kimg = KIMG[data, family]
+    found = {**COMMON, **DATA[data], **FAMILIES[family], "kimg": kimg, "snap": kimg / EVALUATIONS}
     if arm == "dense":
         return {**found, "rule": "none"}
-    lengths = {name: share * found["kimg"] for name, share in SHARES.items()}
+    lengths = {name: share * kimg for name, share in SHARES.items()}
     return {**found, "rule": "threshold", "target_g": 0.5, "target_d": 0.5, "dead_band": 0.05, **lengths}
 
 

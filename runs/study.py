@@ -68,6 +68,7 @@ TUNING_SEED = 100
 KEPT = ("dense", "RG-GAN")  # arms whose last training states runs/checks.py looks into
 EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
 FEW = ("--metrics", "kid", "--samples", "2000", "--replicates", "1", "--memorisation", "on")
+MANY = ("--metrics", "fid", "kid", "--samples", "5000", "--replicates", "1", "--memorisation", "on")
 FAST = ("--precision", "bf16", "--device", "cpu")
 
 
@@ -132,7 +133,7 @@ def do(job: Job, cifar: Path, out: Path, faces: Path | None = None) -> dict[str,
     reference = ["--reference", str(cifar / "test")]
     if job.stage == "1":
         reference = ["--reference", str(cifar / "train"), "--pattern", options["pattern"], "--max-images", "10000"]
-    how = EVALUATE if job.stage in ("1", "2", "2b") else FEW if few else (*EVALUATE[:-1], "on")
+    how = EVALUATE if job.stage in ("1", "2", "2b") else FEW if few else MANY
     best = json.loads(run("evaluate", str(folder), *([] if few else reference), *how, *FAST, "--json"))
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     chosen = min(rows, key=lambda row: row["score"])
@@ -208,7 +209,8 @@ def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job], faces: Path | 
                 with FileLock(out / "rows.lock"), rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(
-                    f"  FID {row['fid'] or math.nan:.2f}, KID {row['kid']:.4f} at kimg {row['kimg']:.0f}, {row['seconds']} s",
+                    f"  FID {row['fid'] or math.nan:.2f}, KID {row['kid']:.4f} at kimg {row['kimg']:.0f}, "
+                    f"{row['seconds']} s",
                     flush=True,
                 )
         except Timeout:
