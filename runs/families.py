@@ -31,11 +31,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "FastGAN": {"network": "fastgan", "width_g": 12, "width_d": 12, "z_dim": 128, "batch": 16},
 }
 KIMG = {
-    **{("cifar", "SNGAN"): 40, ("cifar", "StyleGAN2"): 12, ("cifar", "FastGAN"): 10},
-    **{("faces", "SNGAN"): 20, ("faces", "StyleGAN2"): 6, ("faces", "FastGAN"): 6},
+    **{("cifar", "SNGAN"): 100, ("cifar", "StyleGAN2"): 60, ("cifar", "FastGAN"): 30},
+    **{("faces", "SNGAN"): 60, ("faces", "StyleGAN2"): 24, ("faces", "FastGAN"): 16},
 }
-EVALUATIONS = 8
-COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.99}  # so short runs need a short average
+EVALUATIONS = 10
+COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.995}  # short runs need a short average
 SHARES = {"ramp": 0.4, "fade": 0.05}  # of the length
 
 

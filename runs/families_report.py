@@ -43,7 +43,8 @@ def table(rows: Sequence[Row], stage: str) -> list[str]:
             density = " / ".join(f"{statistics.mean(r[f'density_{n}'] for r in found.values()):.2f}" for n in "gd")
             flips = ", ".join(str(row["flips"]) for row in found.values())
             lines.append(
-                f"| {family} | {arm} | {len(found)} | {mean_of(found, key)} | {ratio} | {copies} | {density} | {flips} |"
+                f"| {family} | {arm} | {len(found)} | {mean_of(found, key)} | {ratio} | {copies} | {density} "
+                f"| {flips} |"
             )
     return lines
 
