@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from PIL import Image
 from rich.console import Console
 
 from rggan.config import TrainConfig
@@ -22,11 +20,12 @@ from rggan.data.decode import parse_size
 from rggan.data.doctor import advice, inspect, shown
 from rggan.data.images import Channels, class_names, find_pictures, natural_resolution, short_sides
 from rggan.data.mend import write_copy
-from rggan.data.pictures import grid, save_picture, to_pil
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
-from rggan.generator import Generator, check_device
+from rggan.generating import GenerateConfig, generate, write_picture
+from rggan.generating import parse_seeds as parse_seeds  # has always been found here
+from rggan.generator import check_device
 from rggan.networks import GENERATORS, check_resolution
 from rggan.presets import Found, choose
 from rggan.report.command import PlotConfig, plot
@@ -39,24 +38,6 @@ from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
 FIRST = ("--config", "--resume", "--cfg", "--network")  # options of train that bring others along
 SAMPLE = 256  # pictures that the measurement of `check` trains on
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """Make pictures from a trained generator. The same seed gives the same picture."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """A run folder (its best snapshot), a snapshot folder, or a generator.safetensors."""
-    outdir: Path
-    """Where the pictures go: seed0000.png and so on."""
-    seeds: str = "0-63"
-    """Which seeds: 0-63, or 1,5,8-11."""
-    grid: bool = False
-    """One picture, grid.png, of all seeds, instead of one file a seed."""
-    label: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """Class name or number, for a class-conditional generator."""
-    device: str = "cpu"
-    """Where to compute."""
 
 
 @dataclass(frozen=True)
@@ -84,44 +65,6 @@ class CheckConfig:
     """Where to measure."""
     json: bool = False
     """Print everything as JSON instead."""
-
-
-def parse_seeds(text: str) -> list[int]:
-    """'1,5,8-11' -> [1, 5, 8, 9, 10, 11].
-
-    >>> parse_seeds("1,5,8-11")
-    [1, 5, 8, 9, 10, 11]
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if match is None or not int(match[1]) <= int(match[2] or match[1]) < 2**63:
-            raise UserError(f"--seeds takes numbers and ranges like 0-63 or 1,5,8-11, not {text}.")
-        seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return seeds
-
-
-def write_picture(picture: Image.Image, path: Path) -> None:
-    """Raises UserError where it cannot be written."""
-    try:
-        save_picture(picture, path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def generate(config: GenerateConfig, console: Console) -> None:
-    generator = Generator.from_pretrained(config.run, config.device)
-    seeds = parse_seeds(config.seeds)
-    images = generator.images(seeds, config.label)
-    make_folder(config.outdir)
-    if config.grid:
-        write_picture(grid(images), config.outdir / "grid.png")
-        told = f"{len(seeds)} pictures in {config.outdir / 'grid.png'}"
-    else:
-        for seed, image in zip(seeds, images, strict=True):
-            write_picture(to_pil(image), config.outdir / f"seed{seed:04d}.png")
-        told = f"{len(seeds)} pictures in {config.outdir}"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def check(config: CheckConfig, console: Console) -> None:
@@ -203,6 +146,8 @@ def parse(arguments: Sequence[str]) -> Command:
         words += [option, value] if equals and option in FIRST else [argument]
     if "--config" in words and "--resume" in words:
         raise UserError("--config starts a run like another, --resume continues one: give one of them.")
+    if "--cfg" in words and ("--config" in words or "--resume" in words):
+        raise UserError("--cfg starts a run by its own settings: leave it out beside --config and --resume.")
     for option, what in (("--config", "a file: the config.json of a run"), ("--resume", "a run folder")):
         if option in words:
             place = words.index(option) + 1
@@ -239,19 +184,27 @@ def family(words: Sequence[str], default: TrainConfig) -> TrainConfig:
                 rest = [word for i, word in enumerate(words) if word != "--cfg" and words[i - 1] != "--cfg"]
                 given = parse(rest)
                 assert isinstance(given, TrainConfig)
-                return dataclasses.replace(chosen(given, Console()), cfg="auto")
+                network = given.network if "--network" in words else None
+                return dataclasses.replace(chosen(given, network, Console()), cfg="auto")
+            if option == "--cfg" and "--network" in words:
+                raise UserError("--cfg names a network already: leave --network out, or give --cfg auto.")
             return TrainConfig.of(name) if option == "--cfg" or name in GENERATORS else default
     return default
 
 
-def chosen(given: TrainConfig, console: Console) -> TrainConfig:
+def chosen(given: TrainConfig, network: str | None, console: Console) -> TrainConfig:
     """The options of `--cfg auto` for these pictures and this device; says why, a line for each."""
     pictures = find_pictures(given.data, given.pattern)
     count = min(max(1, round(len(pictures) * given.fraction)), given.max_images or len(pictures))
     side = natural_resolution(short_sides(pictures)) if given.resolution is None else min(parse_size(given.resolution))
     cuda = check_device(given.device).type == "cuda"
     found = Found(count, side, len(class_names(pictures)), cuda)
-    options, why = choose(found, given.cond)
+    options, why = choose(found, given.cond, network)
+    if given.rule != "threshold" or given.penalty is not None:  # what was asked for decides
+        del options["target_g"], options["target_d"]
+        why[-1] = "pruning    as the options say"
+    for name in {"g", "d"} - ({"g", "d"} if given.networks == "both" else {given.networks}):
+        options.pop(f"target_{name}", None)
     console.print("\n".join(why), markup=False, highlight=False, soft_wrap=True)
     return TrainConfig(**options)
 

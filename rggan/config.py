@@ -76,7 +76,7 @@ class TrainConfig:
 
     cfg: str | None = None
     """Settings by name (sngan-cifar, stylegan2-32, stylegan2-256, fastgan-128, biggan-cifar), or 'auto': chosen from
-    the pictures and the device. Other options override them."""
+    the pictures and the device. Other options override them. (In Python: TrainConfig.of.)"""
     network: str = "sngan"
     """Architecture of both networks: sngan, stylegan2, fastgan or biggan; each brings its own settings below."""
     width_g: int = 64
@@ -273,6 +273,11 @@ class TrainConfig:
             raise UserError(
                 "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
                 "leave --compile out, or give --gamma 0 and no --path-length."
+            )
+        if self.rule == "published" and self.network in ("fastgan", "biggan"):
+            raise UserError(
+                f"--rule published masks behind the spectral norm, and {self.network}'s G has one: its average cannot "
+                "follow. Take --rule hard, or --network sngan or stylegan2."
             )
         if self.freeze_d and self.init is None:
             raise UserError("--freeze-d keeps D's lower blocks as they were trained: it goes with --init.")

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from rggan.data.pictures import to_pil, to_uint8
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
-from rggan.networks import GENERATORS
+from rggan.networks import GENERATORS, StyleGAN2Generator
 
 FORMAT = 2  # 1: "resolution" was one number, and config.json the only place of the config
 WEIGHTS, CONFIG = "generator.safetensors", "config.json"
 KEY = "rggan"  # of the config in the metadata of the weights
 LARGEST_CONFIG = 1 << 24  # bytes
 RANGES = {"channels": (1, 4), "width": (1, 65536), "z_dim": (1, 65536), "classes": (0, 1_000_000)}
+MAPPING_LAYERS = (1, 64)  # StyleGAN2 alone has them
 TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as the header names them
 # Pictures are always computed this many at a time: convolution libraries choose their algorithm by the
 # batch size, so that a picture made alone could differ in its last bit from the same one among others.
@@ -37,8 +38,8 @@ class Generator:
 
     Args:
         network: z [N, z_dim] (, labels [N]) -> images in -1..1, [N, C, H, W]; it is set to evaluation mode.
-        config: {"network": {"name", "resolution": [H, W], "channels", "width", "z_dim", "classes"},
-            "classes": [names], "trained": {...}}.
+        config: {"network": {"name", "resolution": [H, W], "channels", "width", "z_dim", "classes"; of StyleGAN2
+            "mapping_layers" too}, "classes": [names], "trained": {...}}.
 
     Raises:
         UserError: an unknown or missing device.
@@ -98,26 +99,70 @@ class Generator:
         write_whole(folder / WEIGHTS, save(state, {KEY: json.dumps(config)}))
         write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
-    def __call__(self, n: int, seed: int = 0, label: int | str | None = None) -> list[Image.Image]:
-        """Pictures of the seeds `seed` to `seed + n - 1`."""
-        return [to_pil(image) for image in self.images(range(seed, seed + n), label)]
+    @property
+    def style_network(self) -> StyleGAN2Generator | None:
+        """The network, where its pictures come from styles."""
+        return self.network if isinstance(self.network, StyleGAN2Generator) else None
 
-    @torch.inference_mode()
-    def images(self, seeds: Sequence[int], label: int | str | None = None) -> Tensor:
-        """uint8 [len(seeds), C, H, W] on the CPU; a picture depends on its seed (and label) alone.
+    def __call__(
+        self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0
+    ) -> list[Image.Image]:
+        """Pictures of the seeds `seed` to `seed + n - 1`."""
+        return [to_pil(image) for image in self.images(range(seed, seed + n), label, truncation)]
+
+    def images(self, seeds: Sequence[int], label: int | str | None = None, truncation: float = 1.0) -> Tensor:
+        """uint8 [len(seeds), C, H, W] on the CPU; a picture depends on its seed (label and truncation) alone.
 
         A class-conditional generator draws the class from the seed unless `label` (index or name) is given.
+        With truncation below 1 pictures vary less and are often better: StyleGAN2 draws styles towards their average
+        (Karras et al. 2019, appendix B; 0: all the same), the others draw latents beyond +-2 truncation again (the
+        truncation trick of Brock et al. 2019, section 3.1).
 
         Raises:
-            UserError: an unknown class, or a class for a generator that has none.
+            UserError: an unknown class, a class for a generator that has none, a truncation out of 0..1.
         """
         number = self.class_number(label)
         made = []
         for start in range(0, len(seeds), BATCH):
-            part = list(seeds[start : start + BATCH])
-            z, labels = self.latents(part + [0] * (BATCH - len(part)), number)
-            made.append(to_uint8(self.network(z) if labels is None else self.network(z, labels))[: len(part)].cpu())
+            points, labels = self.points(seeds[start : start + BATCH], number, truncation)
+            made.append(self.drawn(points, labels))
         return torch.cat(made) if made else torch.empty(0, dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def points(
+        self, seeds: Sequence[int], number: int | None = None, truncation: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Where the pictures of at least one seed come from, and their labels [N] or None; `drawn` draws them.
+
+        StyleGAN2: styles, [N, style_count, w_dim]; others: latents, [N, z_dim]. number: of the class; None: drawn.
+        """
+        self.check_truncation(truncation)
+        styled = self.style_network
+        points, classes = [], []
+        for start in range(0, len(seeds), BATCH):
+            part = list(seeds[start : start + BATCH])
+            z, labels = self.latents(part + [0] * (BATCH - len(part)), number, truncation)
+            if styled is not None:
+                z = styled.styles(z, labels, truncation)
+            points.append(z[: len(part)])
+            classes.append(None if labels is None else labels[: len(part)])
+        known = [labels for labels in classes if labels is not None]
+        return torch.cat(points), torch.cat(known) if known else None
+
+    @torch.inference_mode()
+    def drawn(self, points: Tensor, labels: Tensor | None) -> Tensor:
+        """Pictures of at least one of `points`, uint8 [N, C, H, W] on the CPU."""
+        styled = self.style_network
+        made = []
+        for start in range(0, len(points), BATCH):
+            place = torch.arange(start, start + BATCH, device=points.device).clamp(max=len(points) - 1)
+            part = points[place]
+            if styled is not None:
+                images = styled.synthesis(part)
+            else:
+                images = self.network(part) if labels is None else self.network(part, labels[place])
+            made.append(to_uint8(images)[: len(points) - start].cpu())
+        return torch.cat(made)
 
     @torch.inference_mode()
     def parts(self, seeds: Sequence[int], batch: int = 250) -> Iterator[Tensor]:
@@ -130,16 +175,27 @@ class Generator:
             z, labels = self.latents(seeds[start : start + batch], None)
             yield to_uint8(network(z) if labels is None else network(z, labels)).contiguous()
 
-    def latents(self, seeds: Sequence[int], number: int | None) -> tuple[Tensor, Tensor | None]:
-        """(z [N, z_dim], labels [N] or None), each drawn by its own seed on the CPU."""
+    def latents(
+        self, seeds: Sequence[int], number: int | None, truncation: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """(z [N, z_dim], labels [N] or None), each drawn by its own seed on the CPU; z of StyleGAN2 is left whole."""
         zs, labels = [], []
         for seed in seeds:
             random = torch.Generator().manual_seed(seed)
-            zs.append(torch.randn(self.config["network"]["z_dim"], generator=random))
+            z = torch.randn(self.config["network"]["z_dim"], generator=random)
             drawn = torch.randint(max(1, len(self.classes)), (), generator=random)
             labels.append(drawn if number is None else torch.tensor(number))
+            # Last, so that the class and all that lies within the limit are those of the untruncated picture.
+            zs.append(z if truncation == 1 or self.style_network else truncated(z, 2 * truncation, random))
         conditional = self.config["network"]["classes"] > 0
         return torch.stack(zs).to(self.device), torch.stack(labels).to(self.device) if conditional else None
+
+    def check_truncation(self, truncation: float) -> None:
+        """Raises UserError where it is out of range, NaN too."""
+        if self.style_network is not None and not 0 <= truncation <= 1:
+            raise UserError(f"The truncation (--trunc) of a StyleGAN2 is a number from 0 to 1, not {truncation}.")
+        if self.style_network is None and not 0 < truncation <= 1:
+            raise UserError(f"The truncation (--trunc) is a number above 0, up to 1, not {truncation}.")
 
     def class_number(self, label: int | str | None) -> int | None:
         if label is None:
@@ -151,6 +207,22 @@ class Generator:
         if str(label).isdecimal() and int(label) < len(self.classes):
             return int(label)
         raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}.")
+
+
+def truncated(z: Tensor, limit: float, random: torch.Generator) -> Tensor:
+    """Normals float32 [D] with those beyond +-limit drawn again from the normal distribution within (limit > 0).
+
+    By its quantile function, which gives what drawing until it fits would, in bounded time at any limit. As many
+    numbers are drawn as z has, so that what replaces one of them does not hang on the others.
+
+    >>> z = torch.tensor([0.5, 3.0, -0.25, -2.0])
+    >>> truncated(z, 1.0, torch.Generator().manual_seed(0))
+    tensor([ 0.5000,  0.3635, -0.2500,  0.7969])
+    """
+    share = 2 * torch.rand(z.shape, generator=random, dtype=torch.float64) - 1
+    inside = torch.tensor(limit / 2**0.5, dtype=torch.float64).erf()
+    again = torch.erfinv(share * inside) * 2**0.5
+    return torch.where(z.abs() > limit, again.to(z.dtype).clamp(-limit, limit), z)
 
 
 def check_device(name: str) -> torch.device:
@@ -231,9 +303,12 @@ def read_config(file: Any, beside: Path) -> dict[str, Any]:
 def check_config(config: dict[str, Any]) -> None:
     """Refuse what no generator has (ValueError), before anything is built from it."""
     network, classes = config["network"], config["classes"]
-    for name, (low, high) in RANGES.items():
+    ranges = RANGES | ({"mapping_layers": MAPPING_LAYERS} if network["name"] == "stylegan2" else {})
+    for name, (low, high) in ranges.items():
         if type(network[name]) is not int or not low <= network[name] <= high:
             raise ValueError(f"{name} is not a number from {low} to {high}")
+    if unknown := set(network) - {"name", "resolution", *ranges}:
+        raise ValueError(f"no {network['name']} network has {', '.join(sorted(unknown))}")
     if network["channels"] == 2:
         raise ValueError("pictures have 1, 3 or 4 channels, not 2")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):

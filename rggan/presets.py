@@ -35,7 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Liu et al. 2021.
     "fastgan-128": {"network": "fastgan", "resolution": 128, "batch": 8, "mirror": True},
-    # Brock et al. 2019, as in their CIFAR-10 runs: 64 channels, four steps of D.
+    # Brock et al. 2019: 64 channels and batch 50 as in their CIFAR-10 runs; four steps of D are the choice here.
     "biggan-cifar": {"network": "biggan", "resolution": 32, "batch": 50, "cond": True, "mirror": True},
 }
 
@@ -59,8 +59,10 @@ def settings(name: str) -> dict[str, Any]:
     return {**FAMILIES.get(options["network"], {}), **options}
 
 
-def choose(found: Found, cond: bool = False) -> tuple[dict[str, Any], list[str]]:
+def choose(found: Found, cond: bool = False, network: str | None = None) -> tuple[dict[str, Any], list[str]]:
     """The options for these pictures on this device, and a line for each choice that says why.
+
+    network: where that is decided already.
 
     >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False))
     >>> options["network"], options["batch"], options["aug"]
@@ -69,7 +71,9 @@ def choose(found: Found, cond: bool = False) -> tuple[dict[str, Any], list[str]]
     'network    fastgan: the family for few pictures of 64 pixels and more, and light enough for a CPU'
     """
     why = []
-    if cond and found.classes and found.cuda and found.images >= 5000 and 32 <= found.side <= LIMITS["biggan"][2]:
+    if network is not None:
+        name, reason = network, "as asked"
+    elif cond and found.classes and found.cuda and found.images >= 5000 and 32 <= found.side <= LIMITS["biggan"][2]:
         name, reason = "biggan", f"classes, and {found.images:,} pictures to tell them apart"
     elif found.side >= 64 and (not found.cuda or found.images < 2000):
         name, reason = "fastgan", "the family for few pictures of 64 pixels and more, and light enough for a CPU"
@@ -100,9 +104,10 @@ def choose(found: Found, cond: bool = False) -> tuple[dict[str, Any], list[str]]
         else "so few pictures are learnt by heart at once without it"
     )
     why.append(f"augment    {options['aug']}: {found.images:,} pictures, {reason}")
-    if name == "stylegan2":
-        options["gamma"] = 0.0002 * found.side**2 / batch
-        why.append(f"gamma      {options['gamma']:.3g}: 0.0002 x pixels / batch")
+    if name == "stylegan2":  # left to the run, which knows the other side and a batch that was asked for
+        why.append(
+            f"gamma      0.0002 x pixels / batch: {0.0002 * found.side**2 / batch:.3g} for a square and this batch"
+        )
     options |= {"target_g": 0.5, "target_d": 0.5}
     why.append("pruning    both networks to half of their weights, while the score does not suffer (score schedule)")
     return options, why

@@ -70,6 +70,7 @@ def test_whole_shift_is_a_walk_through_the_mirrored_picture(right, down):
     assert np.array_equal(sample(x, shift(right, down).float())[0], expected)
 
 
+@pytest.mark.slow
 def test_sampler_can_be_differentiated_twice():
     x = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     matrix = torch.eye(3, dtype=torch.float64) + torch.randn(2, 3, 3, dtype=torch.float64) / 2
@@ -292,6 +293,7 @@ def test_colours_leave_alpha_alone():
     assert not torch.isclose(out[:, :3], x[:, :3]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_call_can_be_differentiated_twice(channels):
     x = torch.randn(2, channels, 3, 3, dtype=torch.float64, requires_grad=True)

@@ -21,6 +21,7 @@ FLOORS = {
     "config": 2,
     "presets": 2,
     "generator": 2,
+    "walks": 3,
     "pruning": 2,
     "metrics": 2,
     "training.ema": 3,
@@ -39,6 +40,7 @@ FLOORS = {
     "training": 0,  # the package itself: no imports
     "report": 5,
     "evaluation": 5,
+    "generating": 5,
     "cli": 6,
     "__main__": 7,
 }

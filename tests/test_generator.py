@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from scipy.stats import kstest, truncnorm
 
 from rggan import Generator, UserError
-from rggan.generator import migrate
+from rggan.data.pictures import to_uint8
+from rggan.generator import build, migrate
 from rggan.networks import SNGANGenerator
 
 
@@ -220,3 +222,134 @@ def test_same_generator_is_the_same_file(generator, tmp_path):
     generator.save(tmp_path)
     with safe_open(tmp_path / "generator.safetensors", "pt") as file:
         assert list(file.metadata()) == ["rggan"]
+
+
+NETWORKS = {"sngan": {}, "stylegan2": {"mapping_layers": 3}, "fastgan": {}, "biggan": {}}
+
+
+def tiny(name, classes=0, resolution=(32, 32), channels=3, z_dim=16):
+    """A generator of each family in which every weight, statistic and buffer matters."""
+    network = {"name": name, "resolution": list(resolution), "channels": channels, "width": 4, "z_dim": z_dim}
+    network |= {"classes": classes, **NETWORKS[name]}
+    built = build(network)
+    for key, value in built.state_dict().items():
+        if key.endswith(("gamma", "strength", "w_average", "bias", "gain.weight", "running_mean")):
+            torch.nn.init.normal_(value, std=0.3)
+        elif key.endswith("running_var"):
+            value.uniform_(0.5, 2)
+    return Generator(built, {"network": network, "classes": [f"c{n}" for n in range(classes)]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_family_saved_and_loaded_makes_the_same_pictures(name, classes, tmp_path):
+    generator = tiny(name, classes, (32, 48))
+    generator.save(tmp_path)
+    expected = generator.images(range(9))
+    assert len({tuple(image.flatten().tolist()) for image in expected}) == 9
+    loaded = Generator.from_pretrained(tmp_path)
+    assert torch.equal(loaded.images(range(9)), expected)
+    assert torch.equal(loaded.images([5], truncation=0.4), generator.images([5], truncation=0.4))
+    assert loaded.config["network"] == generator.config["network"]
+    if classes:
+        assert torch.equal(loaded.images([1, 2], "c2"), generator.images([1, 2], 2))
+        assert not torch.equal(loaded.images([1, 2], "c2"), generator.images([1, 2], "c1"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pictures_are_those_of_the_network_itself(name):
+    generator = tiny(name, classes=3)
+    with torch.no_grad():
+        expected = to_uint8(generator.network(*generator.latents(range(16), None)))
+    assert torch.equal(generator.images(range(16)), expected)
+
+
+def test_a_style_depends_on_its_seed_alone():
+    """At a width at which matrix products of different sizes are computed in different ways."""
+    generator = tiny("stylegan2", z_dim=512)
+    many, _ = generator.points(range(40))
+    assert torch.equal(generator.points([17])[0][0], many[17])
+    assert torch.equal(generator.points([39, 3, 17])[0], many[[39, 3, 17]])
+
+
+@pytest.mark.parametrize("value", [0, 65, -1, 2.0, True, "2", None, [2], 10**400], ids=str)
+def test_mapping_layers_that_no_stylegan2_has_are_refused(tmp_path, value):
+    tiny("stylegan2").save(tmp_path)
+    rewrite(tmp_path, mapping_layers=value)
+    with pytest.raises(UserError, match="mapping_layers is not a number from 1 to 64"):
+        Generator.from_pretrained(tmp_path)
+
+
+def test_mapping_layers_are_stylegan2s_and_required_there(generator, tmp_path):
+    tiny("stylegan2").save(tmp_path / "style")
+    rewrite(tmp_path / "style", mapping_layers=2)
+    with pytest.raises(UserError, match="tensors are not those"):
+        Generator.from_pretrained(tmp_path / "style")
+    config = description(tmp_path / "style")
+    del config["network"]["mapping_layers"]
+    rewrite(tmp_path / "style", json.dumps(config))
+    with pytest.raises(UserError, match="mapping_layers"):
+        Generator.from_pretrained(tmp_path / "style")
+    generator.save(tmp_path / "sngan")
+    rewrite(tmp_path / "sngan", mapping_layers=2)
+    with pytest.raises(UserError, match="no sngan network has mapping_layers"):
+        Generator.from_pretrained(tmp_path / "sngan")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_truncation_of_one_is_none(name):
+    generator = tiny(name, classes=3)
+    assert torch.equal(generator.images(range(20), truncation=1.0), generator.images(range(20)))
+    assert torch.equal(generator.images(range(20), "c1", truncation=1), generator.images(range(20), "c1"))
+    assert not torch.equal(generator.images(range(20), truncation=0.5), generator.images(range(20)))
+    assert torch.equal(generator.images([17], truncation=0.5)[0], generator.images(range(20), truncation=0.5)[17])
+
+
+def test_stylegan2_truncation_leads_to_the_average_style():
+    generator = tiny("stylegan2", classes=3)
+    network = generator.network
+    average = network.mapping.w_average
+    none = generator.images(range(20), truncation=0)
+    with torch.no_grad():
+        alone = to_uint8(network.synthesis(average.expand(16, network.style_count, -1).contiguous()))[:1]
+    assert torch.equal(none, alone.expand(20, -1, -1, -1))
+    styles, labels = generator.points(range(5), truncation=0.7)
+    full, again = generator.points(range(5))
+    assert torch.equal(labels, again)
+    torch.testing.assert_close(styles, average + 0.7 * (full - average))
+
+
+@pytest.mark.parametrize("name", ["sngan", "fastgan", "biggan"])
+def test_truncated_latents_keep_what_lies_within_the_limit(name):
+    generator = tiny(name, classes=3)
+    z, labels = generator.latents(range(200), None)
+    cut, same = generator.latents(range(200), None, truncation=0.5)
+    assert torch.equal(labels, same)
+    beyond = z.abs() > 1.0
+    assert 0.28 < beyond.float().mean() < 0.36  # of normals: 0.317
+    assert torch.equal(cut[~beyond], z[~beyond])
+    assert cut.abs().max() <= 1.0
+    assert (cut[beyond] != z[beyond]).all()
+    assert cut[beyond].unique().numel() == beyond.sum()
+
+
+def test_truncated_latents_are_normal_within_the_limit():
+    """Against scipy's truncated normal; pure chance would fail this with p < 0.001, and the seeds are fixed."""
+    z, _ = tiny("sngan", z_dim=512).latents(range(40), None, truncation=0.6)
+    assert kstest(z.flatten().numpy(), truncnorm(-1.2, 1.2).cdf).pvalue > 0.001
+
+
+@pytest.mark.parametrize("truncation", [0.05, 1e-6, 1e-300])
+def test_a_tiny_truncation_takes_no_longer(truncation):
+    z, _ = tiny("sngan").latents(range(20), None, truncation)
+    assert z.isfinite().all()
+    assert z.abs().max() <= 2 * truncation * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_truncation_out_of_range_is_refused(name):
+    generator = tiny(name)
+    for truncation in (-0.1, 1.01, float("nan"), float("inf"), *([] if name == "stylegan2" else [0])):
+        with pytest.raises(UserError, match=r"The truncation \(--trunc\)"):
+            generator.images([0], truncation=truncation)

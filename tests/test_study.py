@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from rggan import TrainConfig
+from rggan.presets import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +27,7 @@ def script(name):
 
 
 study, report = script("study"), script("study_report")
+families, families_report = script("families"), script("families_report")
 ROWS = [json.loads(line) for line in (ROOT / "docs" / "study.jsonl").read_text().splitlines()]
 
 
@@ -99,8 +101,8 @@ def test_a_job_whose_row_is_there_is_not_done_again(tmp_path, monkeypatch):
 
     def do(job, cifar, out, faces):
         done.append(job.key)
-        return {**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)}, "fid": 1, "kid": 1, "kimg": 1,
-                "seconds": 1}  # fmt: skip
+        fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+        return {**fields, "fid": 1, "kid": 1, "kimg": 1, "seconds": 1}
 
     monkeypatch.setattr(study, "do", do)
     rows = tmp_path / "rows.jsonl"
@@ -109,3 +111,32 @@ def test_a_job_whose_row_is_there_is_not_done_again(tmp_path, monkeypatch):
     study.work(tmp_path, tmp_path, rows, study.open_jobs(["2a"]))
     assert len(done) == 12
     assert len(study.done_rows(rows)) == 12
+
+
+FAMILY_ROWS = [json.loads(line) for line in (ROOT / "docs" / "families.jsonl").read_text().splitlines()]
+
+
+def test_family_jobs_are_valid_paired_and_come_once():
+    jobs = list(families.jobs())
+    assert len({job.key for job in jobs}) == len(jobs) == 36
+    for job in jobs:
+        TrainConfig(data="somewhere", **{**settings(job.options["network"]), **job.train_options()})
+    for one, other in zip(jobs[::2], jobs[1::2], strict=True):
+        assert (one.seed, one.stage, one.arm.split()[0]) == (other.seed, other.stage, other.arm.split()[0])
+        shared = {key for key, value in one.train_options().items() if other.train_options().get(key) == value}
+        assert set(one.train_options()) - shared == {"rule"}
+
+
+def test_family_rows_were_made_by_the_jobs_that_stand_here():
+    there = {job.key: job.train_options() for job in families.jobs()}
+    assert len({study.key_of(row) for row in FAMILY_ROWS}) == len(FAMILY_ROWS)
+    for row in FAMILY_ROWS:
+        assert row["options"] == there[study.key_of(row)]
+        assert row["memorisation"]["samples"] == 1000
+
+
+def test_results_page_shows_the_tables_of_the_family_rows():
+    page = (ROOT / "docs" / "results.md").read_text()
+    for stage in families_report.DATA:
+        table = "\n".join(families_report.table(FAMILY_ROWS, stage))
+        assert table in page

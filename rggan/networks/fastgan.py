@@ -218,6 +218,7 @@ class FastGANDiscriminator(nn.Module):
     """
 
     batch_statistics = True  # batch norm: real and generated pictures must not share a batch
+    self_supervised = True  # knows `reconstruct`
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, classes: int = 0) -> None:
         super().__init__()

@@ -187,7 +187,7 @@ class Training:
             on_real, on_fake = self.run_d(self.prepared(torch.cat([real, fake])), *both).chunk(2)
             return on_real, on_fake, 0.0
         x, beside = self.prepared(real), 0.0
-        if self.config.network == "fastgan":
+        if getattr(self.d, "self_supervised", False):
             on_real, rebuilt = self.run_d(x, *real_labels, reconstruct=True)
             beside = rebuilt.mean()
         else:

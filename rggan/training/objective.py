@@ -28,16 +28,17 @@ class Objective:
         self.gamma = config.gamma
         if self.gamma is None:  # the rule of thumb of Karras et al. 2020, "Limited Data", appendix C
             self.gamma = 0.0002 * pixels / config.batch if config.network == "stylegan2" else 0.0
-        self.real, self.fake, self.length = torch.zeros(3, device=device).unbind()
-        self.real, self.fake, self.length = self.real.clone(), self.fake.clone(), self.length.clone()
+        self.real, self.fake, self.length = (torch.zeros((), device=device) for _ in range(3))
         self.steps_d = self.steps_g = 0
+        self.averaging = False  # whether `real` and `fake` have begun
 
     def of_d(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
         """D's loss of a step."""
         loss: Tensor = self.loss_d(on_real, on_fake)
         if self.lecam:
             real, fake = on_real.detach().mean(), on_fake.detach().mean()
-            weight = 1 - LECAM_DECAY if self.steps_d else 1.0
+            weight = 1 - LECAM_DECAY if self.averaging else 1.0  # the first values count whole
+            self.averaging = True
             self.real, self.fake = self.real.lerp(real, weight), self.fake.lerp(fake, weight)
             loss = loss + self.lecam * lecam(on_real, on_fake, self.real, self.fake)
         return loss
@@ -64,8 +65,10 @@ class Objective:
         return {
             "averages": torch.stack([self.real, self.fake, self.length]),
             "steps": [self.steps_d, self.steps_g],
+            "averaging": self.averaging,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.real, self.fake, self.length = (x.clone() for x in state["averages"].to(self.real.device).unbind())
         self.steps_d, self.steps_g = state["steps"]
+        self.averaging = state["averaging"]

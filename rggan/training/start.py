@@ -19,6 +19,9 @@ MASK = re.compile(r"(.*)parametrizations\.(\w+)\.(\d+)\.mask")
 def unmasked(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A network's state without a pruner's masks: effective weights, under the names of a network without one.
 
+    Where a mask stands behind a spectral norm (the published rule), the norm scales the masked weight anew: such a
+    layer keeps its directions, not its size.
+
     >>> w, mask = torch.ones(2, 2), torch.eye(2)
     >>> names = {"a.parametrizations.weight.original": w, "a.parametrizations.weight.0.mask": mask}
     >>> unmasked(names | {"a.parametrizations.weight.0.threshold": torch.zeros(2)})

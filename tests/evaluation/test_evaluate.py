@@ -20,6 +20,8 @@ from rggan.metrics import Balls, extract, feature_network, frechet_distance, ker
 from rggan.metrics.features import features_of
 from rggan.metrics.uncertainty import mean_interval
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 NUMBERS = ("fid", "kid", "precision", "recall", "density", "coverage")
 FEW = ("--samples", "300", "--replicates", "3")
 
@@ -31,7 +33,6 @@ def write_pictures(images, folder):
     return folder
 
 
-@pytest.mark.slow
 def test_a_generators_numbers_are_those_of_its_pictures(generator, told, digits):
     (found,) = told("evaluate", generator, "--reference", "digits", *FEW)
     network = feature_network("reporting")
@@ -65,7 +66,6 @@ def test_streamed_pictures_are_those_of_generate(generator):
     assert (apart > 0).float().mean() < 1e-3
 
 
-@pytest.mark.slow
 def test_every_form_of_the_same_pictures_has_the_same_numbers(tmp_path, told, digits):
     images = digits.images[:400]
     folder = write_pictures(images, tmp_path / "folder")
@@ -84,7 +84,6 @@ def test_every_form_of_the_same_pictures_has_the_same_numbers(tmp_path, told, di
         assert row["fid"]["provenance"]["seeds"] == ""
 
 
-@pytest.mark.slow
 def test_saved_statistics_stand_for_the_pictures(tmp_path, told, generator):
     saved = tmp_path / "digits.npz"
     (first,) = told("evaluate", generator, "--reference", "digits", *FEW, "--save-statistics", saved)
@@ -105,7 +104,6 @@ def test_saved_statistics_stand_for_the_pictures(tmp_path, told, generator):
     assert both["fid"]["value"] == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_a_run_is_compared_with_its_training_images_and_keeps_its_numbers(runs, told):
     run = runs["threshold", 0]
     with (run / "metrics.jsonl").open("a") as file:
@@ -127,7 +125,6 @@ def test_a_run_is_compared_with_its_training_images_and_keeps_its_numbers(runs, 
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["snapshot"] == "last"
 
 
-@pytest.mark.slow
 def test_a_generator_that_replays_its_training_images_is_flagged(tmp_path, told, digits, capfd):
     replayed = write_pictures(digits.images[:100].repeat(2, 1, 1, 1), tmp_path / "replayed")
     fresh = write_pictures(digits.images[700:900], tmp_path / "fresh")
@@ -145,7 +142,6 @@ def test_a_generator_that_replays_its_training_images_is_flagged(tmp_path, told,
     assert "The generator replays training images." in capfd.readouterr().out
 
 
-@pytest.mark.slow
 def test_large_images_are_seen_by_patches_too(tmp_path, told, digits):
     large = digits.images.repeat_interleave(3, 2).repeat_interleave(3, 3)
     np.save(tmp_path / "a.npy", large[:40, 0].numpy())
@@ -182,7 +178,6 @@ def test_a_damaged_cache_is_made_anew(digits, monkeypatch, tmp_path):
         assert path.read_bytes() == whole
 
 
-@pytest.mark.slow
 def test_kept_features_are_evenly_spaced_over_any_batches(digits):
     network = feature_network("reporting")
     found = collect(network, digits.take(np.arange(0, 700)), views_of(network, digits.shape), 70, "x")["whole"]
@@ -210,7 +205,6 @@ def test_features_of_past_batches_are_let_go(digits, monkeypatch):
     assert most <= 2
 
 
-@pytest.mark.slow
 def test_too_few_images_for_fid_say_what_that_means(tmp_path, refused, digits):
     folder = write_pictures(digits.images[:30], tmp_path / "few")
     sentence = refused("evaluate", folder, "--reference", "digits", "--metrics", "fid")
@@ -224,14 +218,12 @@ def test_too_few_images_for_fid_say_what_that_means(tmp_path, refused, digits):
     assert "prdc needs at least 6 images" in refused("evaluate", three, "--reference", "digits", "--metrics", "prdc")
 
 
-@pytest.mark.slow
 def test_images_that_are_all_the_same_are_refused(tmp_path, refused, digits):
     folder = write_pictures(digits.images[:1].repeat(20, 1, 1, 1), tmp_path / "same")
     assert "All 20 images of" in refused("evaluate", folder, "--reference", "digits", "--metrics", "kid")
     assert "All 20 images of" in refused("evaluate", "digits", "--reference", folder, "--metrics", "kid")
 
 
-@pytest.mark.slow
 def test_grey_pictures_are_not_compared_with_coloured_ones(tmp_path, refused, told, digits):
     coloured = digits.images[:40].repeat(1, 3, 1, 1)
     coloured[:, 0] = 0
@@ -243,7 +235,6 @@ def test_grey_pictures_are_not_compared_with_coloured_ones(tmp_path, refused, to
     assert found["kid"]["provenance"]["channels"] == 1
 
 
-@pytest.mark.slow
 def test_statistics_of_another_extractor_are_refused(tmp_path, refused, told, digits):
     folder = write_pictures(digits.images[:40], tmp_path / "few")
     saved = tmp_path / "digits.npz"
@@ -301,7 +292,6 @@ def test_bad_options_are_one_sentence(refused, options, sentence):
     assert sentence in refused("evaluate", *options)
 
 
-@pytest.mark.slow
 def test_memorisation_needs_images_on_both_sides(tmp_path, refused, told, generator, digits):
     folder = write_pictures(digits.images[:300], tmp_path / "few")
     saved = tmp_path / "saved.npz"
@@ -311,7 +301,6 @@ def test_memorisation_needs_images_on_both_sides(tmp_path, refused, told, genera
     assert "holds mu and sigma only" in refused("evaluate", saved, "--reference", folder, *few)
 
 
-@pytest.mark.slow
 def test_a_read_only_run_is_evaluated_and_a_note_says_that_nothing_is_kept(runs, told, monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
@@ -321,7 +310,6 @@ def test_a_read_only_run_is_evaluated_and_a_note_says_that_nothing_is_kept(runs,
     assert any("are not kept in" in note and "No space left" in note for note in found["notes"])
 
 
-@pytest.mark.slow
 def test_a_run_whose_pictures_are_gone_is_judged_without_memorisation(tmp_path, told, refused, digits):
     from rggan import TrainConfig, train
     from tests.evaluation.conftest import TINY
@@ -336,14 +324,12 @@ def test_a_run_whose_pictures_are_gone_is_judged_without_memorisation(tmp_path, 
     assert "There is nothing at" in refused("evaluate", run, "--reference", "digits", *FEW, "--memorisation", "on")
 
 
-@pytest.mark.slow
 def test_a_subject_is_what_lies_there(tmp_path, generator):
     assert open_subject(generator, Reading(), "cpu").generator is not None
     assert open_subject(str(Path(generator) / "generator.safetensors"), Reading(), "cpu").generator is not None
     assert len(open_subject("digits", Reading(resolution=16), "cpu").images) == 1797
 
 
-@pytest.mark.slow
 def test_statistics_as_subject_are_checked_like_a_reference(tmp_path, refused, told, digits):
     """Each of several, also where another one was fine."""
     saved, folder = tmp_path / "digits.npz", write_pictures(digits.images[:60], tmp_path / "few")
@@ -375,7 +361,6 @@ def test_statistics_as_subject_are_checked_like_a_reference(tmp_path, refused, t
     assert "ends in .npz" in refused("evaluate", folder, "--reference", "digits", "--save-statistics", "plain")
 
 
-@pytest.mark.slow
 def test_other_training_images_than_those_of_the_run_are_refused(tmp_path, told, refused, digits):
     from rggan import TrainConfig, train
     from tests.evaluation.conftest import TINY
@@ -390,7 +375,6 @@ def test_other_training_images_than_those_of_the_run_are_refused(tmp_path, told,
     assert any("are not those that" in note for note in found["notes"])
 
 
-@pytest.mark.slow
 def test_a_run_is_not_taken_for_pictures(runs, refused, tmp_path):
     run = tmp_path / "00000-killed"
     run.mkdir()
@@ -400,7 +384,6 @@ def test_a_run_is_not_taken_for_pictures(runs, refused, tmp_path):
     assert "is a run without a snapshot" in refused("evaluate", "digits", "--reference", run)
 
 
-@pytest.mark.slow
 def test_numbers_of_weights_that_were_trained_on_since_are_not_compared(runs, refused, capfd):
     few = ("--samples", "60", "--replicates", "1", "--memorisation", "off", "--metrics", "kid")
     sides = [[str(runs[rule, seed]) for seed in (0, 1)] for rule in ("threshold", "none")]
@@ -413,7 +396,6 @@ def test_numbers_of_weights_that_were_trained_on_since_are_not_compared(runs, re
     assert "was trained on since its kid was taken: evaluate it again" in sentence
 
 
-@pytest.mark.slow
 def test_a_sheet_that_cannot_be_written(runs, refused, told, monkeypatch, tmp_path):
     """Where it was asked for that ends the command; into the run it is a note."""
     few = ("--samples", "60", "--replicates", "1", "--metrics", "kid")
@@ -428,7 +410,6 @@ def test_a_sheet_that_cannot_be_written(runs, refused, told, monkeypatch, tmp_pa
     assert "Cannot write" in refused("evaluate", runs["none", 2], *few, "--sheet", tmp_path / "sheet.png")
 
 
-@pytest.mark.slow
 def test_transparency_is_judged_on_both_grounds(tmp_path, told, digits):
     """Black ink as transparent as the digit is light, and opaque grey: the same on white, but not on black."""
     ink = 255 - digits.images[:80]

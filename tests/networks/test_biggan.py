@@ -11,6 +11,8 @@ from rggan.networks import BigGANDiscriminator, BigGANGenerator
 from rggan.networks.biggan import ConditionalNorm, SelfAttention, chunks
 from rggan.training.ema import refresh_batch_statistics
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 LABELS = torch.tensor([0, 2])
 
 

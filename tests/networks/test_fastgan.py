@@ -8,6 +8,8 @@ from torch import nn
 from rggan import UserError
 from rggan.networks import FastGANDiscriminator, FastGANGenerator, fastgan
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 LABELS = torch.tensor([0, 2])
 
 

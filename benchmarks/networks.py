@@ -1,0 +1,127 @@
+"""Speed and memory of training each family of networks, dense and pruned, at the widths and batches of `--cfg auto`.
+
+    python benchmarks/networks.py [--json] [--rounds 5] [--published]
+
+A step is what `rggan train` does: D's and G's step, DiffAugment, penalties when they are due, optimizers, masks and the
+generator's average; every timing is of 16 steps, so that each holds one lazy R1 penalty. The two arms of a network take
+turns within one run, and what pruning costs is the median over rounds of the ratio within a round. Peak memory is that
+of a fresh process after two steps, on a GPU that of its allocator. --published takes the published widths instead
+(StyleGAN2 at 256 pixels among them): for a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rggan import TrainConfig
+from rggan.data import ImageSet
+from rggan.presets import Found, choose
+from rggan.training.engine import Training
+
+STEPS = 16
+SIZES = (("sngan", 32), ("stylegan2", 32), ("stylegan2", 64), ("fastgan", 64), ("fastgan", 128), ("biggan", 32))
+PUBLISHED = (
+    *(("sngan-cifar", 32), ("stylegan2-32", 32), ("stylegan2-256", 256), ("fastgan-128", 128), ("biggan-cifar", 32)),
+)
+ARMS: dict[str, dict[str, Any]] = {"dense": {"rule": "none"}, "pruned": {"target_g": 0.5, "target_d": 0.5}}
+
+
+def make(name: str, side: int, arm: str) -> Training:
+    options: dict[str, Any] = {}
+    if name in ("sngan", "stylegan2", "fastgan", "biggan"):
+        chosen, _ = choose(Found(images=1000, side=side, classes=0, cuda=False))
+        options = {key: chosen[key] for key in ("width_g", "width_d", "batch")}
+    options |= {"resolution": side, "score_samples": 2, "aug": "diff", "cond": False, **ARMS[arm]}
+    config = TrainConfig.of(name, **options)
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (128, 3, side, side), dtype=torch.uint8, generator=random)
+    names = tuple(map(str, range(len(images))))
+    data = ImageSet(store=images, rows=torch.arange(len(images)), labels=None, classes=(), names=names, hashes=names)
+    return Training(config, data, dataclasses.replace(data))  # another set, as if it were held out
+
+
+def seconds(training: Training) -> float:
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        training.step()
+    if training.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def peak_memory(name: str, side: int, arm: str) -> float:
+    """MiB of a fresh process that does two steps."""
+    command = [sys.executable, __file__, "--cell", name, str(side), arm]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def high_water_mark() -> float:
+    """MiB; of the GPU if there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
+    runs = {arm: make(name, side, arm) for arm in ARMS}
+    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for run in runs.values():
+        run.step()  # warm-up
+    for turn in range(rounds):
+        for arm in ARMS if turn % 2 else reversed(ARMS):
+            times[arm].append(seconds(runs[arm]))
+    cost = statistics.median(b / a for a, b in zip(times["dense"], times["pruned"], strict=True)) - 1
+    rows = []
+    for arm, run in runs.items():
+        config = run.config
+        images = STEPS * config.batch * config.d_steps
+        row = {"network": name, "side": side, "width": config.width_g, "batch": config.batch, "arm": arm}
+        row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16}
+        rows.append(row | {"cost": cost if arm == "pruned" else None, "peak_mib": peak_memory(name, side, arm)})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--published", action="store_true", help="the presets at their published widths")
+    parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.cell:
+        name, side, arm = arguments.cell
+        run = make(name, int(side), arm)
+        run.step()
+        run.step()
+        print(high_water_mark())
+        return
+    rows = [row for cell in (PUBLISHED if arguments.published else SIZES) for row in measure(*cell, arguments.rounds)]
+    if arguments.json:
+        machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cuda": torch.cuda.is_available()}
+        print(json.dumps({"machine": machine, "rows": rows}, indent=2))
+        return
+    print("| network | size | width | batch | arm | real images/s | pruning costs | peak memory |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        cost = "" if row["cost"] is None else f"{row['cost']:+.1%}"
+        print(
+            f"| {row['network']} | {row['side']} | {row['width']} | {row['batch']} | {row['arm']} "
+            f"| {row['images_per_second']:.1f} | {cost} | {row['peak_mib']:.0f} MiB |"
+        )
+
+
+if __name__ == "__main__":
+    main()

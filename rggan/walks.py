@@ -1,0 +1,227 @@
+"""What lies between seeds: films that walk from one to the next, and sheets of mixed styles."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rggan.data.pictures import to_pil
+from rggan.errors import UserError
+from rggan.generator import BATCH, Generator
+
+
+def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """From start [N, D] (share [N]: 0) to end (1) on an arc: the directions turn evenly, the lengths change evenly.
+
+    Normal latents have nearly the same length, and on a straight line between two of them a generator meets ones that
+    are shorter than any it was trained on (White 2016, "Sampling Generative Networks", section 2.1; there the formula
+    of Shoemake 1985, whose lengths may leave those of the ends where the ends differ). Where there is no one arc,
+    between parallel or opposite vectors, the way is straight. The ends are exact.
+
+    >>> slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]), torch.tensor([0.5]))
+    tensor([[1.4142, 1.4142]])
+    """
+    t = share.double()[:, None]
+    a, b = start.double(), end.double()
+    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    unit_a, unit_b = a / length_a, b / length_b
+    angle = (unit_a * unit_b).sum(dim=1, keepdim=True).clamp(-1, 1).acos()
+    direction = (((1 - t) * angle).sin() * unit_a + (t * angle).sin() * unit_b) / angle.sin()
+    # A vector of length 0 has no angle: NaN is not above the limit either.
+    way = torch.where(angle.sin() > 1e-6, direction * torch.lerp(length_a, length_b, t), torch.lerp(a, b, t))
+    return way.to(start.dtype)  # rounding hides what float64 may miss the ends by
+
+
+def straight(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """From start [N, ...] (share [N]: 0) to end (1) on a line. The ends are exact.
+
+    >>> straight(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]), torch.tensor([0.5]))
+    tensor([[0.5000, 1.5000]])
+    """
+    return torch.lerp(start, end, share.view(-1, *[1] * (start.dim() - 1)).to(start.dtype))
+
+
+def walk(
+    generator: Generator,
+    seeds: Sequence[int],
+    between: int,
+    label: int | str | None = None,
+    truncation: float = 1.0,
+) -> Iterator[Tensor]:
+    """Pictures uint8 [C, H, W] from seed to seed and back to the first one: len(seeds) * (between + 1).
+
+    Picture k * (between + 1) is that of seeds[k]. StyleGAN2 walks straight through its styles, the others on arcs
+    through latents (truncated are those of the seeds; an arc may bulge beyond). The class is `label`, or else the one
+    that the first seed draws.
+
+    Raises:
+        UserError (at the call, not later): fewer than two seeds, fewer than one picture between, a class or truncation
+            that the generator does not take.
+
+    >>> from rggan.networks import SNGANGenerator
+    >>> network = {"name": "sngan", "resolution": [16, 24], "channels": 1, "width": 8, "z_dim": 16, "classes": 0}
+    >>> config = {"network": network, "classes": []}
+    >>> len(list(walk(Generator(SNGANGenerator((16, 24), 1, 8, z_dim=16), config), [1, 2, 3], between=4)))
+    15
+    """
+    if len(seeds) < 2:
+        raise UserError("A walk (--walk) leads from seed to seed: give at least two --seeds.")
+    if between < 1:
+        raise UserError(f"A walk (--walk) has at least one picture between two seeds, not {between}.")
+    number = generator.class_number(label)
+    if number is None:
+        _, drawn = generator.latents(seeds[:1], None)
+        number = None if drawn is None else int(drawn[0])
+    points, labels = generator.points(seeds, number, truncation)
+    return steps(generator, points, labels, between)
+
+
+def steps(generator: Generator, points: Tensor, labels: Tensor | None, between: int) -> Iterator[Tensor]:
+    """The pictures of `walk`, as many at a time as a generator computes at once."""
+    way = slerp if generator.style_network is None else straight
+    count = len(points) * (between + 1)
+    for start in range(0, count, BATCH):
+        place = torch.arange(start, min(start + BATCH, count), device=points.device)
+        leg, step = place // (between + 1), place % (between + 1)
+        share = step.double() / (between + 1)
+        part = way(points[leg], points[(leg + 1) % len(points)], share)
+        yield from generator.drawn(part, None if labels is None else labels[leg])
+
+
+def mixing(
+    generator: Generator,
+    coarse: Sequence[int],
+    fine: Sequence[int],
+    layer: int | None = None,
+    label: int | str | None = None,
+    truncation: float = 1.0,
+) -> Tensor:
+    """A table of mixed styles, row by row: uint8 [(1 + len(coarse)) * (1 + len(fine)), C, H, W].
+
+    Row i has the styles of coarse[i] in the layers before `layer` (default: half of them), column j those of fine[j]
+    from there on (Karras et al. 2019, section 3.1). Before them stand the unmixed pictures; the corner is white.
+
+    Raises:
+        UserError: no StyleGAN2, a layer that leaves nothing to mix, a class or truncation that it does not take.
+    """
+    styled = generator.style_network
+    if styled is None:
+        name = generator.config["network"]["name"]
+        raise UserError(f"Styles (--mix) are StyleGAN2's, and this generator is of the network {name}.")
+    cut = styled.style_count // 2 if layer is None else layer
+    if not 1 <= cut < styled.style_count:
+        raise UserError(f"--mix-from {cut}: choose a layer from 1 to {styled.style_count - 1}.")
+    number = generator.class_number(label)
+    rows, _ = generator.points(coarse, number, truncation)
+    columns, _ = generator.points(fine, number, truncation)
+    before = rows[:, None, :cut].expand(-1, len(fine), -1, -1)
+    after = columns[None, :, cut:].expand(len(coarse), -1, -1, -1)
+    mixed = torch.cat([before, after], dim=2)
+    head = generator.drawn(columns, None)
+    corner = torch.full_like(head[:1], 255)
+    corner[:, 3:] = 0
+    table = [corner, head]
+    for left, styles in zip(generator.drawn(rows, None), mixed, strict=True):
+        table += [left[None], generator.drawn(styles, None)]
+    return torch.cat(table)
+
+
+def opaque(image: Tensor) -> Tensor:
+    """uint8 [C, H, W] with 1, 3 or 4 channels -> 1 or 3; transparent pictures lie on white, as films have no alpha.
+
+    >>> opaque(torch.tensor([200, 100, 0, 51], dtype=torch.uint8).view(4, 1, 1)).flatten()
+    tensor([244, 224, 204], dtype=torch.uint8)
+    """
+    if len(image) < 4:
+        return image
+    alpha = image[3:].float() / 255
+    return (image[:3] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+
+
+class Gif:
+    """An animated GIF that plays for ever; every picture has its own 256 colours.
+
+    Consecutive pictures that are the same to the last pixel become one that is shown longer.
+
+    >>> film = Gif(fps=24)
+    >>> for shade in (0, 128, 255):
+    ...     film.add(torch.full((3, 16, 24), shade, dtype=torch.uint8))
+    >>> Image.open(io.BytesIO(film.content())).n_frames
+    3
+    """
+
+    def __init__(self, fps: int) -> None:
+        self.fps = fps
+        self.pictures: list[Image.Image] = []
+
+    def add(self, image: Tensor) -> None:
+        """uint8 [C, H, W]; reduced to its colours at once, which is a third of the memory."""
+        picture = to_pil(opaque(image))
+        # No colour far off: Pillow's default, the median cut, turns smooth gradients into blotches.
+        way = Image.Quantize.MAXCOVERAGE
+        self.pictures.append(picture if picture.mode == "L" else picture.quantize(256, way))
+
+    def content(self) -> bytes:
+        # GIFs count hundredths of a second: rounded so that the errors do not add up.
+        ends = [round(100 * n / self.fps) for n in range(len(self.pictures) + 1)]
+        times = [10 * (end - start) for start, end in pairwise(ends)]
+        stream = io.BytesIO()
+        first, *rest = self.pictures
+        first.save(stream, "gif", save_all=True, append_images=rest, duration=times, loop=0)
+        return stream.getvalue()
+
+
+def video_library() -> Any:
+    """PyAV with an encoder for H.264, or None."""
+    try:
+        import av
+    except ImportError:
+        return None
+    return av if "libx264" in av.codecs_available else None
+
+
+class Mp4:
+    """An MP4 (H.264) in memory; every picture is encoded as it comes. Needs `video_library`."""
+
+    def __init__(self, fps: int, size: tuple[int, int]) -> None:
+        """size: (height, width) of the pictures; odd sides get their last line twice, which H.264 requires."""
+        self.av, self.rate, self.count = video_library(), fps, 0
+        self.stream = io.BytesIO()
+        self.container = self.av.open(self.stream, "w", format="mp4")
+        self.track = self.container.add_stream("libx264", rate=fps, options={"crf": "17"})
+        self.track.height, self.track.width = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self.track.pix_fmt = "yuv420p"  # what every player plays
+
+    def add(self, image: Tensor) -> None:
+        """uint8 [C, H, W]."""
+        pixels = even(opaque(image).expand(3, -1, -1)).permute(1, 2, 0).contiguous().numpy()
+        frame = self.av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame.pts, frame.time_base = self.count, Fraction(1, self.rate)
+        self.count += 1
+        self.container.mux(self.track.encode(frame))
+
+    def content(self) -> bytes:
+        self.container.mux(self.track.encode())
+        self.container.close()
+        return self.stream.getvalue()
+
+
+def even(image: Tensor) -> Tensor:
+    """[C, H, W] with its last row and column repeated where their number is odd.
+
+    >>> even(torch.tensor([[[1, 2, 3]]]))
+    tensor([[[1, 2, 3, 3],
+             [1, 2, 3, 3]]])
+    """
+    if image.shape[1] % 2:
+        image = torch.cat([image, image[:, -1:]], dim=1)
+    if image.shape[2] % 2:
+        image = torch.cat([image, image[:, :, -1:]], dim=2)
+    return image

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The families study of docs/results.md: SNGAN, StyleGAN2 and FastGAN, dense and RG-GAN, on CIFAR-10 and a hundred faces,
+# three seeds. Two workers, one core each; the same command continues what was stopped. Two to three hours on two cores.
+#
+#   bash runs/families.sh CIFAR10_FOLDER FACES_FOLDER OUT    # CIFAR10_FOLDER/{train,test}/<class>/NNNN.jpg
+set -euo pipefail
+cifar=$1 faces=$2 out=$3
+python=${PYTHON:-.venv/bin/python}
+$python runs/families.py "$cifar" "$faces" "$out" work cifar faces &
+$python runs/families.py "$cifar" "$faces" "$out" work faces cifar &
+wait
+$python runs/families_report.py

@@ -1,0 +1,277 @@
+"""Presets are valid and can be built; the command line takes them, and what it gives besides overrides them."""
+
+import dataclasses
+import io
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from rggan import TrainConfig, UserError, train
+from rggan.cli import main, parse
+from rggan.generator import build
+from rggan.networks import DISCRIMINATORS, GENERATORS, check_resolution
+from rggan.networks.sizes import LIMITS
+from rggan.presets import FAMILIES, PRESETS, Found, choose, settings
+from rggan.training.checkpoint import checkpoints
+from rggan.training.objective import Objective
+from rggan.training.runlog import find_run, read_rows, runs
+
+pytestmark = pytest.mark.slow  # all together they take seconds
+
+SMALL = [
+    *("--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
+    *("--score-samples", "16", "--precision", "fp32", "--device", "cpu"),
+]
+
+
+def networks(config, side, classes=0):
+    """On no device where that is fast; a spectral norm is slower there than on the CPU."""
+    description = {"name": config.network, "resolution": [side, side], "channels": 3, "width": config.width_g}
+    description |= {"z_dim": config.z_dim, "classes": classes}
+    if config.network == "stylegan2":
+        description["mapping_layers"] = config.mapping_layers
+    with torch.device("meta" if config.network == "stylegan2" else "cpu"):
+        return build(description), DISCRIMINATORS[config.network](side, 3, config.width_d, classes=classes)
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *FAMILIES])
+def test_presets_and_families_are_valid_and_can_be_built(name):
+    config = TrainConfig.of(name)
+    assert config == TrainConfig(**settings(name))
+    side = config.resolution or 64
+    narrow = config if config.network == "stylegan2" else dataclasses.replace(config, width_g=16, width_d=16)
+    for network in networks(narrow, side, classes=3 if config.cond else 0):
+        assert sum(p.numel() for p in network.parameters()) > 10_000
+    Objective(config, side * side, torch.device("cpu"))
+
+
+def test_every_family_of_networks_has_settings():
+    assert set(FAMILIES) == set(GENERATORS) == set(DISCRIMINATORS) == set(LIMITS)
+    assert not set(PRESETS) & set(FAMILIES)
+    assert TrainConfig.of("sngan") == TrainConfig()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_its_family_with_its_own_options(name):
+    config, family = TrainConfig.of(name), TrainConfig.of(PRESETS[name]["network"])
+    changed = {f.name for f in dataclasses.fields(config) if getattr(config, f.name) != getattr(family, f.name)}
+    assert changed <= set(PRESETS[name])
+    assert all(getattr(config, option) == value for option, value in PRESETS[name].items())
+
+
+def test_options_given_override_a_preset():
+    config = TrainConfig.of("stylegan2-256", batch=4, lr=0.1, resolution=128)
+    assert (config.batch, config.lr, config.resolution, config.mapping_layers) == (4, 0.1, 128, 8)
+    assert PRESETS["stylegan2-256"]["batch"] == 64  # the table is not changed
+    assert TrainConfig.of("stylegan2-256").batch == 64
+
+
+def test_unknown_names_are_refused(capsys):
+    with pytest.raises(UserError, match=r"Unknown --cfg stylegan3; there are auto, sngan-cifar, .*biggan"):
+        TrainConfig.of("stylegan3")
+    assert main(["train", "-n", "--cfg", "stylegan3"]) == 2
+    assert "Unknown --cfg stylegan3" in capsys.readouterr().err
+    assert main(["train", "-n", "--network", "stylegan3"]) == 2
+    assert "Unknown --network stylegan3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("form", ["{} {}", "{}={}"])
+def test_network_on_the_command_line_brings_its_familys_settings(name, form):
+    words = form.format("--network", name).split()
+    assert parse(["train", *words]) == TrainConfig.of(name)
+    given = parse(["train", "--lr", "0.001", *words, "--batch", "4"])
+    assert given == TrainConfig.of(name, lr=0.001, batch=4)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("form", ["{} {}", "{}={}"])
+def test_cfg_on_the_command_line_brings_its_settings(name, form):
+    words = form.format("--cfg", name).split()
+    assert parse(["train", *words]) == TrainConfig.of(name, cfg=name)
+    assert parse(["train", *words, "--batch", "4"]) == TrainConfig.of(name, cfg=name, batch=4)
+    assert parse(["train", "--batch", "4", *words]) == TrainConfig.of(name, cfg=name, batch=4)
+
+
+def test_command_lines_of_the_documents():
+    config = parse(["train", "--network", "stylegan2", "--lr", "0.001"])
+    assert (config.loss, config.z_dim, config.beta2, config.d_steps) == ("nonsaturating", 256, 0.99, 1)
+    assert config.lr == 0.001
+    config = parse(["train", "--cfg", "fastgan-128", "--batch", "4"])
+    assert (config.network, config.resolution, config.batch, config.mirror) == ("fastgan", 128, 4, True)
+    config = parse(["train", "--cfg=biggan-cifar"])
+    assert (config.network, config.d_steps, config.cond) == ("biggan", 4, True)
+
+
+# Chosen by what is there
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+@pytest.mark.parametrize("cond", [False, True])
+def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
+    sides = (16, 32, 64, 128, 256)  # what `natural_resolution` gives
+    seen = set()
+    for images, side, classes in itertools.product((2, 1999, 2000, 4999, 5000), sides, (0, 10)):
+        options, why = choose(Found(images, side, classes, cuda), cond)
+        config = TrainConfig(**options)
+        seen.add((config.network, config.aug, side))
+        assert check_resolution(side, config.network) == (side, side)
+        lines = dict(line.split(maxsplit=1) for line in why)
+        names = ["network", "width", "length", "augment", "pruning"]
+        assert sorted(lines) == sorted([*names, *(["gamma"] if config.network == "stylegan2" else [])])
+        assert lines["network"].startswith(f"{config.network}: ")
+        assert config.width_g == config.width_d
+        assert lines["width"].startswith(f"{config.width_g}, batch {config.batch}: ")
+        assert ("GPU" if cuda else "CPU") in lines["width"]
+        assert lines["length"].startswith(f"{config.kimg:g} kimg, looked at every {config.snap:g}: ")
+        assert lines["augment"].startswith(f"{config.aug}: {images:,} pictures")
+        assert config.target_g == config.target_d == 0.5
+        assert "half" in lines["pruning"]
+        if config.network == "stylegan2":
+            assert config.gamma is None  # the run's own rule of thumb
+            assert lines["gamma"].startswith(f"0.0002 x pixels / batch: {0.0002 * side * side / config.batch:.3g} ")
+        if config.network == "biggan":
+            assert cond
+            assert classes
+    for name, side in {(network, side) for network, _, side in seen}:
+        networks(TrainConfig(network=name, width_g=4, width_d=4), side)
+    families = {network for network, _, _ in seen}
+    assert families == ({"sngan", "fastgan", "stylegan2"} | ({"biggan"} if cond else set()) if cuda else families)
+    assert cuda or families == {"sngan", "fastgan"}
+    assert {aug for _, aug, _ in seen} == {"ada", "diff"}
+
+
+def test_auto_says_a_line_for_each_choice(capsys, tmp_path):
+    assert main(["train", "--cfg", "auto", "--device", "cpu", "--outdir", str(tmp_path / "runs"), "-n"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("network", "width", "length", "augment", "pruning"):
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1, name
+    config = parse(["train", "--cfg", "auto", "--device", "cpu"])
+    options, _ = choose(Found(1797, 16, 10, False))
+    assert config == TrainConfig(**options, cfg="auto", device="cpu")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path):
+    for i in range(6):
+        Image.fromarray(np.full((70, 90, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    line = ["train", "--data", str(tmp_path), "--device", "cpu"]
+    assert parse([*line, "--cfg", "auto"]).network == "fastgan"
+    assert parse(["train", "--cfg=auto", *line[1:]]).network == "fastgan"
+    assert parse([*line, "--cfg", "auto", "--resolution", "32"]).network == "sngan"
+    config = parse([*line, "--cfg", "auto", "--batch", "3", "--kimg", "7"])
+    assert (config.network, config.batch, config.kimg) == ("fastgan", 3, 7)
+    many = ["train", "--cfg", "auto", "--device", "cpu"]
+    assert parse([*many, "--max-images", "100"]).aug == "diff"
+
+
+@pytest.mark.parametrize(
+    ("asked", "targets"),
+    [
+        (["--rule", "none"], (None, None)),
+        (["--rule", "published"], (None, None)),
+        (["--penalty", "0.5"], (None, None)),
+        (["--networks", "g"], (0.5, None)),
+        (["--target-g", "0.3"], (0.3, 0.5)),
+        (["--network", "stylegan2", "--resolution", "32"], (0.5, 0.5)),
+    ],
+)
+def test_auto_leaves_to_the_user_what_the_user_decides(asked, targets):
+    config = parse(["train", "--cfg", "auto", "--device", "cpu", "--max-images", "50", *asked])
+    assert (config.target_g, config.target_d) == targets
+    if "--network" in asked:
+        assert (config.network, config.loss, config.beta2) == ("stylegan2", "nonsaturating", 0.99)
+
+
+def test_the_same_command_with_auto_continues_its_run(tmp_path, capsys):
+    line = ["train", "--cfg", "auto", "--kimg", "0.096", "--snap", "0.032", *SMALL, "--outdir", str(tmp_path)]
+    assert main(line) == 0
+    (run,) = runs(tmp_path)
+    assert find_run(parse(line)) == run
+    before = read_rows(run)
+    # As if it had been stopped before its last evaluation.
+    checkpoints(run / "checkpoints")[-1].unlink()
+    (run / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in before[:-1]))
+    capsys.readouterr()
+    assert main(line) == 0
+    assert f"continuing {run}" in capsys.readouterr().out
+    assert runs(tmp_path) == [run]
+    assert read_rows(run) == before
+    assert main(line) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert runs(tmp_path) == [run]
+
+
+def test_a_runs_options_are_what_auto_chose_but_not_that_it_chose(tmp_path):
+    line = ["train", "--cfg", "auto", "--kimg", "0.008", *SMALL, "--outdir", str(tmp_path)]
+    config = parse(line)
+    run = train(config, Console(file=io.StringIO()))
+    saved = json.loads((run / "config.json").read_text())
+    assert "cfg" not in saved
+    options, _ = choose(Found(60, 16, 10, False))
+    given = {"kimg": 0.008, "width_g": 8, "width_d": 8, "batch": 8}
+    assert {name: saved[name] for name in options} == {**options, **given}
+    again = TrainConfig.from_json(run / "config.json")
+    assert again == dataclasses.replace(config, cfg=None)
+    shutil.rmtree(run)
+
+
+# What is refused
+
+REFUSED = {
+    "--network stylegan2 --compile": "--compile and a gradient penalty exclude each other",
+    "--gamma 1 --compile": "--compile and a gradient penalty exclude each other",
+    "--network stylegan2 --gamma 0 --path-length 2 --compile": "--compile and a gradient penalty exclude each other",
+    "--style-mixing 0.5 --network sngan": "--style-mixing means nothing with --network sngan",
+    "--style-mixing 0.5": "--style-mixing means nothing with --network sngan",
+    "--network fastgan --path-length 2": "--path-length means nothing with --network fastgan",
+    "--network biggan --mapping-layers 8": "--mapping-layers means nothing with --network biggan",
+    "--ada-kimg 10 --aug diff": "--ada-kimg means nothing with --aug diff",
+    "--ada-target 0.3": "--ada-target means nothing with --aug diff",
+    "--aug ada --ada-target 1": "--ada-target is a mean of signs",
+    "--network stylegan2 --style-mixing 1.5": "--style-mixing is a probability",
+    "--gamma -1": "--gamma must not be negative",
+    "--lecam -1": "--lecam must not be negative",
+    "--resolution 16 --network biggan": "--resolution 16x16 does not fit BigGAN",
+    "--cfg stylegan2-32 --resolution 16": "--resolution 16x16 does not fit StyleGAN2",
+    "--z-dim 3 --network biggan": "--z-dim 3: BigGAN gives each",
+    "--freeze-d 1": "--freeze-d keeps",
+    "--cfg nothing": "Unknown --cfg nothing",
+    "--cfg fastgan-128 --network sngan": "--cfg names a network already",
+    "--network fastgan --rule published": "--rule published masks behind the spectral norm",
+    "--network biggan --rule published": "--rule published masks behind the spectral norm",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_contradicts_is_refused_in_one_sentence(line, tmp_path, capsys):
+    assert main(["train", "-n", "--outdir", str(tmp_path / "runs"), *line.split()]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"rggan: {REFUSED[line]}")
+    assert told.count("\n") == 1
+    assert told.endswith(".\n")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_only_seems_to_contradict_is_taken():
+    parse(["train", "--network", "stylegan2", "--compile", "--gamma", "0"])
+    parse(["train", "--network", "stylegan2", "--style-mixing", "1"])
+    parse(["train", "--aug", "ada", "--ada-kimg", "10"])
+    parse(["train", "--network", "biggan", "--z-dim", "7"])
+
+
+@pytest.mark.parametrize("options", [[], ["--network", "biggan"], ["--cfg", "auto"]])
+def test_classes_of_data_without_any_are_refused(options, tmp_path, capsys):
+    (tmp_path / "pictures").mkdir()
+    for i in range(4):
+        Image.fromarray(np.full((32, 32, 3), 50 * i, np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    line = ["train", "-n", "--data", str(tmp_path / "pictures"), "--outdir", str(tmp_path / "runs"), "--cond", *options]
+    assert main(line) == 2
+    assert capsys.readouterr().err.startswith("rggan: --cond needs classes in ")
+    assert not list((tmp_path / "runs").glob("0*"))

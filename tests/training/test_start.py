@@ -1,0 +1,231 @@
+"""Training from another run's weights: what is loaded, what is refused, what stays frozen."""
+
+import dataclasses
+import io
+import shutil
+
+import pytest
+import torch
+from rich.console import Console
+
+from rggan import Pruner, TrainConfig, UserError, merged_state_dict, train
+from rggan.cli import main
+from rggan.networks import (
+    FastGANDiscriminator,
+    FastGANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
+    StyleGAN2Discriminator,
+    StyleGAN2Generator,
+)
+from rggan.training.checkpoint import checkpoints, readable
+from rggan.training.engine import Training
+from rggan.training.loop import read_data
+from rggan.training.runlog import read_rows, runs
+from rggan.training.start import freeze_lower, unmasked
+
+pytestmark = pytest.mark.slow  # all together they take seconds
+
+TINY = {
+    **{"resolution": 16, "max_images": 60, "width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 16},
+    **{"precision": "fp32", "device": "cpu"},
+}
+STRONG = {"kimg": 0.064, "snap": 0.032, "d_steps": 1, "schedule": "always", "threshold_lr": 0.03}
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    return train(TrainConfig(outdir=tmp_path_factory.mktemp("old"), **TINY, **STRONG), QUIET)
+
+
+def training(**options):
+    config = TrainConfig(**{**TINY, **options})
+    data = read_data(config)
+    return Training(config, data, data)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+NETWORKS = {
+    "spectral norm": lambda: SNGANDiscriminator(16, 3, 8, classes=2),
+    "spectral norm, transposed": lambda: FastGANGenerator(32, 1, 4, z_dim=8),
+    "spectral norm and batch norm": lambda: FastGANDiscriminator(32, 1, 4),
+    "none": lambda: SNGANGenerator(16, 3, 8, z_dim=8),
+    "none, modulated": lambda: StyleGAN2Generator(32, 1, 8, z_dim=8),
+    "none, equalised": lambda: StyleGAN2Discriminator(32, 1, 8, classes=2),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_unmasked_equals_the_merged_state(kind):
+    network, plain = NETWORKS[kind](), NETWORKS[kind]()
+    pruner = Pruner(network, torch.optim.SGD(network.parameters()))
+    for layer in pruner.layers:
+        layer.mask.mask.copy_(torch.rand(layer.weight.shape) < 0.5)
+        layer.mask.threshold.fill_(0.1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = unmasked(network.state_dict())
+    assert same(found, merged_state_dict(network))
+    assert same(network.state_dict(), before)  # which was only read
+    plain.load_state_dict(found)
+    zeros = sum(int((value == 0).sum()) for name, value in found.items() if "weight" in name)
+    assert zeros >= 0.4 * pruner.total
+
+
+def test_unmasked_leaves_other_states_alone():
+    for make in NETWORKS.values():
+        state = make().state_dict()
+        assert same(unmasked(state), state)
+
+
+def test_training_begins_with_the_old_average_and_the_old_discriminators_merged_weights(old):
+    saved = next(readable(old / "checkpoints", print))["training"]
+    before = training(outdir=old.parent, **STRONG)
+    before.load_state_dict(saved)
+    assert all(density < 0.95 for density in before.densities())  # there is something to merge
+    g, d = merged_state_dict(before.ema.network), merged_state_dict(before.d)
+    assert not same(g, merged_state_dict(before.g))
+
+    run = training(init=old, data="digits", seed=3)
+    assert run.densities() == (1.0, 1.0)
+    assert same(merged_state_dict(run.g), g)
+    assert same(run.ema.network.state_dict(), g)
+    assert same(merged_state_dict(run.d), d)
+    assert run.images == run.ema.updates == 0
+    run.step()
+    assert run.is_finite()
+    other = training(seed=3)
+    assert not same(merged_state_dict(other.g), g)
+
+
+def test_a_run_that_goes_on_from_a_state_does_not_look_at_init(old):
+    config = TrainConfig(**{**TINY, "init": old / "gone"})
+    data = read_data(config)
+    fresh = Training(TrainConfig(**TINY), data, data)
+    assert same(Training(config, data, data, fresh=False).g.state_dict(), fresh.g.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"width_g": 16}, "generator is another network than sngan at 16x16"),
+        ({"width_d": 16}, "discriminator is another network than sngan at 16x16"),
+        ({"z_dim": 16}, "generator is another network than sngan at 16x16"),
+        ({"resolution": 32}, "generator is another network than sngan at 32x32"),
+        ({"resolution": 20}, "generator is another network than sngan at 20x20"),
+        ({"channels": "rgb"}, "generator is another network than sngan at 16x16"),
+        ({"cond": True}, "generator is another network than sngan at 16x16"),
+        ({"network": "fastgan", "resolution": 32}, "generator is another network than fastgan at 32x32"),
+    ],
+)
+def test_another_network_is_refused_by_name(old, options, named):
+    with pytest.raises(UserError, match=f"--init .*: its {named} .*first difference: [a-z]"):
+        training(init=old, **options)
+
+
+def test_a_folder_without_training_states_is_refused(tmp_path, old):
+    with pytest.raises(UserError, match="no training state"):
+        training(init=tmp_path)
+    with pytest.raises(UserError, match="no training state"):
+        training(init=tmp_path / "nowhere")
+    damaged = tmp_path / "run"
+    shutil.copytree(old, damaged)
+    for path in checkpoints(damaged / "checkpoints"):
+        path.write_bytes(b"no state")
+    with pytest.raises(UserError, match="none of its training states can be read"):
+        training(init=damaged)
+    for path in checkpoints(damaged / "checkpoints")[:-1]:
+        shutil.copy(next((old / "checkpoints").glob(path.name)), path)
+    training(init=damaged)  # the one before
+
+
+def test_a_refused_init_leaves_nothing_that_looks_like_a_run_of_states(tmp_path):
+    with pytest.raises(UserError, match="no training state"):
+        train(TrainConfig(outdir=tmp_path / "runs", init=tmp_path, **TINY, **STRONG), QUIET)
+    assert not list((tmp_path / "runs").rglob("state-*.pt"))
+
+
+def test_a_resumed_run_no_longer_needs_the_one_it_began_from(old, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(old, source)
+    config = TrainConfig(outdir=tmp_path / "runs", init=source, freeze_d=1, **{**TINY, **STRONG})
+    run = train(config, QUIET)
+    shutil.rmtree(source)
+    again = train(dataclasses.replace(config, resume=run, kimg=0.096), QUIET)
+    assert again == run
+    assert runs(tmp_path / "runs") == [run]
+    assert [row["kimg"] for row in read_rows(run)] == pytest.approx([0.032, 0.064, 0.096])
+
+
+@pytest.mark.parametrize("rule", ["threshold", "none"])
+def test_frozen_blocks_never_change_and_are_not_pruned(old, rule):
+    pushed = {} if rule == "none" else {"threshold_lr": 0.03, "schedule": "always"}
+    run = training(init=old, freeze_d=1, rule=rule, **pushed)
+    inside = {name for name, _ in run.d.named_parameters() if name.startswith("blocks.0.")}
+    assert run.frozen == inside != set()
+    if rule != "none":
+        weights = {f"blocks.0.{name}.weight" for name in ("conv1", "conv2", "shortcut")}
+        assert weights == {name for name, why in run.prune_d.skipped.items() if why.startswith("frozen")}
+        assert not any(layer.name.startswith("blocks.0.") for layer in run.prune_d.layers)
+    before = {name: p.detach().clone() for name, p in run.d.named_parameters()}
+    for _ in range(3):
+        run.step()
+        assert {name for name, p in run.d.named_parameters() if not p.requires_grad} == inside
+    for name, p in run.d.named_parameters():
+        assert torch.equal(p, before[name]) == (name in inside), name
+        assert (p.grad is None) == (name in inside), name
+    if rule != "none":
+        assert all(density < 1 for density in run.densities())
+
+
+def test_a_run_with_frozen_blocks_resumes_to_the_bit(old):
+    options = {"init": old, "freeze_d": 1, "threshold_lr": 0.02}
+    run = training(**options)
+    run.step()
+    file = io.BytesIO()
+    torch.save(run.state_dict(), file)
+    file.seek(0)
+    other = training(**options)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    for each in (run, other):
+        torch.manual_seed(4)
+        each.step()
+    assert same(run.d.state_dict(), other.d.state_dict())
+    assert same(run.g.state_dict(), other.g.state_dict())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_freeze_lower_names_the_blocks_next_to_the_picture(count):
+    d = StyleGAN2Discriminator(32, 1, 8)
+    frozen = freeze_lower(d, count)
+    expected = {f"blocks.{i}.{name}" for i in range(count) for name, _ in d.blocks[i].named_parameters()}
+    assert frozen == expected == {name for name, p in d.named_parameters() if not p.requires_grad}
+    d(torch.randn(2, 1, 32, 32)).sum().backward()
+    assert {name for name, p in d.named_parameters() if p.grad is None} == expected
+
+
+def test_more_blocks_than_there_are_cannot_be_frozen(old):
+    blocks = len(SNGANDiscriminator(16, 1, 8).blocks)
+    training(init=old, freeze_d=blocks - 1).step()
+    for count in (blocks, blocks + 5):
+        with pytest.raises(UserError, match=f"--freeze-d {count}: D has {blocks} blocks here"):
+            training(init=old, freeze_d=count)
+
+
+def test_freezing_fresh_weights_is_refused(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"--freeze-d .* goes with --init"):
+        TrainConfig(freeze_d=1)
+    assert main(["train", "-n", "--outdir", str(tmp_path), "--freeze-d", "1"]) == 2
+    assert "--freeze-d" in capsys.readouterr().err
+
+
+def test_weights_that_the_old_run_had_pruned_can_grow_again(old):
+    run = training(init=old, d_steps=1, rule="none")
+    zeros = {name for name, p in run.d.named_parameters() if (p == 0).sum() > 3 and p.dim() > 1}
+    before = {name: int((p == 0).sum()) for name, p in run.d.named_parameters()}
+    run.step()
+    assert zeros
+    assert all(int((p == 0).sum()) < before[name] for name, p in run.d.named_parameters() if name in zeros)
