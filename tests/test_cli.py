@@ -38,6 +38,7 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_run_folder_holds_what_people_expect(run):
     assert run.name == "00000-digits-16-sngan-threshold"
     names = {path.name for path in run.iterdir()}
@@ -138,6 +139,7 @@ def test_conditional_run_generates_a_class(tmp_path):
     assert (tmp_path / "3" / "seed0001.png").read_bytes() != (tmp_path / "8" / "seed0001.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_fewer_images_than_a_batch_work(tmp_path):
     assert train(tmp_path, "--max-images", "5", "--kimg", "0.032") == 0
 

@@ -131,6 +131,7 @@ def test_an_all_ones_mask_changes_no_bit(network):
     assert by_shape[0] == by_shape[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", GENERATORS)
 def test_what_is_pruned(network):
     """All convolutions and linear layers, but not those from and to pictures (SNGAN: these too, as published)."""

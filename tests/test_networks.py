@@ -111,6 +111,7 @@ def test_what_is_no_size_is_refused(resolution):
         check_resolution(resolution)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("resolution", [16, 32, 64, 128, 256])

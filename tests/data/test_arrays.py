@@ -255,6 +255,7 @@ def test_pictures_of_an_array_have_a_largest_size(tmp_path):
         list_pictures(tmp_path / "a.npy")
 
 
+@pytest.mark.slow
 def test_array_that_unpacks_like_a_bomb_is_refused(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((300, 1024, 1024), dtype=np.uint8))
     with pytest.raises(UserError, match="unpacks to over 200 times its size"):

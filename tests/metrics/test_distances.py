@@ -23,6 +23,7 @@ class Features(nn.Module):
         return self.shared[0](images).double()
 
 
+@pytest.mark.slow
 def test_frechet_agrees_with_scipys_matrix_root(features):
     a, b = features[:900].numpy(), features[900:].numpy()
     root = sqrtm(np.cov(a.T) @ np.cov(b.T)).real

@@ -164,6 +164,7 @@ def test_only_images_larger_than_the_extractor_have_patches():
     assert not has_patches(Program(lambda x: x, "any size"), 128, 128)
 
 
+@pytest.mark.slow
 def test_blur_at_128_pixels_is_seen_by_patches_and_hardly_as_a_whole():
     """Against others of the same kind: noise of one pixel, which is gone at 32 pixels anyway."""
     from rggan.metrics import kernel_distance

@@ -120,6 +120,7 @@ def test_fresh_real_images_look_like_copies_as_often_as_is_said(pictures):
     assert found.expected == pytest.approx(2 / 201)
 
 
+@pytest.mark.slow
 def test_averages_and_blanks_are_no_copies(pictures, small):
     """Simple pictures lie near to many training images, and so near to none in particular."""
     mixed = torch.stack([pictures[i : i + 20].float().mean(0) for i in range(0, 80, 2)])

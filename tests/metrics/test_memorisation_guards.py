@@ -21,6 +21,7 @@ def noisy(x, strength, seed=0):
     return (x.float() + strength * noise).clamp(0, 255).round().to(torch.uint8)
 
 
+@pytest.mark.slow
 def test_a_large_group_leaves_room_for_others(pictures):
     """One picture forty times, with a little noise: more than there are candidates."""
     known = torch.cat([noisy(pictures[:1].expand(40, -1, -1, -1), 3), pictures[1:30]])

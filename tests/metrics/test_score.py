@@ -49,6 +49,7 @@ def with_alpha(images, alpha):
     return torch.cat([images.expand(-1, 3, -1, -1), alpha.expand(len(images), 1, *images.shape[2:])], dim=1)
 
 
+@pytest.mark.slow
 def test_alpha_shows_in_the_score(digits):
     """Two sets that are equal on white: black ink, as transparent as the digit is light, and opaque grey."""
     ink = 255 - digits.images[:200]

@@ -40,6 +40,7 @@ def test_interval_of_fid_covers_the_expected_score_at_this_sample_count():
     assert within_chance(held(values, expected))
 
 
+@pytest.mark.slow
 def test_what_the_interval_covers_is_the_score_at_this_count_and_not_that_of_endless_samples():
     """Thirty features against a Gaussian without spread: |mu|^2 + tr(A), of which the first part is D / N too large."""
     features, mean = 30, 0.2

@@ -67,6 +67,7 @@ def test_all_ones_mask_is_bit_identical_to_no_pruner(name):
         assert torch.equal(gradient, raw.grad), key
 
 
+@pytest.mark.slow
 def test_change_of_the_mask_shows_through_a_compiled_module():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
     pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))

@@ -33,6 +33,7 @@ def test_cut_keeps_the_share_as_sorting_does(density):
     assert (everything >= found).sum() == max(1, round(density * len(everything)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["straight-through", "hard"])
 @pytest.mark.parametrize("power", [1, 3])
 def test_target_is_reached_and_the_ramp_is_followed_within_two_points(estimator, power):

@@ -35,6 +35,7 @@ def few():
     return load_images("digits", 16, max_images=100)
 
 
+@pytest.mark.slow
 def test_a_generator_that_replays_is_told_at_once(few):
     training = Training(TrainConfig(**TINY), few, few)
     found = training.judge(Replay(few.images))

@@ -33,6 +33,7 @@ def test_rule_none_is_the_same_program_without_pruning():
     assert dense.evaluate(dense.snapshot()) == pruned.evaluate(pruned.snapshot())
 
 
+@pytest.mark.slow
 def test_the_second_training_of_a_process_is_the_same_as_the_first():
     """Nothing that is made once a process (the feature network, say) may move the random numbers."""
     feature_network.cache_clear()
@@ -114,6 +115,7 @@ def test_no_finite_images_is_no_score():
     assert np.isnan(run.evaluate(run.snapshot()))
 
 
+@pytest.mark.slow
 def test_bf16_stays_close_to_fp32():
     """The same step in both precisions: losses agree to bf16's two to three digits."""
     losses = []
