@@ -1,12 +1,13 @@
 """Speed and memory of training each family of networks, dense and pruned, at the widths and batches of `--cfg auto`.
 
-    python benchmarks/networks.py [--json] [--rounds 5] [--published]
+    python benchmarks/networks.py [--json] [--rounds 5] [--published] [--convolution]
 
 A step is what `rggan train` does: D's and G's step, DiffAugment, penalties when they are due, optimizers, masks and the
 generator's average; every timing is of 16 steps, so that each holds one lazy R1 penalty. The two arms of a network take
 turns within one run, and what pruning costs is the median over rounds of the ratio within a round. Peak memory is that
 of a fresh process after two steps, on a GPU that of its allocator. --published takes the published widths instead
-(StyleGAN2 at 256 pixels among them): for a GPU.
+(StyleGAN2 at 256 pixels among them): for a GPU. --convolution compares StyleGAN2's modulated convolution with a
+grouped one instead, forward and backward in bf16.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from rggan import TrainConfig
 from rggan.data import ImageSet
+from rggan.networks.stylegan2 import ModulatedConv2d
 from rggan.presets import Found, choose
 from rggan.training.engine import Training
 
@@ -94,11 +97,40 @@ def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def grouped(layer: ModulatedConv2d, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """What `layer` computes, with a weight for each picture."""
+    n, inputs, height, width = x.shape
+    weight = layer.weight / layer.weight[0].numel() ** 0.5 * layer.affine(style)[:, None, :, None, None]
+    weight = weight * (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    flat = weight.reshape(-1, inputs, *weight.shape[3:]).to(x.dtype)
+    return F.conv2d(x.reshape(1, -1, height, width), flat, padding=1, groups=n).view(n, -1, height, width)
+
+
+def convolutions(rounds: int) -> None:
+    """Prints ms of both ways."""
+    print("| maps | channels | pictures | scaled channels | grouped |\n|---|---|---|---|---|")
+    for side, channels, n in ((16, 64, 32), (32, 64, 32), (64, 32, 16)):
+        layer = ModulatedConv2d(channels, channels, 3, 64)
+        x = torch.randn(n, channels, side, side, dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+        x, style = x.requires_grad_(), torch.randn(n, 64)
+        times: dict[str, list[float]] = {"scaled": [], "grouped": []}
+        for _ in range(rounds + 1):  # the first one warms up
+            for name, way in (("scaled", layer), ("grouped", lambda x, style, layer=layer: grouped(layer, x, style))):
+                started = time.perf_counter()
+                with torch.autocast("cpu", torch.bfloat16):
+                    out = way(x, style)
+                out.sum().backward()
+                times[name].append(1000 * (time.perf_counter() - started))
+        told = " | ".join(f"{statistics.median(times[name][1:]):.1f} ms" for name in times)
+        print(f"| {side}x{side} | {channels} | {n} | {told} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--published", action="store_true", help="the presets at their published widths")
+    parser.add_argument("--convolution", action="store_true", help="StyleGAN2's convolution against the grouped one")
     parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
@@ -107,6 +139,9 @@ def main() -> None:
         run.step()
         run.step()
         print(high_water_mark())
+        return
+    if arguments.convolution:
+        convolutions(4 * arguments.rounds)
         return
     rows = [row for cell in (PUBLISHED if arguments.published else SIZES) for row in measure(*cell, arguments.rounds)]
     if arguments.json:
