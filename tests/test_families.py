@@ -31,12 +31,21 @@ CELLS = [
     ("biggan", "RG-GAN", "ada", "unconditional"),
 ]
 STEPS = 40
+WIDTHS = {"sngan": 8, "stylegan2": 8, "fastgan": 2, "biggan": 4}  # in channels they are much alike
 
 
 def training(network, arm, aug, cond):
     pruned = {"target_g": 0.5, "target_d": 0.5, "ramp": 0.1}
     options = {
-        **{"width_g": 8, "width_d": 8, "z_dim": 16, "batch": 8, "d_steps": 1, "score_samples": 16, "kimg": 0.32},
+        **{
+            "width_g": WIDTHS[network],
+            "width_d": WIDTHS[network],
+            "z_dim": 16,
+            "batch": 8,
+            "d_steps": 1,
+            "score_samples": 16,
+            "kimg": 0.32,
+        },
         **{"precision": "fp32", "aug": aug, "cond": cond == "conditional", "device": "cpu"},
         **({"rule": "none"} if arm == "dense" else pruned),
         **({"ada_kimg": 0.1, "ada_target": 0.1} if aug == "ada" else {}),

@@ -252,9 +252,9 @@ def test_walk_command_writes_mp4_too(saved, tmp_path, capsys):
     rate, frames = video_of(tmp_path / "walk.mp4")
     assert (len(frames), rate, frames[0].shape) == (20, 24, (32, 48, 3))
     assert len(frames_of(tmp_path / "walk.gif")) == 20
-    before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    before = (tmp_path / "walk.gif").read_bytes()
     assert main([*words, "--outdir", str(tmp_path)]) == 0
-    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
+    assert (tmp_path / "walk.gif").read_bytes() == before  # x264 does not promise as much of the MP4
 
 
 def test_mixing_command(saved, tmp_path):

@@ -82,7 +82,7 @@ class ModulatedConv2d(nn.Conv2d):
 
     [N, in, H, W], styles [N, w_dim] -> [N, out, H, W], or twice that size with `up`. Instead of one weight for each
     picture in a grouped convolution, the channels are scaled before and after one plain convolution: the same
-    numbers, 2 to 4 times faster on a CPU in bf16 (docs/performance.md). Demodulation sees the weight that the
+    numbers, about 3 times faster on a CPU in bf16 (docs/performance.md). Demodulation sees the weight that the
     network computes with: masked ones do not count.
     """
 
