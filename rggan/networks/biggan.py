@@ -19,6 +19,7 @@ size. Weights start orthogonal as in the paper; there they do not. D is the same
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -28,7 +29,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from rggan.networks.layers import Conv2d, Linear
 from rggan.networks.sizes import Resolution, check_resolution, doublings
-from rggan.networks.sngan import DiscriminatorBlock
+from rggan.networks.sngan import DiscriminatorBlock, GeneratorBlock
 
 EMBEDDING = 128  # dimensions of the label's embedding, which all blocks of G share
 # Channels in widths, by the number of doublings. Of G: the first map, then each block's output.
@@ -93,25 +94,6 @@ class SelfAttention(nn.Module):
         return x + self.gamma.to(x.dtype) * self.o(gathered)
 
 
-class GeneratorBlock(nn.Module):
-    """[N, in, H, W] and a condition [N, K] -> [N, out, 2H, 2W]."""
-
-    def __init__(self, inputs: int, outputs: int, condition: int) -> None:
-        super().__init__()
-        self.norm1 = ConditionalNorm(inputs, condition)
-        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = ConditionalNorm(outputs, condition)
-        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = Conv2d(inputs, outputs, 1)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        h = F.interpolate(F.relu(self.norm1(x, condition)), scale_factor=2)
-        h = F.relu(self.norm2(self.conv1(h), condition))
-        # A 1x1 convolution commutes with nearest upsampling: done first it costs a quarter.
-        out: Tensor = self.conv2(h) + F.interpolate(self.shortcut(x), scale_factor=2)
-        return out
-
-
 class BigGANGenerator(nn.Module):
     """Latents float [N, z_dim] (and labels int64 [N] if `classes`) -> images in -1..1, float32 [N, C, H, W].
 
@@ -133,10 +115,10 @@ class BigGANGenerator(nn.Module):
         self.base = (size[0] >> levels, size[1] >> levels)
         self.chunks = chunks(z_dim, levels)
         widths = [width * times for times in GENERATOR[levels]]
-        condition = self.chunks[-1] + (EMBEDDING if classes else 0)
+        norm = partial(ConditionalNorm, condition=self.chunks[-1] + (EMBEDDING if classes else 0))
         self.embedding = nn.Embedding(classes, EMBEDDING) if classes else None
         self.linear = Linear(self.chunks[0], self.base[0] * self.base[1] * widths[0])
-        self.blocks = nn.ModuleList([GeneratorBlock(i, o, condition) for i, o in pairwise(widths)])
+        self.blocks = nn.ModuleList([GeneratorBlock(i, o, norm) for i, o in pairwise(widths)])
         self.attention = SelfAttention(widths[-2]) if levels >= ATTENTIVE else nn.Identity()
         self.norm = nn.BatchNorm2d(widths[-1])
         self.to_rgb = Conv2d(widths[-1], channels, 3, padding=1)

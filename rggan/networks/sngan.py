@@ -9,6 +9,8 @@ Koyama 2018).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -26,19 +28,22 @@ def width_at(level: int, width: int) -> int:
 
 
 class GeneratorBlock(nn.Module):
-    """[N, in, H, W] -> [N, out, 2H, 2W]."""
+    """[N, in, H, W] and a condition (labels, say; None without) -> [N, out, 2H, 2W].
 
-    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+    norm: a normalisation of so many channels; a plain batch norm sees no condition.
+    """
+
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.norm1 = normalisation(inputs, classes)
+        self.norm1 = norm(inputs)
         self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = normalisation(outputs, classes)
+        self.norm2 = norm(outputs)
         self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        h = F.interpolate(F.relu(normalised(self.norm1, x, labels)), scale_factor=2)
-        h = F.relu(normalised(self.norm2, self.conv1(h), labels))
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        h = F.interpolate(F.relu(normalised(self.norm1, x, condition)), scale_factor=2)
+        h = F.relu(normalised(self.norm2, self.conv1(h), condition))
         # A 1x1 convolution commutes with nearest upsampling: done first it costs a quarter.
         out: Tensor = self.conv2(h) + F.interpolate(self.shortcut(x), scale_factor=2)
         return out
@@ -61,7 +66,8 @@ class SNGANGenerator(nn.Module):
         self.base = (size[0] >> levels, size[1] >> levels)
         widths = [width_at(level, width) for level in range(levels + 1)]
         self.linear = Linear(z_dim, self.base[0] * self.base[1] * widths[0])
-        self.blocks = nn.ModuleList([GeneratorBlock(i, o, classes) for i, o in pairwise(widths)])
+        norm = partial(ConditionalBatchNorm2d, classes=classes) if classes else nn.BatchNorm2d
+        self.blocks = nn.ModuleList([GeneratorBlock(i, o, norm) for i, o in pairwise(widths)])
         self.norm = nn.BatchNorm2d(widths[-1])
         self.to_rgb = Conv2d(widths[-1], channels, 3, padding=1)
         initialise(self)
@@ -133,12 +139,8 @@ class SNGANDiscriminator(nn.Module):
         return logits
 
 
-def normalisation(channels: int, classes: int) -> nn.Module:
-    return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
-
-
-def normalised(norm: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
-    out: Tensor = norm(x, labels) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
+def normalised(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
+    out: Tensor = norm(x) if isinstance(norm, nn.BatchNorm2d) else norm(x, condition)
     return out
 
 
