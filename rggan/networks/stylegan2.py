@@ -39,7 +39,8 @@ def activated(x: Tensor) -> Tensor:
 
 def blurred(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
     """Filtered with [1, 3, 3, 1] in both directions, [N, C, H, W] -> [N, C, H + 2 padding - 3, W + 2 padding - 3]."""
-    line = x.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    line = x.new_full((4,), 1 / 8)  # filled where it lies: a list would be copied to a GPU at every call
+    line[1:3] = 3 / 8
     kernel = (line[:, None] * line * gain).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
 

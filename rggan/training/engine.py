@@ -78,11 +78,12 @@ class Training:
             self.g.style_mixing = config.style_mixing  # type: ignore[assignment]
         if config.init is not None and fresh:
             start_from(config.init, self.network, self.g, self.d)
-        self.frozen = freeze_lower(self.d, config.freeze_d)
+        freeze_lower(self.d, config.freeze_d)
+        self.trained_d = [p for p in self.d.parameters() if p.requires_grad]
         self.learning_rates = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         betas = (config.beta1, config.beta2)
         self.opt_g = torch.optim.Adam(self.g.parameters(), lr=self.learning_rates["g"], betas=betas, fused=True)
-        self.opt_d = torch.optim.Adam(self.trained_d(), lr=self.learning_rates["d"], betas=betas, fused=True)
+        self.opt_d = torch.optim.Adam(self.trained_d, lr=self.learning_rates["d"], betas=betas, fused=True)
         self.prune_g = self.prune_d = None
         if config.rule != "none" and config.networks in ("both", "g"):
             self.prune_g = Pruner(self.g, self.opt_g, make_rule(config, "g"), selection(config.network))
@@ -139,10 +140,6 @@ class Training:
     def prepared(self, x: Tensor) -> Tensor:
         """Augmented, in the layout of the networks."""
         return self.augment(x).contiguous(memory_format=self.layout)
-
-    def trained_d(self) -> list[nn.Parameter]:
-        """D's parameters but the frozen ones."""
-        return [p for name, p in self.d.named_parameters() if name not in self.frozen]
 
     def step(self) -> None:
         """d_steps discriminator steps and one generator step."""
@@ -202,7 +199,7 @@ class Training:
 
     def generator_step(self) -> None:
         drawn = self.draw()
-        for parameter in self.trained_d():  # only the gradient to the images is wanted
+        for parameter in self.trained_d:  # only the gradient to the images is wanted
             parameter.requires_grad_(False)
         with self.autocast():
             x = self.prepared(self.run_g(*drawn))
@@ -215,7 +212,7 @@ class Training:
             styles = g.styles(*(part[: max(1, self.config.batch // 2)] for part in self.draw()))
             self.objective.path_penalty(g.synthesis(styles), styles).backward()
         self.opt_g.step()
-        for parameter in self.trained_d():
+        for parameter in self.trained_d:
             parameter.requires_grad_(True)
         if self.balance is not None:
             self.weigh(self.balance, drawn, on_fake.detach())

@@ -71,8 +71,8 @@ def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -
         module.load_state_dict(found)
 
 
-def freeze_lower(d: nn.Module, count: int) -> set[str]:
-    """Stop training D's first `count` blocks, those next to the picture; returns their parameters' names.
+def freeze_lower(d: nn.Module, count: int) -> None:
+    """Stop training D's first `count` blocks, those next to the picture.
 
     Mo, Cho and Shin 2020: "Freeze the Discriminator".
 
@@ -84,4 +84,3 @@ def freeze_lower(d: nn.Module, count: int) -> set[str]:
         raise UserError(f"--freeze-d {count}: D has {len(blocks)} blocks here, and one at least must train.")
     for block in blocks[:count]:
         block.requires_grad_(False)
-    return {name for name, p in d.named_parameters() if not p.requires_grad}

@@ -165,7 +165,7 @@ def test_frozen_blocks_never_change_and_are_not_pruned(old, rule):
     pushed = {} if rule == "none" else {"threshold_lr": 0.03, "schedule": "always"}
     run = training(init=old, freeze_d=1, rule=rule, **pushed)
     inside = {name for name, _ in run.d.named_parameters() if name.startswith("blocks.0.")}
-    assert run.frozen == inside != set()
+    assert inside
     if rule != "none":
         weights = {f"blocks.0.{name}.weight" for name in ("conv1", "conv2", "shortcut")}
         assert weights == {name for name, why in run.prune_d.skipped.items() if why.startswith("frozen")}
@@ -198,11 +198,11 @@ def test_a_run_with_frozen_blocks_resumes_to_the_bit(old):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_freeze_lower_names_the_blocks_next_to_the_picture(count):
+def test_freeze_lower_freezes_the_blocks_next_to_the_picture(count):
     d = StyleGAN2Discriminator(32, 1, 8)
-    frozen = freeze_lower(d, count)
+    freeze_lower(d, count)
     expected = {f"blocks.{i}.{name}" for i in range(count) for name, _ in d.blocks[i].named_parameters()}
-    assert frozen == expected == {name for name, p in d.named_parameters() if not p.requires_grad}
+    assert expected == {name for name, p in d.named_parameters() if not p.requires_grad}
     d(torch.randn(2, 1, 32, 32)).sum().backward()
     assert {name for name, p in d.named_parameters() if p.grad is None} == expected
 
