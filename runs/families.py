@@ -36,6 +36,7 @@ KIMG = {
 }
 EVALUATIONS = 10
 COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.995}  # short runs need a short average
+ONCE = ("--replicates", "1", "--memorisation", "on")
 SHARES = {"ramp": 0.4, "fade": 0.05}  # of the length
 
 
@@ -51,19 +52,33 @@ def options(data: str, family: str, arm: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FamilyJob(Job):
-    """A run whose options are all its own."""
+    """A run whose options are all its own; on `faces`, or without them on CIFAR-10."""
+
+    faces: Path | None = None
+
+    def data(self, cifar: Path) -> Path:
+        return self.faces or super().data(cifar)
+
+    def evaluation(self, cifar: Path) -> list[str]:
+        if self.faces:
+            return ["--metrics", "kid", "--samples", "2000", *ONCE]
+        return ["--reference", str(cifar / "test"), "--metrics", "fid", "kid", "--samples", "5000", *ONCE]
+
+    def told_besides(self, folder: Path, cifar: Path) -> dict[str, Any]:
+        return {}
 
     def train_options(self) -> dict[str, Any]:
         return {**self.options, "seed": self.seed}
 
 
-def jobs(names: list[str] | None = None) -> Iterator[Job]:
+def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[Job]:
     """Every job, paired runs beside each other."""
     for seed in range(3):
         for data in names or DATA:
             for family in FAMILIES:
                 for arm in ("dense", "RG-GAN"):
-                    yield FamilyJob(f"3-{data}", f"{family} {arm}", seed, family, options(data, family, arm))
+                    place = faces if data == "faces" else None
+                    yield FamilyJob(f"3-{data}", f"{family} {arm}", seed, family, options(data, family, arm), place)
 
 
 def main() -> None:
@@ -77,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if arguments.command == "work":
-        work(arguments.cifar, arguments.out, arguments.rows, jobs(arguments.data), arguments.faces)
+        work(arguments.cifar, arguments.out, arguments.rows, jobs(arguments.data, arguments.faces))
         return
     there = {key_of(row) for row in done_rows(arguments.rows)}
     for job in jobs(arguments.data):

@@ -67,8 +67,6 @@ BEST_RIVAL = "magnitude"
 TUNING_SEED = 100
 KEPT = ("dense", "RG-GAN")  # arms whose last training states runs/checks.py looks into
 EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
-FEW = ("--metrics", "kid", "--samples", "2000", "--replicates", "1", "--memorisation", "on")
-MANY = ("--metrics", "fid", "kid", "--samples", "5000", "--replicates", "1", "--memorisation", "on")
 FAST = ("--precision", "bf16", "--device", "cpu")
 
 
@@ -81,6 +79,21 @@ class Job:
     seed: int
     value: Any
     options: dict[str, Any] = field(default_factory=dict)
+
+    def data(self, cifar: Path) -> Path:
+        """What it trains on."""
+        return cifar / "train"
+
+    def evaluation(self, cifar: Path) -> list[str]:
+        """How its best snapshot is judged: options of `rggan evaluate`."""
+        if self.stage == "1":
+            pattern = self.train_options()["pattern"]
+            return ["--reference", str(cifar / "train"), "--pattern", pattern, "--max-images", "10000", *EVALUATE]
+        return ["--reference", str(cifar / "test"), *EVALUATE]
+
+    def told_besides(self, folder: Path, cifar: Path) -> dict[str, Any]:
+        """What its row tells besides: how far D's outputs on training and test images lie apart."""
+        return {"knob": ARMS[self.arm][1], **gap(folder, cifar)}
 
     @property
     def key(self) -> str:
@@ -122,24 +135,18 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def do(job: Job, cifar: Path, out: Path, faces: Path | None = None) -> dict[str, Any]:
+def do(job: Job, cifar: Path, out: Path) -> dict[str, Any]:
     """Train, judge, and tell all of it in one row."""
     started = time.perf_counter()
     place = out / "runs" / job.key.replace(" ", "_").replace(",", "")
     options = job.train_options()
-    few = faces is not None and job.stage.endswith("faces")
-    run("train", "--data", str(faces if few else cifar / "train"), *flags(options), "--outdir", str(place))
+    run("train", "--data", str(job.data(cifar)), *flags(options), "--outdir", str(place))
     (folder,) = place.glob("0*")
-    reference = ["--reference", str(cifar / "test")]
-    if job.stage == "1":
-        reference = ["--reference", str(cifar / "train"), "--pattern", options["pattern"], "--max-images", "10000"]
-    how = EVALUATE if job.stage in ("1", "2", "2b") else FEW if few else MANY
-    best = json.loads(run("evaluate", str(folder), *([] if few else reference), *how, *FAST, "--json"))
+    best = json.loads(run("evaluate", str(folder), *job.evaluation(cifar), *FAST, "--json"))
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     chosen = min(rows, key=lambda row: row["score"])
     quarter = rows[-max(1, len(rows) // 4) :]
     row = {"stage": job.stage, "arm": job.arm, "seed": job.seed, "value": job.value}
-    row["knob"] = ARMS[job.arm][1] if job.arm in ARMS else None
     row |= {name: best[name]["value"] if best.get(name) else None for name in ("fid", "kid")}  # no FID of a hundred
     row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
     row |= {name: chosen.get(name) for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
@@ -148,8 +155,7 @@ def do(job: Job, cifar: Path, out: Path, faces: Path | None = None) -> dict[str,
     }
     row |= {"least_density_g": min(r["density_g"] for r in rows), "least_density_d": min(r["density_d"] for r in rows)}
     row |= {"flips": rows[-1]["flips"], "scores": [round(r["score"], 4) for r in rows]}
-    if job.stage in ("1", "2", "2b"):
-        row |= gap(folder, cifar)
+    row |= job.told_besides(folder, cifar)
     if best.get("memorisation"):
         row["memorisation"] = best["memorisation"]
     row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
@@ -195,7 +201,7 @@ def open_jobs(names: list[str]) -> Iterator[Job]:
                 yield job
 
 
-def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job], faces: Path | None = None) -> None:
+def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job]) -> None:
     """Each job whose row is not there and that no other worker holds."""
     (out / "locks").mkdir(parents=True, exist_ok=True)
     for job in jobs:
@@ -205,7 +211,7 @@ def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job], faces: Path | 
                 if job.key in {key_of(row) for row in done_rows(rows)}:
                     continue
                 print(job.key, flush=True)
-                row = do(job, cifar, out, faces)
+                row = do(job, cifar, out)
                 with FileLock(out / "rows.lock"), rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(

@@ -99,7 +99,7 @@ def test_results_page_has_the_tables_that_the_rows_give():
 def test_a_job_whose_row_is_there_is_not_done_again(tmp_path, monkeypatch):
     done = []
 
-    def do(job, cifar, out, faces):
+    def do(job, cifar, out):
         done.append(job.key)
         fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
         return {**fields, "fid": 1, "kid": 1, "kimg": 1, "seconds": 1}
