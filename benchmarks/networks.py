@@ -15,12 +15,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
+import math
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from rggan.data import ImageSet
 from rggan.networks.stylegan2 import ModulatedConv2d
 from rggan.presets import Found, choose
 from rggan.training.engine import Training
+from rggan.training.estimate import peak_memory
 
 STEPS = 16
 SIZES = (("sngan", 32), ("stylegan2", 32), ("stylegan2", 64), ("fastgan", 64), ("fastgan", 128), ("biggan", 32))
@@ -63,19 +63,17 @@ def seconds(training: Training) -> float:
     return time.perf_counter() - started
 
 
-def peak_memory(name: str, side: int, arm: str) -> float:
+def peak_of_cell(name: str, side: int, arm: str) -> float:
     """MiB of a fresh process that does two steps."""
     command = [sys.executable, __file__, "--cell", name, str(side), arm]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def high_water_mark() -> float:
-    """MiB; of the GPU if there is one."""
+    """MiB of the GPU, if there is one; Linux counts it anew in a fresh process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1024
+    return (peak_memory() or math.nan) / 2**20
 
 
 def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
@@ -93,7 +91,7 @@ def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
         images = STEPS * config.batch * config.d_steps
         row = {"network": name, "side": side, "width": config.width_g, "batch": config.batch, "arm": arm}
         row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16}
-        rows.append(row | {"cost": cost if arm == "pruned" else None, "peak_mib": peak_memory(name, side, arm)})
+        rows.append(row | {"cost": cost if arm == "pruned" else None, "peak_mib": peak_of_cell(name, side, arm)})
     return rows
 
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
+import math
 import statistics
 import subprocess
 import sys
 import time
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from rggan import TrainConfig
 from rggan.data import ImageSet
 from rggan.pruning import Ranking
 from rggan.training.engine import Training
+from rggan.training.estimate import peak_memory
 
 SIZES = {"published": (256, 128), "48 channels": (48, 48)}
 RULES: dict[str, dict[str, Any]] = {
@@ -95,17 +95,15 @@ def update_seconds(training: Training) -> float | None:
     return time.perf_counter() - started
 
 
-def peak_memory(size: str, rule: str, precision: str) -> float:
+def peak_of_cell(size: str, rule: str, precision: str) -> float:
     """MiB of a fresh process that does one step."""
     command = [sys.executable, __file__, "--cell", size, rule, precision]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def high_water_mark() -> float:
-    """MiB; from Linux's VmHWM, which begins anew in a fresh process (ru_maxrss is inherited from the parent)."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1024
+    """MiB; Linux counts it anew in a fresh process."""
+    return (peak_memory() or math.nan) / 2**20
 
 
 def measure(size: str, rounds: int, fp32: bool) -> list[dict[str, Any]]:
@@ -139,7 +137,7 @@ def measure(size: str, rounds: int, fp32: bool) -> list[dict[str, Any]]:
                 else None,
                 "cost_over_dense": ratio((rule, precision), ("dense", precision)) - 1,
                 "update_seconds": update_seconds(trainings[rule, precision]),
-                "peak_mib": peak_memory(size, rule, precision),
+                "peak_mib": peak_of_cell(size, rule, precision),
             }
         )
     return rows
