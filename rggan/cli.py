@@ -24,7 +24,6 @@ from rggan.errors import UserError, make_folder
 from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
 from rggan.generating import GenerateConfig, generate, write_picture
-from rggan.generating import parse_seeds as parse_seeds  # has always been found here
 from rggan.generator import check_device
 from rggan.networks import GENERATORS, check_resolution
 from rggan.presets import Found, choose

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from rggan import Generator, TrainConfig, UserError
-from rggan.cli import main, parse, parse_seeds
+from rggan.cli import main, parse
 from rggan.data.pictures import grid
+from rggan.generating import parse_seeds
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
 from rggan.training.runlog import read_rows, runs

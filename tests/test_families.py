@@ -160,6 +160,23 @@ def test_what_is_pruned(network):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", GENERATORS)
+def test_label_changes_picture_and_judgement(network):
+    description = {"name": network, "resolution": [32, 32], "channels": 1, "width": 8, "z_dim": 16, "classes": 2}
+    g, d = build(description).eval(), DISCRIMINATORS[network](32, 1, 8, classes=2).eval()
+    if network == "sngan":  # whose classes all begin with the same gains
+        torch.nn.init.normal_(g.blocks[0].norm1.gain.weight)
+    z, zero, one = torch.randn(4, 16), torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
+    assert not torch.equal(g(z, zero), g(z, one))
+    x = torch.randn(4, 1, 32, 32)
+    assert not torch.equal(d(x, zero), d(x, one))
+    with pytest.raises(ValueError, match="generator is class-conditional"):
+        g(z)
+    with pytest.raises(ValueError, match="discriminator is class-conditional"):
+        d(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", GENERATORS)
 def test_a_saved_snapshot_is_the_generator_that_was_scored(network, tmp_path):
     run = training(network, "RG-GAN", "none", "unconditional")
     run.step()
