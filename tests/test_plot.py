@@ -111,6 +111,14 @@ def test_what_a_run_does_not_tell_is_left_out():
     assert len(run_figure(mangled).axes) == 3
 
 
+def test_copies_and_the_strength_of_ada_are_drawn_beside_the_densities_where_a_run_tells_them():
+    told = [row | {"aug_p": 0.1 * i} for i, row in enumerate(new_rows())]
+    axes = panel(run_figure(told), "density (kept / all)")
+    np.testing.assert_allclose(line(axes, "ADA's p"), [0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    np.testing.assert_array_equal(line(axes, "copies among the samples"), [0.25] * 6)
+    assert labels(panel(run_figure(old_rows()), "density (kept / all)")) == ["generator", "discriminator"]
+
+
 def test_a_run_that_began_before_the_new_numbers_has_gaps_there():
     rows = old_rows()[:3] + new_rows()[3:]
     figure = run_figure(rows)

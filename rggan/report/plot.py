@@ -26,6 +26,10 @@ OUTPUTS = {  # key in a row: label, colour, line
     "d_train": ("training set", "tab:blue", ":"),
     "d_held_out": ("held-out set", "tab:purple", ":"),
 }
+SHARES = (  # key in a row, label, colour, line
+    ("copies", "copies among the samples", "tab:red", "--"),
+    ("aug_p", "ADA's p", "tab:purple", ":"),
+)
 KIMG = "kimg (thousands of real images that D has seen)"
 SHADE = "0.88"
 LONGEST = 26  # characters of a layer's name
@@ -132,9 +136,10 @@ def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
         width = 2.8 if network == "g" else 1.2  # where both are the same, both are seen
         values = series(rows, f"density_{network}")
         axes.plot(series(rows, "kimg"), values, marker=".", label=name, color=color, linewidth=width)
-    copies = series(rows, "copies")
-    if any(map(known, copies)):
-        axes.plot(series(rows, "kimg"), copies, label="copies among the samples", color="tab:red", linestyle="--")
+    for key, label, color, line in SHARES:
+        values = series(rows, key)
+        if any(map(known, values)):
+            axes.plot(series(rows, "kimg"), values, label=label, color=color, linestyle=line)
     axes.set(ylim=(0, 1.04), ylabel="density (kept / all)")
 
 
