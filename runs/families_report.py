@@ -18,6 +18,8 @@ from families import FAMILIES, ROWS
 from matplotlib.figure import Figure
 from study_report import Row, by_seed, mean_of, pairs, told_ratio
 
+from rggan.report.plot import score_axis
+
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "families.png"
 DATA = {"3-cifar": ("CIFAR-10, n = 1,000, 32x32", "fid", "FID"), "3-faces": ("100 faces, 64x64", "kid", "KID")}
 
@@ -63,7 +65,10 @@ def picture(rows: Sequence[Row], path: Path = PICTURE) -> None:
                 label = None if place else arm
                 axes.plot([place + x] * len(values), values, "o", color=colour, alpha=0.8, label=label)
         axes.set_xticks(range(len(FAMILIES)), list(FAMILIES))
-        axes.set(title=title, ylabel=f"{name}, reporting network", ylim=(0, None))
+        score_axis(axes, [row[key] for row in rows if row["stage"] == stage])
+        axes.set(title=title, ylabel=f"{name}, reporting network")
+        if axes.get_yscale() == "linear":
+            axes.set_ylim(0, None)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
