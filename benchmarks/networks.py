@@ -43,7 +43,7 @@ ARMS: dict[str, dict[str, Any]] = {"dense": {"rule": "none"}, "pruned": {"target
 def make(name: str, side: int, arm: str) -> Training:
     options: dict[str, Any] = {}
     if name in ("sngan", "stylegan2", "fastgan", "biggan"):
-        chosen, _ = choose(Found(images=1000, side=side, classes=0, cuda=False))
+        chosen, _ = choose(Found(images=1000, side=side, classes=0, cuda=False), network=name)
         options = {key: chosen[key] for key in ("width_g", "width_d", "batch")}
     options |= {"resolution": side, "score_samples": 2, "aug": "diff", "cond": False, **ARMS[arm]}
     config = TrainConfig.of(name, **options)
