@@ -90,7 +90,7 @@ def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
         config = run.config
         images = STEPS * config.batch * config.d_steps
         row = {"network": name, "side": side, "width": config.width_g, "batch": config.batch, "arm": arm}
-        row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16}
+        row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16, "rounds": rounds}
         rows.append(row | {"cost": cost if arm == "pruned" else None, "peak_mib": peak_of_cell(name, side, arm)})
     return rows
 
