@@ -7,7 +7,7 @@ The method drops into any PyTorch GAN: `Pruner`, `ScoreSchedule`, `merged_state_
 from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.generator import Generator
-from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, WeightMask, merged_state_dict
+from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, merged_state_dict
 from rggan.training.loop import train
 
 __version__ = "0.1.0"
@@ -21,7 +21,6 @@ __all__ = [
     "Threshold",
     "TrainConfig",
     "UserError",
-    "WeightMask",
     "merged_state_dict",
     "train",
 ]

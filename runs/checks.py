@@ -51,7 +51,7 @@ class Frozen(Threshold):
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
         for layer, (before,) in zip(layers, self.frozen, strict=True):
-            layer.weight.copy_(torch.where(layer.mask.mask > 0, layer.weight, before))
+            layer.weight.copy_(torch.where(layer.mask > 0, layer.weight, before))
         self.frozen = []
         super().update(layers)
 
@@ -89,7 +89,7 @@ def criteria(cifar: Path, out: Path) -> Rows:
         pruner = training.prune_g
         assert pruner is not None
         random = torch.Generator().manual_seed(0)
-        learnt = [layer.mask.mask.clone() for layer in pruner.layers]
+        learnt = [layer.mask.clone() for layer in pruner.layers]
         scores = {}
         for name in ("dense weights", "learnt mask", "magnitude", "chance"):
             for layer, mask in zip(pruner.layers, learnt, strict=True):
@@ -98,7 +98,7 @@ def criteria(cifar: Path, out: Path) -> Rows:
                     size = torch.rand(size.shape, generator=random)
                 chosen = size.flatten().topk(int(mask.sum())).indices
                 other = torch.zeros(mask.numel()).index_fill_(0, chosen, 1).view(mask.shape)
-                layer.mask.mask.copy_({"dense weights": torch.ones_like(mask), "learnt mask": mask}.get(name, other))
+                layer.mask.copy_({"dense weights": torch.ones_like(mask), "learnt mask": mask}.get(name, other))
             live = engine.EMA(training.place(engine.build(training.network)), training.g)
             runs = [lambda network, drawn=drawn: network(*drawn) for drawn in training.latents[:16]]
             with training.autocast():
@@ -160,7 +160,7 @@ def loss_or_adam(cifar: Path, out: Path) -> Rows:
             name = {"Threshold": "both", "Frozen": "masked weights frozen", "Deaf": "no pull of the loss"}[
                 kind.__name__
             ]
-            thresholds = torch.cat([layer.mask.threshold for layer in training.prune_d.layers])
+            thresholds = torch.cat([layer.threshold for layer in training.prune_d.layers])
             found.append({"rule": name, "seed": seed, "density_g": g, "density_d": d,
                           "mean_threshold_d": thresholds.mean().item()})  # fmt: skip
     return found

@@ -111,7 +111,7 @@ def test_it_trains_resumes_to_the_bit_and_merges(cell):
     for layer in run.prune_g.layers:  # in the network itself, not only in the masks
         name = layer.name.removesuffix(".weight")
         kept = state.get(layer.name, state.get(f"{name}.parametrizations.weight.original"))
-        assert ((kept == 0) == (layer.mask.mask == 0)).all(), layer.name
+        assert ((kept == 0) == (layer.mask == 0)).all(), layer.name
     run.prune_g.integrate()
     with torch.no_grad():
         assert not torch.equal(run.g(*drawn), pictures)

@@ -2,14 +2,17 @@
 
 from rggan.pruning.balance import Balance
 from rggan.pruning.granularity import Rows, Weights
+from rggan.pruning.layer import Layer
 from rggan.pruning.ledger import Ledger
-from rggan.pruning.mask import Layer, WeightMask, masked
-from rggan.pruning.merge import merged_state_dict
-from rggan.pruning.pruner import Pruner, prunable
+from rggan.pruning.merge import merged_state_dict, split_state
+from rggan.pruning.optimizers import PruningWarning
+from rggan.pruning.pruner import Pruner
+from rggan.pruning.published import PublishedThreshold
 from rggan.pruning.ranking import SET, Magnitude, OneShot, Ranking, RigL, Static
 from rggan.pruning.regrowth import Regrowth
-from rggan.pruning.rules import PublishedThreshold, Rule, Threshold
+from rggan.pruning.rules import Rule, Threshold
 from rggan.pruning.schedule import Always, Never, OverfitSchedule, PeriodicSchedule, Schedule, ScoreSchedule
+from rggan.pruning.select import prunable
 from rggan.pruning.target import Ramp
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "OverfitSchedule",
     "PeriodicSchedule",
     "Pruner",
+    "PruningWarning",
     "PublishedThreshold",
     "Ramp",
     "Ranking",
@@ -35,9 +39,8 @@ __all__ = [
     "ScoreSchedule",
     "Static",
     "Threshold",
-    "WeightMask",
     "Weights",
-    "masked",
     "merged_state_dict",
     "prunable",
+    "split_state",
 ]

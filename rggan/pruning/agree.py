@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 
 def is_distributed() -> bool:
@@ -22,3 +25,11 @@ def told_by_first(value: float) -> float:
     told = torch.tensor([value], dtype=torch.float64, device=device)
     dist.broadcast(told, src=0)
     return float(told.item())
+
+
+def broadcast_tensors(tensors: Sequence[Tensor | None]) -> None:
+    """Write the first process's tensors into all others'; nothing outside a distributed run."""
+    if is_distributed():
+        for tensor in tensors:
+            if tensor is not None:
+                dist.broadcast(tensor, src=0)

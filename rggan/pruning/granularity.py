@@ -11,11 +11,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rggan.pruning.mask import Layer
+from rggan.pruning.layer import Layer, kept_number
+
+
+def step_slope(x: Tensor) -> Tensor:
+    """The slope that stands in for the derivative of the unit step at `x` (Liu et al. 2020, eq. 5).
+
+    2 - 4|x| up to |x| = 0.4, then 0.4 up to 1, then 0.
+
+    >>> step_slope(torch.tensor([0.0, 0.25, -0.8, 1.5]))
+    tensor([2.0000, 1.0000, 0.4000, 0.0000])
+    """
+    x = x.abs()
+    return torch.rsub(x, 2, alpha=4).clamp_(min=0.4).mul_(x <= 1)
 
 
 class Weights:
     """Each weight by itself: its size is `|W|`."""
+
+    def begin(self, layers: Sequence[Layer]) -> None:
+        pass
 
     def sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
         """A fresh tensor for each layer, weight-shaped."""
@@ -25,22 +40,44 @@ class Weights:
         """Weight-shaped values, averaged over what is pruned together: here, as they are."""
         return list(values)
 
-    def descend(
-        self, layers: Sequence[Layer], scales: Sequence[Tensor], sizes: Sequence[Tensor], slopes: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """Turn each layer's dense gradient g into dW, in place; returns each dt, [out].
+    def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float = 0.0) -> None:
+        """Write the masks: 1 where a weight reaches its threshold. A layer of which less than the share `stays` does
+        keeps its mask (0: none does)."""
+        for layer, scale in zip(layers, scales, strict=True):
+            old = layer.mask.clone() if stays else layer.mask
+            weight, threshold = layer.seen(), layer.per_neuron(layer.threshold)
+            for rows in layer.blocks():
+                here = threshold[rows] if len(threshold) > 1 else threshold
+                torch.ge(weight[rows].abs().div_(scale), here, out=layer.mask[rows])
+            if stays:
+                restore_below(layer.mask, old, stays)
 
-        `dW = g * (mask + |W|/scale * slope)` and `dt = -sum(g * W * slope)`. `sizes` and `slopes` are used up.
+    def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Turn each layer's dense gradient g into dW, in place; returns each dt, [out], by the layer's name.
+
+        `dW = g * (mask + |W|/scale * slope)` and `dt = -sum(g * W * slope)`.
         """
-        pulls = []
-        for layer, size, slope in zip(layers, sizes, slopes, strict=True):
+        pulls = {}
+        for layer, scale in zip(layers, scales, strict=True):
             gradient = layer.weight.grad
             if gradient is None:
-                pulls.append(torch.zeros_like(layer.mask.threshold))
+                pulls[layer.name] = torch.zeros_like(layer.threshold)
                 continue
-            pulls.append(-layer.neuron_sum((gradient * layer.weight).mul_(slope)))
-            gradient.mul_(slope.mul_(size).add_(layer.mask.mask))
+            weight, threshold, parts = layer.seen(), layer.per_neuron(layer.threshold), []
+            for rows in layer.blocks():
+                g, w = gradient[rows], weight[rows]
+                size = w.abs().div_(scale)
+                slope = step_slope(size - (threshold[rows] if len(threshold) > 1 else threshold))
+                parts.append(layer.neuron_sum((g * w).mul_(slope)))
+                g.mul_(slope.mul_(size).add_(layer.mask[rows]))
+            pulls[layer.name] = -(parts[0] if len(parts) == 1 else torch.cat(parts))
         return pulls
+
+
+def restore_below(mask: Tensor, old: Tensor, share: float) -> None:
+    """Write `old` into a mask that keeps less than this share."""
+    enough = mask.sum(dtype=torch.float32) >= kept_number(share, mask.numel())
+    torch.where(enough, mask, old, out=mask)
 
 
 class Rows:
@@ -51,7 +88,7 @@ class Rows:
     threshold, so that it leaves all of them or none, and the channel can go for good.
 
     Raises:
-        ValueError: at `sizes`, for a group with an unknown name, or with layers of different numbers of rows.
+        ValueError: at `begin`, for a group with an unknown name, or with layers of different numbers of rows.
 
     >>> Rows(coupled=[("conv2.weight", "shortcut.weight")]).coupled
     [('conv2.weight', 'shortcut.weight')]
@@ -59,6 +96,9 @@ class Rows:
 
     def __init__(self, coupled: Sequence[Sequence[str]] = ()) -> None:
         self.coupled = [tuple(names) for names in coupled]
+
+    def begin(self, layers: Sequence[Layer]) -> None:
+        self.groups(layers)
 
     def groups(self, layers: Sequence[Layer]) -> list[list[int]]:
         """The positions of layers that share their rows; a layer that is not coupled is a group of its own."""
@@ -72,65 +112,68 @@ class Rows:
             if unknown:
                 raise ValueError(f"coupled rows: {unknown[0]} is no pruned weight (there are {', '.join(places)})")
             group = [places.pop(name) for name in names]
-            rows = {layers[i].name: len(layers[i].mask.threshold) for i in group}
+            rows = {layers[i].name: len(layers[i].threshold) for i in group}
             if len(set(rows.values())) > 1:
                 raise ValueError(f"coupled layers have different numbers of rows: {rows}")
             found.append(group)
         return found + [[i] for i in places.values()]
 
-    def row_sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
-        """[out] for each layer, the same throughout a group."""
-        squares = []
-        for layer, scale in zip(layers, scales, strict=True):
-            weight = layer.seen()
-            per_row = weight.numel() // len(layer.mask.threshold)
-            squares.append(layer.neuron_sum((weight / scale).square()).div_(per_row))
-        for group in self.groups(layers):
-            mean = torch.stack([squares[i] for i in group]).mean(dim=0)
-            for i in group:
-                squares[i] = mean
-        return [square.sqrt() for square in squares]
-
-    def sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
-        rows = self.row_sizes(layers, scales)
-        return [layer.per_neuron(row).expand_as(layer.weight) for layer, row in zip(layers, rows, strict=True)]
-
-    def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
-        """Weight-shaped values, averaged over each row, and over the rows that are coupled with it."""
+    def means(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
+        """[out] for each layer: the mean of a row, and of the rows that are coupled with it."""
         means = [
-            layer.neuron_sum(value) / (value.numel() // len(layer.mask.threshold))
+            layer.neuron_sum(value).div_(value.numel() // len(layer.threshold))
             for layer, value in zip(layers, values, strict=True)
         ]
         for group in self.groups(layers):
-            mean = torch.stack([means[i] for i in group]).mean(dim=0)
-            for i in group:
-                means[i] = mean
-        return [layer.per_neuron(mean).expand_as(layer.weight) for layer, mean in zip(layers, means, strict=True)]
+            if len(group) > 1:
+                mean = torch.stack([means[i] for i in group]).mean(dim=0)
+                for i in group:
+                    means[i] = mean
+        return means
 
-    def descend(
-        self, layers: Sequence[Layer], scales: Sequence[Tensor], sizes: Sequence[Tensor], slopes: Sequence[Tensor]
-    ) -> list[Tensor]:
+    def row_sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
+        """[out] for each layer, the same throughout a group."""
+        squares = [(layer.seen() / scale).square() for layer, scale in zip(layers, scales, strict=True)]
+        return [mean.sqrt() for mean in self.means(layers, squares)]
+
+    def sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
+        return self.spread(layers, self.row_sizes(layers, scales))
+
+    def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
+        """Weight-shaped values, averaged over each row, and over the rows that are coupled with it."""
+        return self.spread(layers, self.means(layers, values))
+
+    def spread(self, layers: Sequence[Layer], rows: Sequence[Tensor]) -> list[Tensor]:
+        return [layer.per_neuron(row).expand_as(layer.weight) for layer, row in zip(layers, rows, strict=True)]
+
+    def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float = 0.0) -> None:
+        for layer, size in zip(layers, self.row_sizes(layers, scales), strict=True):
+            old = layer.mask.clone() if stays else layer.mask
+            layer.mask.copy_(layer.per_neuron((size >= layer.threshold).to(layer.mask.dtype)))
+            if stays:
+                restore_below(layer.mask, old, stays)
+
+    def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
         """With s_i = sum over row i (of all coupled layers) of g * W: `dt_i = -s_i * slope_i`, and
         `dW = g * mask + s_i * slope_i * d(size_i)/dW`.
         """
-        pulls: list[Tensor] = [torch.empty(0)] * len(layers)
+        pulls = {}
+        sizes = self.row_sizes(layers, scales)
         for group in self.groups(layers):
             sums = []
             for i in group:
                 gradient = layers[i].weight.grad
-                zero = torch.zeros_like(layers[i].mask.threshold)
-                sums.append(zero if gradient is None else layers[i].neuron_sum(gradient * layers[i].weight))
+                zero = torch.zeros_like(layers[i].threshold)
+                sums.append(zero if gradient is None else layers[i].neuron_sum(gradient * layers[i].seen()))
             together = torch.stack(sums).sum(dim=0)
             for i in group:
-                layer = layers[i]
-                # The values of a row are all the same: its first stands for them.
-                size, slope = (v.movedim(layer.mask.dim, 0).flatten(1)[:, 0] for v in (sizes[i], slopes[i]))
-                pull = together * slope
-                pulls[i] = -pull
+                layer, size = layers[i], sizes[i]
+                pull = together * step_slope(size - layer.threshold)
+                pulls[layer.name] = -pull
                 if layer.weight.grad is not None:
                     per_row = layer.weight.numel() // len(pull)
                     # d(size)/dW = W / (size * scale^2 * weights in the row * coupled layers); 0 where the row is 0
                     share = torch.where(size > 0, pull / (size * scales[i]), 0) / (per_row * len(group))
-                    toward = (layer.weight.detach() / scales[i]) * layer.per_neuron(share)
-                    layer.weight.grad.mul_(layer.mask.mask).add_(toward)
+                    toward = (layer.seen() / scales[i]) * layer.per_neuron(share)
+                    layer.weight.grad.mul_(layer.mask).add_(toward)
         return pulls

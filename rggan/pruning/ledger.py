@@ -19,7 +19,8 @@ class Ledger:
     >>> model = torch.nn.Linear(2, 2)
     >>> pruner = Pruner(model, torch.optim.SGD(model.parameters()))
     >>> ledger = Ledger(pruner)
-    >>> _ = pruner.layers[0].mask.mask[0].zero_()
+    >>> with pruner.dense():
+    ...     _ = pruner.layers[0].mask[0].zero_()
     >>> found = ledger.look()["weight"]
     >>> found["density"], found["deaths"], found["births"]
     (0.5, 2, 0)
@@ -27,7 +28,7 @@ class Ledger:
 
     def __init__(self, pruner: Pruner) -> None:
         self.pruner = pruner
-        self.kept = [layer.mask.mask != 0 for layer in pruner.layers]  # at the last look
+        self.kept = [layer.mask != 0 for layer in pruner.layers]  # at the last look
         self.back = [torch.zeros_like(kept) for kept in self.kept]  # those that came back then
 
     @torch.no_grad()
@@ -39,7 +40,7 @@ class Ledger:
         """
         found = {}
         for place, layer in enumerate(self.pruner.layers):
-            mask = layer.mask.mask != 0
+            mask = layer.mask != 0
             row: dict[str, Any] = {"density": mask.float().mean().item()}
             if self.pruner.phase == "prune":
                 born, died = mask & ~self.kept[place], self.kept[place] & ~mask
@@ -47,7 +48,7 @@ class Ledger:
                 row |= {"births": int(born.sum()), "deaths": int(died.sum()), "stayed": int(stayed.sum())}
                 self.kept[place], self.back[place] = mask, born
             at = torch.tensor(QUANTILES, device=mask.device)
-            row["thresholds"] = layer.mask.threshold.float().quantile(at).tolist()
+            row["thresholds"] = layer.threshold.float().quantile(at).tolist()
             found[layer.name] = row
         return found
 
@@ -55,7 +56,7 @@ class Ledger:
         return {"kept": list(self.kept), "back": list(self.back)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        devices = [layer.mask.mask.device for layer in self.pruner.layers]
+        devices = [layer.mask.device for layer in self.pruner.layers]
         for name in ("kept", "back"):
             values = [v.to(device, copy=True) for v, device in zip(state[name], devices, strict=True)]
             setattr(self, name, values)

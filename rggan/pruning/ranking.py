@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rggan.pruning.mask import Layer
+from rggan.pruning.layer import Layer
 from rggan.pruning.rules import Rule
 from rggan.pruning.target import Ramp, cut
 
@@ -28,6 +28,8 @@ class Ranking(Rule):
     Raises:
         ValueError: a density outside (0, 1], or `every` below 1.
     """
+
+    masked = "zero"
 
     def __init__(self, density: float = 0.5, every: int = 100, seed: int = 0) -> None:
         Ramp(density)  # in range?
@@ -59,7 +61,7 @@ class Ranking(Rule):
         self.look(layers)
         for layer in layers:
             if layer.weight.grad is not None:
-                layer.weight.grad.mul_(layer.mask.mask)
+                layer.weight.grad.mul_(layer.mask)
 
     def look(self, layers: Sequence[Layer]) -> None:
         """See the dense gradients of a step."""
@@ -71,7 +73,6 @@ class Ranking(Rule):
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
-        torch._foreach_mul_([layer.weight for layer in layers], [layer.mask.mask for layer in layers])
         due = self.due
         self.steps += 1
         if due:
@@ -87,8 +88,9 @@ class Ranking(Rule):
         count = max(1, round((self.density if density is None else density) * values.numel()))
         chosen = values.flatten().topk(count).indices
         mask = torch.zeros_like(values, memory_format=torch.contiguous_format).flatten()
-        layer.mask.mask.copy_(mask.index_fill_(0, chosen, 1).view(values.shape))
-        layer.weight.mul_(layer.mask.mask)
+        layer.mask.copy_(mask.index_fill_(0, chosen, 1).view(values.shape))
+        layer.keep_alive()
+        layer.weight.mul_(layer.mask)
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps, "density": self.density, "random": self.random.get_state()}
@@ -139,7 +141,7 @@ class Magnitude(Ranking):
     def revise(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
             # A masked weight is zero: it ranks behind all others. What is kept becomes fewer and fewer.
-            self.keep_largest(layer, layer.weight.abs() * layer.mask.mask, self.target.at(self.steps))
+            self.keep_largest(layer, layer.weight.abs() * layer.mask, self.target.at(self.steps))
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
@@ -171,8 +173,9 @@ class OneShot(Ranking):
         sizes = [layer.weight.abs() for layer in layers]
         least = cut(sizes, self.density)
         for layer, size in zip(layers, sizes, strict=True):
-            layer.mask.mask.copy_(size >= least)
-            layer.weight.mul_(layer.mask.mask)
+            layer.mask.copy_(size >= least)
+            layer.keep_alive()
+            layer.weight.mul_(layer.mask)
         self.chosen = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,7 +228,7 @@ class SET(Ranking):
 
     def revise(self, layers: Sequence[Layer]) -> None:
         for place, layer in enumerate(layers):
-            mask = layer.mask.mask
+            mask = layer.mask
             before, kept = self.counts[place], max(1, round(self.density * mask.numel()))
             self.counts[place] = kept
             # As many come as go, and more or fewer where the density was moved; there must be room for them.
@@ -239,9 +242,9 @@ class SET(Ranking):
             new[survivors] = 1
             new[come] = 1
             born = new.view(mask.shape) * (1 - mask)
-            for moment in layer.moments().values():  # of a weight that begins anew at zero
-                moment.masked_fill_(born > 0, 0)
+            layer.clear_moments(born > 0)  # of weights that begin anew at zero
             mask.copy_(new.view(mask.shape))
+            layer.keep_alive()
             layer.weight.mul_(mask)
 
 
@@ -259,21 +262,18 @@ class RigL(SET):
         if until < 1:
             raise ValueError(f"until must be at least 1 step, not {until}")
         self.until = until
-        self.seen: list[Tensor] = []  # dense |gradients|, at the step of an update
+        self.seen: dict[str, Tensor] = {}  # dense |gradients| by layer, at the step of an update
 
     def replaced(self) -> float:
         return self.share / 2 * (1 + math.cos(math.pi * min(1.0, self.steps / self.until)))
 
     def look(self, layers: Sequence[Layer]) -> None:
         if self.due:
-            self.seen = [
-                torch.zeros_like(layer.weight) if layer.weight.grad is None else layer.weight.grad.abs()
-                for layer in layers
-            ]
+            self.seen |= {layer.name: layer.weight.grad.abs() for layer in layers if layer.weight.grad is not None}
 
     def worth(self, place: int, layer: Layer) -> Tensor:
-        return self.seen[place].nan_to_num(0, 0, 0)
+        return self.seen.get(layer.name, torch.zeros_like(layer.mask)).nan_to_num(0, 0, 0)
 
     def revise(self, layers: Sequence[Layer]) -> None:
         super().revise(layers)
-        self.seen = []
+        self.seen = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rggan.pruning.granularity import Rows, Weights
-from rggan.pruning.mask import Layer
+from rggan.pruning.layer import Layer
 
 MOMENTS = ("clear", "keep", "decay")
 
@@ -50,23 +50,27 @@ class Regrowth:
         if moments not in MOMENTS:
             raise ValueError(f"moments is one of {', '.join(MOMENTS)}, not {moments!r}")
         self.budget, self.every, self.moments = budget, every, moments
+        self.places: dict[str, int] = {}  # of the layers, by name
         self.importance: list[Tensor] = []  # summed |gradient| of each layer's masked weights
         self.back: list[Tensor] = []  # boolean: came back at the last update
         self.returned: list[Tensor] = []
         self.stayed: list[Tensor] = []
 
     def begin(self, layers: Sequence[Layer]) -> None:
-        self.importance = [torch.zeros_like(layer.mask.mask) for layer in layers]
-        self.back = [torch.zeros_like(layer.mask.mask, dtype=torch.bool) for layer in layers]
+        self.places = {layer.name: place for place, layer in enumerate(layers)}
+        self.importance = [torch.zeros_like(layer.mask) for layer in layers]
+        self.back = [torch.zeros_like(layer.mask, dtype=torch.bool) for layer in layers]
         self.returned = [torch.zeros((), dtype=torch.int64, device=layer.weight.device) for layer in layers]
         self.stayed = [count.clone() for count in self.returned]
 
     def observe(self, layers: Sequence[Layer]) -> None:
         """Add this step's dense gradients; before the rule turns them into anything else."""
-        for layer, importance in zip(layers, self.importance, strict=True):
+        for layer in layers:
             if layer.weight.grad is not None:
                 # an overflowed mixed-precision step must not count
-                importance.add_((layer.weight.grad.abs() * (1 - layer.mask.mask)).nan_to_num_(0, 0, 0))
+                self.importance[self.places[layer.name]].add_(
+                    (layer.weight.grad.abs() * (1 - layer.mask)).nan_to_num_(0, 0, 0)
+                )
 
     def update(
         self, layers: Sequence[Layer], reaching: Sequence[Tensor], granularity: Weights | Rows, frozen: bool
@@ -92,19 +96,19 @@ class Regrowth:
             self.back[i] = (values >= least) & (values > 0)
             self.returned[i].add_(self.back[i].sum())
             if frozen and self.moments == "clear":
-                for moment in layer.moments().values():
-                    moment.masked_fill_(self.back[i] & (layer.mask.mask == 0), 0)
+                born = self.back[i] & (layer.mask == 0)
+                layer.clear_moments(born)
             self.importance[i].zero_()
 
     def show(self, layers: Sequence[Layer]) -> None:
         """Unmask those that are back."""
-        for layer, back in zip(layers, self.back, strict=True):
-            layer.mask.mask.masked_fill_(back, 1)
+        for layer in layers:
+            layer.mask.masked_fill_(self.back[self.places[layer.name]], 1)
 
-    def keep(self, margins: Sequence[Tensor]) -> None:
+    def keep(self, layers: Sequence[Layer], margins: Sequence[Tensor]) -> None:
         """Let those that are back count as kept, where a target counts how many are."""
-        for margin, back in zip(margins, self.back, strict=True):
-            margin.masked_fill_(back, torch.inf)
+        for layer, margin in zip(layers, margins, strict=True):
+            margin.masked_fill_(self.back[self.places[layer.name]], torch.inf)
 
     def state_dict(self) -> dict[str, Any]:
         names = ("importance", "back", "returned", "stayed")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rggan.pruning.granularity import Rows, Weights
-from rggan.pruning.mask import Layer
+from rggan.pruning.layer import Layer, kept_number
 from rggan.pruning.regrowth import Regrowth
-from rggan.pruning.target import Ramp, cut
+from rggan.pruning.target import Ramp, Target, cut
 
 Granularity = Weights | Rows
 
@@ -22,12 +22,17 @@ class Rule:
     `begin` runs once, when a pruner takes the rule. While the pruner prunes, `gradient` runs before each
     optimizer step and turns the dense gradient into what the optimizer sees, and `update` runs after it
     and moves the masks. `refresh` makes the masks from the rule's state, when pruning begins again after a
-    dense phase. None of them may wait for the device (no `.item()`): they run at every step.
+    dense phase. Whenever one of them runs, `layer.weight` holds the dense weight. None of them may wait for the
+    device (no `.item()`): they run at every step. Where several optimizers train one network, `gradient` gets the
+    layers of the one that steps, `update` all of them.
+
+    masked: what the optimizer's step does to masked weights. 'train': what it does to all others; they are kept
+    aside meanwhile. 'freeze': they are kept aside, bit for bit, whatever momentum and decay do. 'zero': they are lost.
     """
 
+    masked: Literal["train", "freeze", "zero"] = "train"
     taken = False  # by a pruner: a rule has state, and serves one network
-    after_norm = False  # whether the mask stands after a spectral norm, rather than before it
-    dense_gradient = True  # whether the rule sees the gradient of masked weights
+    behind_norm = False  # whether the mask stands behind a spectral norm, rather than before it
 
     def begin(self, layers: Sequence[Layer]) -> None: ...
 
@@ -43,18 +48,6 @@ class Rule:
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def step_slope(x: Tensor) -> Tensor:
-    """The slope that stands in for the derivative of the unit step at `x` (Liu et al. 2020, eq. 5).
-
-    2 - 4|x| up to |x| = 0.4, then 0.4 up to 1, then 0.
-
-    >>> step_slope(torch.tensor([0.0, 0.25, -0.8, 1.5]))
-    tensor([2.0000, 1.0000, 0.4000, 0.0000])
-    """
-    x = x.abs()
-    return torch.rsub(x, 2, alpha=4).clamp_(min=0.4).mul_(x <= 1)
-
-
 class Threshold(Rule):
     """RG-GAN's rule: a weight stays while its magnitude reaches its neuron's trainable threshold.
 
@@ -65,9 +58,10 @@ class Threshold(Rule):
         penalty: as described in the paper, `lambda * sum(exp(-t))` pushes thresholds up as long as the network is
             pruned. Lambda is in units of the loss's own pull: `dt` is divided by its root mean square over the
             network, so that 1 balances an average neuron's at t = 0, at any width and batch size.
-        target: a density, or a `Ramp` to one. The loss then only decides *where* weights stay (its pull moves
-            thresholds apart, with mean zero over the network), and one offset for the whole network, set anew every
-            `every` steps, decides *how many*. The penalty has no part in it.
+        target: a density, or a `Ramp` to one; or {pattern of names: one of these}, where each layer takes the first
+            that matches ({"head.*": 0.5, "*": 0.1}). The loss then only decides *where* weights stay (its pull moves
+            thresholds apart, with mean zero over the network), and one offset for all layers of a target, set anew
+            every `every` steps, decides *how many*. The penalty has no part in it.
 
     estimator:
         'straight-through': the loss reaches weights and thresholds through `step_slope` (Liu et al.
@@ -78,7 +72,7 @@ class Threshold(Rule):
     lr: how far a threshold moves a step, in rms units, per unit of that gradient (plain descent: what is
         noise in the loss's pull averages out). Under 'hard', t = log(1 + lr * lambda * steps).
     floor: a layer whose density falls to this gets its thresholds back to 0 and is dense again; 0: never.
-        With a target, every layer keeps at least this share of its weights.
+        With a target, every layer keeps at least this share of its weights, and one weight, at every step.
     granularity: `Weights()`, or `Rows()` for whole output neurons.
     regrowth: a `Regrowth` brings masked weights back by the gradient that they would have.
 
@@ -97,7 +91,7 @@ class Threshold(Rule):
         penalty: float = 1.0,
         lr: float = 2e-4,
         floor: float = 0.01,
-        target: Ramp | float | None = None,
+        target: Ramp | float | Mapping[str, Ramp | float] | None = None,
         granularity: Granularity | None = None,
         regrowth: Regrowth | None = None,
         every: int = 10,
@@ -108,9 +102,9 @@ class Threshold(Rule):
             raise ValueError("penalty and lr must not be negative, and floor must lie in [0, 1)")
         if every < 1:
             raise ValueError(f"every must be at least 1 step, not {every}")
-        self.hard = estimator == "hard"
+        self.masked = "freeze" if estimator == "hard" else "train"
         self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
-        self.target = target if isinstance(target, Ramp) or target is None else Ramp(target)
+        self.target = None if target is None else Target.of(target)
         if regrowth is not None and self.target is not None and regrowth.budget >= self.target.density:
             raise ValueError(
                 f"regrowth's budget ({regrowth.budget}) must be below the target density ({self.target.density})"
@@ -118,12 +112,17 @@ class Threshold(Rule):
         self.granularity: Granularity = Weights() if granularity is None else granularity
         self.regrowth = regrowth
         self.steps = 0  # taken while pruning
-        self.pull: list[Tensor] = []  # the loss's dt of this step, between `gradient` and `update`
-        self.frozen: list[list[Tensor]] = []  # what masked weights were before this step (hard)
+        self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
+        self.held: dict[str, dict[str, Tensor]] = {}  # moments of masked weights that no step may change
+
+    @property
+    def hard(self) -> bool:
+        return self.masked == "freeze"
 
     def begin(self, layers: Sequence[Layer]) -> None:
-        if isinstance(self.granularity, Rows):
-            self.granularity.groups(layers)  # do the coupled layers exist, and fit?
+        self.granularity.begin(layers)
+        if self.target is not None:
+            self.target.groups(layers)  # has each layer a density?
         if self.regrowth is not None:
             self.regrowth.begin(layers)
 
@@ -131,96 +130,87 @@ class Threshold(Rule):
     def gradient(self, layers: Sequence[Layer]) -> None:
         if self.regrowth is not None:
             self.regrowth.observe(layers)
-        if self.hard:
-            self.frozen = [[tensor.detach().clone() for tensor in self.held(layer)] for layer in layers]
-            for layer in layers:
-                if layer.weight.grad is not None:
-                    layer.weight.grad.mul_(layer.mask.mask)
-        else:
-            self.pull = self.straight_through(layers)
-
-    def held(self, layer: Layer) -> list[Tensor]:
-        """What of a masked weight no step may change under the hard rule."""
-        moments = self.regrowth is not None and self.regrowth.moments == "keep"
-        return [layer.weight, *(layer.moments().values() if moments else ())]
-
-    def straight_through(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """Turn each layer's dense gradient g into dW, in place, and return each dt, [out], penalty not included."""
-        scales = self.scales(layers)
-        sizes = self.granularity.sizes(layers, scales)
-        slopes = [
-            step_slope(size - layer.per_neuron(layer.mask.threshold)) for layer, size in zip(layers, sizes, strict=True)
-        ]
-        return self.granularity.descend(layers, scales, sizes, slopes)
+        if not self.hard:
+            self.pull |= self.granularity.descend(layers, self.scales(layers))
+            return
+        for layer in layers:
+            if layer.weight.grad is not None:
+                layer.weight.grad.mul_(layer.mask)
+            if self.regrowth is not None and self.regrowth.moments == "keep":
+                self.held[layer.name] = layer.plain_moments()
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
-        if self.hard:
-            for layer, before in zip(layers, self.frozen, strict=True):
-                for tensor, old in zip(self.held(layer), before):  # noqa: B905 (moments appear at the first step)
-                    tensor.copy_(torch.where(layer.mask.mask > 0, tensor, old))
-            self.frozen = []
+        for layer in layers:
+            if (before := self.held.pop(layer.name, None)) is not None:
+                layer.keep_moments(before)
         self.steps += 1
         self.move(layers)
         if self.regrowth is not None and self.steps % self.regrowth.every == 0:
             self.regrowth.update(layers, self.reaching(layers), self.granularity, self.hard)
         if self.target is not None and self.steps % self.every == 0:
-            self.offset(layers, self.target.at(self.steps))
+            self.offset(layers)
         self.refresh(layers)
 
     def move(self, layers: Sequence[Layer]) -> None:
         """One step of gradient descent on every threshold."""
-        thresholds = [layer.mask.threshold for layer in layers]
+        thresholds = [layer.threshold for layer in layers]
         if self.target is None:
             steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds]  # minus the penalty's gradient
         else:
             steps = [torch.zeros_like(t) for t in thresholds]
         if self.pull:
             # A mixed-precision step that overflowed runs the hooks too: its pull is no number and must not count.
-            pull = torch.cat(self.pull).nan_to_num_(0, 0, 0)
+            pulls = [self.pull.get(layer.name, torch.zeros_like(layer.threshold)) for layer in layers]
+            pull = torch.cat(pulls).nan_to_num_(0, 0, 0)
             if self.target is not None:
                 pull -= pull.mean()  # how many is the offset's affair
             pull /= pull.square().mean().sqrt().clamp_min(torch.finfo(pull.dtype).tiny)
             torch._foreach_sub_(steps, list(pull.split([len(t) for t in thresholds])))
-            self.pull = []
+            self.pull = {}
         torch._foreach_add_(thresholds, steps, alpha=self.lr)
 
-    def offset(self, layers: Sequence[Layer], density: float) -> None:
-        """Move all thresholds by one number, so that this share of the network's weights reaches its own."""
-        margins = [
-            size - layer.per_neuron(layer.mask.threshold)
-            for layer, size in zip(layers, self.magnitudes(layers), strict=True)
-        ]
-        if self.regrowth is not None:
-            self.regrowth.keep(margins)
-        by = cut(margins, density)
-        for layer, margin in zip(layers, margins, strict=True):
-            # No layer keeps less than the floor: its thresholds rise no further than that.
-            most = cut([margin], self.floor) if self.floor else by
-            layer.mask.threshold.add_(torch.minimum(by, most))
+    def offset(self, layers: Sequence[Layer]) -> None:
+        """Move the thresholds of all layers that share a target by one number, so that so many weights reach theirs."""
+        assert self.target is not None
+        for group, target in self.target.groups(layers):
+            margins = self.margins(group)
+            if self.regrowth is not None:
+                self.regrowth.keep(group, margins)
+            by = cut(margins, target.at(self.steps))
+            for layer, margin in zip(group, margins, strict=True):
+                # No layer keeps less than the floor: its thresholds rise no further than that.
+                need = kept_number(self.floor, margin.numel())
+                if self.floor and (margin.device.type != "cpu" or int((margin >= by).sum()) < need):
+                    layer.threshold.add_(torch.minimum(by, cut([margin], self.floor)))
+                else:
+                    layer.threshold.add_(by)
+
+    def margins(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """For each layer, weight-shaped: by how much its weights pass their thresholds."""
+        sizes = self.granularity.sizes(layers, self.scales(layers))
+        return [size - layer.per_neuron(layer.threshold) for layer, size in zip(layers, sizes, strict=True)]
 
     def reaching(self, layers: Sequence[Layer]) -> list[Tensor]:
         """For each layer, weight-shaped and boolean: which weights reach their thresholds."""
-        return [
-            size >= layer.per_neuron(layer.mask.threshold)
-            for layer, size in zip(layers, self.magnitudes(layers), strict=True)
-        ]
+        sizes = self.granularity.sizes(layers, self.scales(layers))
+        return [size >= layer.per_neuron(layer.threshold) for layer, size in zip(layers, sizes, strict=True)]
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
-        for layer, size in zip(layers, self.magnitudes(layers), strict=True):
-            torch.ge(size, layer.per_neuron(layer.mask.threshold), out=layer.mask.mask)
+        # Between two offsets thresholds move on: a layer that would keep less than its floor stays as it was.
+        stays = self.floor if self.target is not None else 0.0
+        self.granularity.show(layers, self.scales(layers), stays)
         if self.regrowth is not None:
             self.regrowth.show(layers)
-        if self.floor == 0 or self.target is not None:  # a target's offset leaves every layer its floor
+        if self.floor == 0 or self.target is not None:
             return
         # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
         # under a spectral norm would divide by zero in the next forward pass.
-        masks = [layer.mask.mask for layer in layers]
-        alive = torch.stack([mask.mean() for mask in masks]) > self.floor
-        torch._foreach_mul_([layer.mask.threshold for layer in layers], list(alive.to(masks[0].dtype).unbind()))
-        for mask, collapsed in zip(masks, (~alive).to(masks[0].dtype).unbind(), strict=True):
-            torch.maximum(mask, collapsed, out=mask)
+        alive = torch.stack([layer.mask.mean(dtype=layer.threshold.dtype) for layer in layers]) > self.floor
+        for layer, lives in zip(layers, alive.unbind(), strict=True):
+            layer.threshold.mul_(lives)
+            layer.mask.masked_fill_(~lives, 1)
 
     def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
         """The unit of each layer's thresholds: the root mean square of its weights, a scalar."""
@@ -231,13 +221,9 @@ class Threshold(Rule):
             found.append(rms.clamp_min_(torch.finfo(weight.dtype).tiny))
         return found
 
-    def magnitudes(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """|W| (of rows: their root mean square) in the units of the thresholds, weight-shaped."""
-        return self.granularity.sizes(layers, self.scales(layers))
-
     def state_dict(self) -> dict[str, Any]:
-        # The ramp too: a run that is made longer goes on with the one that it began.
-        target = None if self.target is None else self.target.to_list()
+        # The ramps too: a run that is made longer goes on with the ones that it began.
+        target = None if self.target is None else self.target.state_dict()
         state: dict[str, Any] = {"steps": self.steps, "target": target}
         if self.regrowth is not None:
             state["regrowth"] = self.regrowth.state_dict()
@@ -245,63 +231,6 @@ class Threshold(Rule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps = state["steps"]
-        self.target = None if state["target"] is None else Ramp(*state["target"])
+        self.target = None if state["target"] is None else Target.from_state(state["target"])
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])
-
-
-class PublishedThreshold(Threshold):
-    """The variant of the paper's own code, as measured (docs/method.md, "The published variant").
-
-    Absolute units, the mask after the spectral norm, thresholds trained by Adam like the weights. The
-    mask is cut from the graph there, so the loss never reaches a threshold: its gradient is exactly
-    `-lambda * exp(-t)`, and lambda acts only through Adam's epsilon. Pruned weights get no gradient.
-
-    >>> rule = PublishedThreshold(penalty=1e-12)
-    """
-
-    after_norm = True
-    dense_gradient = False
-
-    def __init__(
-        self,
-        penalty: float = 1e-12,
-        lr: float = 2e-4,
-        betas: tuple[float, float] = (0.0, 0.9),
-        floor: float = 0.01,
-    ) -> None:
-        super().__init__("hard", penalty, lr, floor)
-        self.betas = betas
-        self.adam: torch.optim.Adam | None = None
-        self.saved: dict[str, Any] | None = None
-
-    def gradient(self, layers: Sequence[Layer]) -> None:
-        pass  # the graph has cut it: the mask multiplies the weight like any constant
-
-    @torch.no_grad()
-    def update(self, layers: Sequence[Layer]) -> None:
-        self.steps += 1
-        self.move(layers)
-        self.refresh(layers)
-
-    def move(self, layers: Sequence[Layer]) -> None:
-        thresholds = [layer.mask.threshold for layer in layers]
-        if self.adam is None:
-            self.adam = torch.optim.Adam(thresholds, lr=self.lr, betas=self.betas)
-            if self.saved is not None:
-                self.adam.load_state_dict(self.saved)
-        for threshold in thresholds:
-            threshold.grad = torch.exp(-threshold).mul_(-self.penalty)
-        self.adam.step()
-
-    def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
-        return [layer.weight.new_ones(()) for layer in layers]
-
-    def state_dict(self) -> dict[str, Any]:
-        if self.adam is None:  # loaded, and not moved since
-            return super().state_dict() | ({} if self.saved is None else {"adam": self.saved})
-        return {**super().state_dict(), "adam": self.adam.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.saved, self.adam = state.get("adam"), None

@@ -48,6 +48,8 @@ class Schedule:
         Raises:
             ValueError: a score that is needed is not there, NaN or infinite; in every process.
         """
+        for pruner in self.pruners:
+            pruner.notice_idle()
         wanted, reason = math.nan, "the first process has no finite score"
         try:
             wanted = float(self.wants_to_prune(score))
@@ -96,6 +98,7 @@ class ScoreSchedule(Schedule):
     ...     phase = "prune"
     ...     prune = lambda self: None
     ...     integrate = lambda self, fade: None
+    ...     notice_idle = lambda self: None
     >>> schedule = ScoreSchedule(Recorder())
     >>> [schedule.step(score) for score in (5, 4, 3, 2, 1, 6)]
     ['prune', 'prune', 'prune', 'prune', 'prune', 'dense']
@@ -145,6 +148,7 @@ class PeriodicSchedule(Schedule):
     ...     phase = "prune"
     ...     prune = lambda self: None
     ...     integrate = lambda self, fade: None
+    ...     notice_idle = lambda self: None
     >>> schedule = PeriodicSchedule(Recorder(), prune=2, dense=1)
     >>> [schedule.step() for _ in range(6)]
     ['prune', 'dense', 'prune', 'prune', 'dense', 'prune']
@@ -181,7 +185,7 @@ class Always(Schedule):
 
     >>> class Recorder:
     ...     phase = "prune"
-    ...     prune = lambda self: None
+    ...     prune = notice_idle = lambda self: None
     >>> Always(Recorder()).step(1.0)
     'prune'
     """
@@ -196,6 +200,7 @@ class Never(Schedule):
     >>> class Recorder:
     ...     phase = "dense"
     ...     integrate = lambda self, fade: None
+    ...     notice_idle = lambda self: None
     >>> Never(Recorder()).step(1.0)
     'dense'
     """
@@ -227,6 +232,7 @@ class OverfitSchedule(Schedule):
     ...     phase = "prune"
     ...     prune = lambda self: None
     ...     integrate = lambda self, fade: None
+    ...     notice_idle = lambda self: None
     >>> schedule = OverfitSchedule(Recorder())
     >>> schedule.observe(real=torch.tensor([2.0, 1.0, -1.0, -3.0]))
     >>> schedule.step(), schedule.overfitting

@@ -15,8 +15,9 @@ import torch
 
 from rggan.errors import UserError, one_line
 from rggan.files import flush_folder
+from rggan.pruning.merge import split_state
 
-FORMAT = 4
+FORMAT = 5
 KEPT = 2
 NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
 
@@ -135,4 +136,21 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
             training["schedule"] = {"flips": 0, **training["schedule"]}
         state = {**state, "training": training}
     # Before 4, a rule did not say its target: `fitted_pruner` takes that of the options.
+    if version < 5 and "training" in state:
+        state = {**state, "training": swapped(state["training"])}
     return {**state, "format": FORMAT}
+
+
+def swapped(training: dict[str, Any]) -> dict[str, Any]:
+    """Before 5 the networks' states held dense weights and masks; now they hold sparse ones, and pruners the rest."""
+    training, pruners = dict(training), []
+    states = list(training["pruners"])
+    for name in ("g", "d"):
+        training[name], layers = split_state(training[name])
+        if layers:
+            pruner = states.pop(0)
+            rule = dict(pruner["rule"])
+            if isinstance(ramp := rule.get("target"), list):
+                rule["target"] = [*ramp, 0] if "density" in rule else {"*": [*ramp, 0]}
+            pruners.append({**pruner, "rule": rule, "layers": layers})
+    return {**training, "pruners": pruners}

@@ -46,14 +46,7 @@ class EMA:
         snapshot has the density that it reports. `batches` run the network forward in train mode,
         from which its batch normalisations take their statistics anew.
         """
-        network = copy.deepcopy(self.network)
-        if pruner is not None:
-            weights = dict(network.named_parameters())
-            for layer in pruner.layers:
-                module, _, tensor = layer.name.rpartition(".")
-                kept = layer.mask.mask != 0  # the average is of effective weights: a fading mask is in it already
-                masked_under_norm = f"{module}.parametrizations.{tensor}.original"
-                weights.get(layer.name, weights.get(masked_under_norm)).mul_(kept)  # type: ignore[union-attr]
+        network = copy.deepcopy(self.network) if pruner is None else pruner.pruned_copy(self.network)
         refresh_batch_statistics(network, batches)
         return network
 

@@ -29,7 +29,7 @@ from rggan.pruning import (
     Threshold,
     Weights,
 )
-from rggan.pruning.pruner import Select, prunable
+from rggan.pruning.select import Chosen, Select, prunable
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 
 PHASES = ("prune", "dense")
@@ -49,7 +49,7 @@ def selection(network: str) -> Select:
     SNGAN's last convolution is pruned too, as the paper's own code does.
     """
 
-    def select(name: str, module: nn.Module) -> int | None:
+    def select(name: str, module: nn.Module) -> Chosen:
         pictures = name.rpartition(".")[2] in ("to_rgb", "from_rgb") and network != "sngan"
         return None if pictures else prunable(name, module)
 
@@ -123,7 +123,7 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
     if isinstance(rule, PublishedThreshold):
         own.pop("adam", None)
         if (adam := found.pop("adam", None)) is not None:
-            thresholds = [layer.mask.threshold for layer in pruner.layers]
+            thresholds = [layer.threshold for layer in pruner.layers]
             groups = torch.optim.Adam(thresholds, rule.lr, rule.betas).state_dict()["param_groups"]
             extra = {"adam": fitted_adam(thresholds, groups, adam, "thresholds")}
     if "target" in own:  # states of before format 4 have none: it is that of the options
@@ -131,14 +131,19 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
         if (found["target"] is None) != (own["target"] is None):
             raise ValueError("the rule has a target in one of the two, and none in the other")
     clean = fitted(own, found, "rule")
-    if clean.get("target") is not None:
-        Ramp(*clean["target"])  # in range?
+    target = clean.get("target") or []
+    for ramp in target.values() if isinstance(target, dict) else [target] if target else []:
+        Ramp(*ramp)  # in range?
     sizes = [layer.weight.numel() for layer in pruner.layers]
     if "counts" in clean and any(not 0 < n <= size for n, size in zip(clean["counts"], sizes, strict=True)):
         raise ValueError("the rule's counts are none of its layers")
     if clean.get("steps", 0) < 0 or not 0 < clean.get("density", 1.0) <= 1:
         raise ValueError("the rule's steps or density are none")
-    return {"phase": saved["phase"], "fading": fading, "rule": {**clean, **extra}}
+    if saved["layers"].keys() != {layer.name for layer in pruner.layers}:
+        raise ValueError("the masks are those of other layers")
+    for layer in pruner.layers:
+        layer.checked(saved["layers"][layer.name])
+    return {"phase": saved["phase"], "fading": fading, "rule": {**clean, **extra}, "layers": saved["layers"]}
 
 
 def fitted_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rggan.errors import UserError
+from rggan.pruning.packing import from_bits
+from rggan.pruning.select import chains
 from rggan.training.checkpoint import checkpoints, readable
-
-MASK = re.compile(r"(.*)parametrizations\.(\w+)\.(\d+)\.mask")
 
 
 @torch.no_grad()
-def unmasked(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's state without a pruner's masks: effective weights, under the names of a network without one.
+def masked_as_trained(d: nn.Module, masks: dict[str, Any]) -> None:
+    """Multiply masks into D's weights where its state does not hold them: behind a spectral norm (the published rule).
 
-    Where a mask stands behind a spectral norm (the published rule), the norm scales the masked weight anew: such a
-    layer keeps its directions, not its size.
+    masks: `Pruner.state_dict()["layers"]`.
 
-    >>> w, mask = torch.ones(2, 2), torch.eye(2)
-    >>> names = {"a.parametrizations.weight.original": w, "a.parametrizations.weight.0.mask": mask}
-    >>> unmasked(names | {"a.parametrizations.weight.0.threshold": torch.zeros(2)})
-    {'a.weight': tensor([[1., 0.],
-            [0., 1.]])}
+    The norm scales the masked weight anew: such a layer keeps its directions, not its size.
     """
-    state = dict(state)
-    for name in list(state):
-        if (match := MASK.fullmatch(name)) is None:
-            continue
-        path, tensor, place = match[1], match[2], int(match[3])
-        chain = f"{path}parametrizations.{tensor}."
-        weight = state.pop(f"{chain}original") * state.pop(name)
-        del state[f"{chain}{place}.threshold"]
-        others = [other for other in state if other.startswith(chain)]
-        for other in others:  # a spectral norm behind the mask moves up into its place
-            number, _, rest = other.removeprefix(chain).partition(".")
-            if int(number) > place:
-                state[f"{chain}{int(number) - 1}.{rest}"] = state.pop(other)
-        state[f"{chain}original" if others else f"{path}{tensor}"] = weight
-    return state
+    for module_name, module in d.named_modules():
+        for tensor, chain in chains(module).items():
+            name = f"{module_name}.{tensor}" if module_name else tensor
+            if (layer := masks.get(name)) is not None and layer["hidden"] is None:
+                chain.original.mul_(from_bits(layer["kept"], chain.original.shape).to(chain.original))
 
 
 def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -> None:
@@ -60,7 +44,7 @@ def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -
         ("generator", g, state["training"]["ema"]["network"]),
         ("discriminator", d, state["training"]["d"]),
     ):
-        own, found = module.state_dict(), unmasked(found)
+        own = module.state_dict()
         other = [key for key in own if key not in found or own[key].shape != found[key].shape]
         if other or len(own) != len(found):
             size = "x".join(map(str, network["resolution"]))
@@ -69,6 +53,10 @@ def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -
                 f"channels and classes (first difference: {(other or [key for key in found if key not in own])[0]})."
             )
         module.load_state_dict(found)
+    names = {name for name, _ in d.named_modules()}
+    for pruner in state["training"]["pruners"]:
+        if all(name.rpartition(".")[0] in names for name in pruner["layers"]):  # D's, not G's
+            masked_as_trained(d, pruner["layers"])
 
 
 def freeze_lower(d: nn.Module, count: int) -> None:

@@ -23,7 +23,7 @@ def test_counts_agree_with_a_count_by_hand():
             pruner.prune()
         after = {name: [numbers.randint(0, 1) for _ in mask] for name, mask in before.items()}
         for layer in pruner.layers:
-            layer.mask.mask.copy_(torch.tensor(after[layer.name]).view_as(layer.weight))
+            layer.mask.copy_(torch.tensor(after[layer.name]).view_as(layer.weight))
         found = ledger.look()
         for name, mask in after.items():
             old = before[name]
@@ -39,11 +39,11 @@ def test_counts_agree_with_a_count_by_hand():
 def test_quantiles_of_thresholds_and_state():
     model = nn.Linear(5, 101)
     pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    pruner.layers[0].mask.threshold.copy_(torch.arange(101).flip(0))
+    pruner.layers[0].threshold.copy_(torch.arange(101).flip(0))
     ledger, other = Ledger(pruner), Ledger(pruner)
-    pruner.layers[0].mask.mask[0].zero_()
+    pruner.layers[0].mask[0].zero_()
     row = ledger.look()["weight"]
     assert row["thresholds"] == [5, 25, 50, 75, 95]
     other.load_state_dict(ledger.state_dict())
-    pruner.layers[0].mask.mask[0].fill_(1)
+    pruner.layers[0].mask[0].fill_(1)
     assert other.look() == ledger.look()

@@ -8,16 +8,24 @@ from torch import nn
 from torch.nn.utils import spectral_norm as hook_spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from rggan.networks import SNGANDiscriminator, SNGANGenerator
-from rggan.pruning import Pruner, PublishedThreshold, merged_state_dict
+from rggan.networks import (
+    FastGANDiscriminator,
+    FastGANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
+    StyleGAN2Discriminator,
+    StyleGAN2Generator,
+)
+from rggan.pruning import Pruner, PublishedThreshold, Rule, merged_state_dict, split_state
+from tests.pruning.reference import ReferencePruner
 
 
 def pruned(make, rule=None):
     model = make()
     pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1), rule)
-    with torch.no_grad():
+    with torch.no_grad(), pruner.dense():
         for layer in pruner.layers:
-            layer.mask.mask.copy_((torch.rand_like(layer.mask.mask) < 0.5).float())
+            layer.mask.copy_((torch.rand_like(layer.mask) < 0.5).float())
     return model.eval()
 
 
@@ -89,3 +97,38 @@ def test_training_mode_and_power_iteration_are_left_as_they_were():
     merged_state_dict(model)
     assert model.parametrizations.weight.training
     assert torch.equal(model.parametrizations.weight[0]._u, before)
+
+
+NETWORKS = {
+    "spectral norm": lambda: SNGANDiscriminator(16, 3, 8, classes=2),
+    "spectral norm, transposed": lambda: FastGANGenerator(32, 1, 4, z_dim=8),
+    "spectral norm and batch norm": lambda: FastGANDiscriminator(32, 1, 4),
+    "none": lambda: SNGANGenerator(16, 3, 8, z_dim=8),
+    "none, modulated": lambda: StyleGAN2Generator(32, 1, 8, z_dim=8),
+    "none, equalised": lambda: StyleGAN2Discriminator(32, 1, 8, classes=2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_states_that_held_the_masks_become_those_of_now(kind):
+    """What rggan 0.1 wrote: dense weights, masks and thresholds in the model's own state."""
+    old, plain = NETWORKS[kind](), NETWORKS[kind]()
+    reference = ReferencePruner(old, torch.optim.SGD(old.parameters(), lr=0.1), Rule())
+    for layer in reference.layers:
+        layer.mask.copy_(torch.rand(layer.weight.shape) < 0.5)
+        layer.threshold.fill_(0.1)
+    before = {name: value.clone() for name, value in old.state_dict().items()}
+    assert sum(name.endswith(".mask") for name in before) == len(reference.layers)
+    state, layers = split_state(old.state_dict())
+    assert all(torch.equal(value, before[name]) for name, value in old.state_dict().items())  # which was only read
+
+    pruner = Pruner(plain, torch.optim.SGD(plain.parameters(), lr=0.1))
+    plain.load_state_dict(state, strict=True)
+    pruner.load_state_dict({**pruner.state_dict(), "layers": layers})
+    for layer, other in zip(pruner.layers, reference.layers, strict=True):
+        assert torch.equal(layer.mask, other.mask)
+        assert torch.equal(layer.threshold, other.threshold)
+        assert torch.equal(layer.dense(), other.weight)
+        assert torch.equal(layer.weight, other.weight * other.mask)
+    assert {**split_state(plain.state_dict())[0]}.keys() == plain.state_dict().keys()  # nothing to split any more

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rggan.pruning import Pruner, Ramp, Regrowth, Threshold
-from rggan.pruning.mask import masked
+from tests.pruning.reference import masked
 
 
 def attach(budget=0.1, every=4, moments="clear", optimizer=torch.optim.SGD, lr=0.0, **options):
@@ -15,8 +15,8 @@ def attach(budget=0.1, every=4, moments="clear", optimizer=torch.optim.SGD, lr=0
     rule = Threshold("hard", penalty=0.0, regrowth=Regrowth(budget, every, moments), **options)
     pruner = Pruner(model, optimizer, rule)
     for layer in pruner.layers:
-        layer.mask.threshold.fill_(0.8)
-    rule.refresh(pruner.layers)
+        layer.threshold.fill_(0.8)
+    pruner.refresh()
     return model, optimizer, pruner
 
 
@@ -28,11 +28,11 @@ def step(model, optimizer, x):
 
 def test_those_with_the_largest_accumulated_gradients_come_back_within_the_budget():
     model, optimizer, pruner = attach(budget=0.1, every=4)
-    masks = [layer.mask.mask.clone() for layer in pruner.layers]
+    masks = [layer.mask.clone() for layer in pruner.layers]
     batches = [torch.randn(8, 10) for _ in range(4)]
     expected = [torch.zeros_like(mask) for mask in masks]
     for x in batches:  # by hand, without a pruner
-        weights = [layer.weight.detach().clone().requires_grad_() for layer in pruner.layers]
+        weights = [layer.dense().requires_grad_() for layer in pruner.layers]
         effective = [masked(w, m) for w, m in zip(weights, masks, strict=True)]
         (torch.tanh(x @ effective[0].T) @ effective[1].T).square().sum().backward()
         for total, weight in zip(expected, weights, strict=True):
@@ -41,12 +41,12 @@ def test_those_with_the_largest_accumulated_gradients_come_back_within_the_budge
         step(model, optimizer, x)
     worth = torch.cat(
         [
-            (e * layer.weight.detach().square().mean().sqrt() * (1 - m)).flatten()
+            (e * layer.dense().square().mean().sqrt() * (1 - m)).flatten()
             for e, m, layer in zip(expected, masks, pruner.layers, strict=True)
         ]
     )
     best = set(worth.topk(round(0.1 * pruner.total)).indices.tolist())
-    came = torch.cat([(layer.mask.mask - m).flatten() for layer, m in zip(pruner.layers, masks, strict=True)])
+    came = torch.cat([(layer.mask - m).flatten() for layer, m in zip(pruner.layers, masks, strict=True)])
     assert set(came.nonzero().flatten().tolist()) == best
     assert sum(int(n) for n in pruner.rule.regrowth.returned) == len(best) == round(0.1 * pruner.total)
 
@@ -64,20 +64,20 @@ def test_who_reaches_the_threshold_stays_and_who_does_not_goes_again():
     for _ in range(2):
         step(model, optimizer, torch.randn(8, 10))
     assert int(regrowth.stayed[0]) == 1
-    assert pruner.layers[0].mask.mask[tuple(first)] == 1
+    assert pruner.layers[0].mask[tuple(first)] == 1
     gone = back & ~regrowth.back[0]
     gone[tuple(first)] = False
-    assert pruner.layers[0].mask.mask[gone].sum() == 0
+    assert pruner.layers[0].mask[gone].sum() == 0
 
 
 def test_masked_weights_that_are_back_train_and_others_stay_frozen():
     model, optimizer, pruner = attach(budget=0.1, every=1, lr=0.001)
     step(model, optimizer, torch.randn(8, 10))
     back = pruner.rule.regrowth.back[0].clone()
-    before = pruner.layers[0].weight.detach().clone()
-    masked_out = pruner.layers[0].mask.mask == 0
+    before = pruner.layers[0].dense()
+    masked_out = pruner.layers[0].mask == 0
     step(model, optimizer, torch.randn(8, 10))
-    moved = pruner.layers[0].weight.detach() != before
+    moved = pruner.layers[0].dense() != before
     assert moved[back].all()
     assert not moved[masked_out].any()
 
@@ -100,7 +100,7 @@ def test_adams_averages_of_a_weight_that_returns(moments):
     pruner.prune()
     before = {name: value.clone() for name, value in layer.moments().items()}
     assert set(before) == {"exp_avg", "exp_avg_sq"}
-    off = layer.mask.mask == 0
+    off = layer.mask == 0
     for _ in range(19):
         step(model, optimizer, torch.randn(8, 10))
     away = {name: value.clone() for name, value in layer.moments().items()}
@@ -133,7 +133,8 @@ def test_state_goes_on_where_it_stopped():
         step(other, other_optimizer, torch.ones(2, 10))
     for ours, theirs in zip(pruner.layers, other_pruner.layers, strict=True):
         assert torch.equal(ours.weight, theirs.weight)
-        assert torch.equal(ours.mask.mask, theirs.mask.mask)
+        assert torch.equal(ours.dense(), theirs.dense())
+        assert torch.equal(ours.mask, theirs.mask)
 
 
 @pytest.mark.parametrize("arguments", [{"budget": 0.0}, {"budget": 1.5}, {"every": 0}, {"moments": "forget"}])
@@ -147,8 +148,8 @@ def test_under_straight_through_the_averages_are_left_alone():
     model = nn.Linear(10, 12)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     pruner = Pruner(model, optimizer, Threshold(penalty=0.0, lr=0.0, regrowth=Regrowth(0.2, every=3)))
-    pruner.layers[0].mask.threshold.fill_(1.0)
-    pruner.rule.refresh(pruner.layers)
+    pruner.layers[0].threshold.fill_(1.0)
+    pruner.refresh()
     for _ in range(3):
         step(model, optimizer, torch.randn(8, 10))
     back = pruner.rule.regrowth.back[0]

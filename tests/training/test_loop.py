@@ -23,6 +23,7 @@ from rggan.training.judge import diversity
 from rggan.training.loop import train
 from rggan.training.runlog import new_run, read_rows, runs
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed, given_up
+from tests.recorded.old_format import held_in_networks
 
 pytestmark = pytest.mark.slow  # each trains for a second or two
 
@@ -388,6 +389,7 @@ def test_state_of_format_1_is_continued(tmp_path):
         images = load_images("digits", 16, max_images=60).images
         state["images"] = [*images.shape, int(images.sum(dtype=torch.int64))]
         state["rows"] = [{"sec_per_kimg": 1.0, **row} for row in state["rows"]]
+        state["training"] = held_in_networks(state["training"])
         del state["format"], state["rollbacks"]
         torch.save(state, path.with_name(f"state-{path.name.split('-')[1]}.pt"))
         path.unlink()

@@ -17,6 +17,7 @@ from rggan.pruning import (
     OneShot,
     OverfitSchedule,
     PeriodicSchedule,
+    Ramp,
     RigL,
     Rows,
     ScoreSchedule,
@@ -27,6 +28,7 @@ from rggan.training.checkpoint import migrate
 from rggan.training.engine import Training
 from rggan.training.method import make_rule, steps_in
 from rggan.training.runlog import read_rows
+from tests.recorded.old_format import held_in_networks
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -101,8 +103,8 @@ def test_options_make_the_rules_that_they_name():
 
     target = rule(target_g=0.3, ramp=4)
     assert isinstance(target, Threshold)
-    assert (target.target.density, target.target.steps, target.target.power) == (0.3, 200, 3)
-    assert rule("d", target_d=0.3, ramp_shape="linear").target == type(target.target)(0.3, 500, 1)  # half of 10 kimg
+    assert target.target.ramps == {"*": Ramp(0.3, 200, 3)}
+    assert rule("d", target_d=0.3, ramp_shape="linear").target.ramps == {"*": Ramp(0.3, 500, 1)}  # half of 10 kimg
     assert rule("d", target_g=0.3).target is None
     assert isinstance(rule(granularity="row").granularity, Rows)
     assert rule(rule="hard", regrow=0.03).regrowth.budget == 0.03
@@ -203,7 +205,7 @@ def test_states_of_format_2_are_taken_up(training, rule):
     run, other = training(rule=rule, **options), training(rule=rule, **options)
     for _ in range(4):
         run.step()
-    old = copy.deepcopy(run.state_dict())
+    old = held_in_networks(run.state_dict())
     for part in ("ledgers", "balance", "logit_sums"):
         del old[part]
     for pruner in old["pruners"]:
@@ -224,21 +226,27 @@ def test_states_of_format_2_are_taken_up(training, rule):
     assert all(row["births"] + row["deaths"] >= 0 for layers in told.values() for row in layers.values())
 
 
+def ramp_of(run):
+    target = run.prune_g.rule.target
+    return target if isinstance(target, Ramp) else target.ramps["*"]
+
+
 @pytest.mark.parametrize("options", [{"target_g": 0.4}, {"rule": "magnitude", "schedule": "always", "target_g": 0.4}])
 def test_a_run_that_is_made_longer_keeps_its_ramp(training, options):
     run, longer = training(**options, kimg=0.64), training(**options, kimg=6.4)
-    assert longer.prune_g.rule.target.steps == 10 * run.prune_g.rule.target.steps
+    assert ramp_of(longer).steps == 10 * ramp_of(run).steps
     longer.load_state_dict(run.state_dict())
     assert longer.prune_g.rule.target == run.prune_g.rule.target
     spoiled = copy.deepcopy(run.state_dict())
-    spoiled["pruners"][0]["rule"]["target"][0] = 1.5
+    target = spoiled["pruners"][0]["rule"]["target"]
+    (target["*"] if isinstance(target, dict) else target)[0] = 1.5
     with pytest.raises(ValueError, match="target density"):
         longer.load_state_dict(spoiled)
 
 
 def test_states_of_format_3_have_the_target_of_the_options(training):
     run, other = training(target_g=0.4), training(target_g=0.4)
-    state = copy.deepcopy(run.state_dict())
+    state = held_in_networks(run.state_dict())
     for pruner in state["pruners"]:
         del pruner["rule"]["target"]
     other.load_state_dict(migrate({"format": 3, "training": state}, Path("state.pt"))["training"])

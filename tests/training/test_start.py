@@ -8,21 +8,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from rggan import Pruner, TrainConfig, UserError, merged_state_dict, train
+from rggan import TrainConfig, UserError, merged_state_dict, train
 from rggan.cli import main
-from rggan.networks import (
-    FastGANDiscriminator,
-    FastGANGenerator,
-    SNGANDiscriminator,
-    SNGANGenerator,
-    StyleGAN2Discriminator,
-    StyleGAN2Generator,
-)
+from rggan.networks import SNGANDiscriminator, StyleGAN2Discriminator
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.engine import Training
 from rggan.training.loop import read_data
 from rggan.training.runlog import read_rows, runs
-from rggan.training.start import freeze_lower, unmasked
+from rggan.training.start import freeze_lower
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -47,38 +40,6 @@ def training(**options):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-NETWORKS = {
-    "spectral norm": lambda: SNGANDiscriminator(16, 3, 8, classes=2),
-    "spectral norm, transposed": lambda: FastGANGenerator(32, 1, 4, z_dim=8),
-    "spectral norm and batch norm": lambda: FastGANDiscriminator(32, 1, 4),
-    "none": lambda: SNGANGenerator(16, 3, 8, z_dim=8),
-    "none, modulated": lambda: StyleGAN2Generator(32, 1, 8, z_dim=8),
-    "none, equalised": lambda: StyleGAN2Discriminator(32, 1, 8, classes=2),
-}
-
-
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_unmasked_equals_the_merged_state(kind):
-    network, plain = NETWORKS[kind](), NETWORKS[kind]()
-    pruner = Pruner(network, torch.optim.SGD(network.parameters()))
-    for layer in pruner.layers:
-        layer.mask.mask.copy_(torch.rand(layer.weight.shape) < 0.5)
-        layer.mask.threshold.fill_(0.1)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = unmasked(network.state_dict())
-    assert same(found, merged_state_dict(network))
-    assert same(network.state_dict(), before)  # which was only read
-    plain.load_state_dict(found)
-    zeros = sum(int((value == 0).sum()) for name, value in found.items() if "weight" in name)
-    assert zeros >= 0.4 * pruner.total
-
-
-def test_unmasked_leaves_other_states_alone():
-    for make in NETWORKS.values():
-        state = make().state_dict()
-        assert same(unmasked(state), state)
 
 
 def test_training_begins_with_the_old_average_and_the_old_discriminators_merged_weights(old):
@@ -229,3 +190,17 @@ def test_weights_that_the_old_run_had_pruned_can_grow_again(old):
     run.step()
     assert zeros
     assert all(int((p == 0).sum()) < before[name] for name, p in run.d.named_parameters() if name in zeros)
+
+
+def test_the_published_rules_masks_begin_with_the_weights(tmp_path):
+    """They stand behind D's spectral norm, where its own state does not show them."""
+    options = {**STRONG, "rule": "published", "threshold_lr": 0.005, "penalty": 1e-4}
+    old = train(TrainConfig(outdir=tmp_path, **TINY, **options), QUIET)
+    saved = next(readable(old / "checkpoints", print))["training"]
+    before = training(**options)
+    before.load_state_dict(saved)
+    assert 0.1 < before.prune_d.density() < 0.95
+    run = training(init=old, seed=3)
+    weights = dict(run.d.named_parameters())
+    for layer in before.prune_d.layers:
+        assert ((weights[layer.key] == 0) == (layer.mask == 0)).all(), layer.name

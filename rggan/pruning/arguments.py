@@ -1,0 +1,68 @@
+"""What a Pruner is given: looked through, or refused in a sentence."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+from torch import nn
+from torch._dynamo.eval_frame import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from rggan.pruning.rules import Rule, Threshold
+from rggan.pruning.select import Selection
+from rggan.pruning.swap import Swap
+from rggan.pruning.target import Ramp
+
+LIVE: weakref.WeakSet[Swap] = weakref.WeakSet()  # all that have not been detached
+
+
+def plain_model(model: nn.Module) -> nn.Module:
+    """The module itself, without torch.compile.
+
+    Raises:
+        ValueError: it is wrapped by DistributedDataParallel.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a Pruner takes a module first, not a {type(model).__name__}")
+    while isinstance(model, OptimizedModule | AveragedModel):
+        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
+    if isinstance(model, DistributedDataParallel):
+        name = type(model.module).__name__
+        raise ValueError(
+            f"{name} is wrapped by DistributedDataParallel: give the module itself, Pruner(model.module, ...), before "
+            "DistributedDataParallel wraps it or after"
+        )
+    return model
+
+
+def made_rule(rule: Any, density: Any) -> Rule:
+    """Raises ValueError for what is no rule, or one that another Pruner has."""
+    if rule is not None and density is not None:
+        raise ValueError("give a rule or a density, not both: Threshold(target=density) is a rule")
+    if rule is None:
+        return Threshold(target=density)
+    if isinstance(rule, int | float | Ramp):
+        raise ValueError(f"a Pruner takes a rule third, like Threshold(target={rule}); or write density={rule}")
+    if not isinstance(rule, Rule):
+        raise ValueError(f"a Pruner takes a rule third, not a {type(rule).__name__}")
+    if rule.taken:
+        raise ValueError(f"this {type(rule).__name__} belongs to another Pruner: a rule has state, make a new one")
+    return rule
+
+
+def refuse_pruned(selection: Selection) -> None:
+    """Raises ValueError where a weight has a Pruner."""
+    chosen = {id(found.weight): found.name for found in selection.chosen}
+
+    def twice() -> str | None:
+        return next(
+            (chosen[id(layer.weight)] for other in LIVE for layer in other.layers if id(layer.weight) in chosen), None
+        )
+
+    if twice() is not None:
+        gc.collect()  # one that nobody holds any more is gone then
+    if (name := twice()) is not None:
+        raise ValueError(f"{name} already has a Pruner: call its detach() first")

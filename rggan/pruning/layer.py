@@ -1,0 +1,230 @@
+"""One prunable weight: its mask, its thresholds, and the swap between the dense weight and the one that is shown.
+
+Between two steps of the optimizer the parameter itself holds `W * M`, so that forward, backward, averages, state dicts
+and export see a plain sparse network. The dense `W` is kept aside here, and comes back for the step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rggan.pruning.packing import pack, read
+
+BLOCK = 1 << 15  # numbers that several passes walk over while they lie in a core's cache
+
+
+def kept_number(share: float, total: int) -> int:
+    """How many of so many weights a share keeps: at least one.
+
+    >>> kept_number(0.01, 20), kept_number(0.5, 5)
+    (1, 3)
+    """
+    return min(total, max(1, math.floor(share * total + 0.5)))
+
+
+class Layer:
+    """One prunable weight, as a rule sees it.
+
+    Args:
+        name: the weight's name in the model ('block1.conv.weight'). key: that of its parameter in `named_parameters`
+            (under a parametrization 'block1.conv.parametrizations.weight.original').
+        weight: the parameter. dim: its output dimension. groups: of a grouped transposed convolution, whose weight is
+            [in, out / groups, ...]: output j of group i has a threshold of its own.
+        alive: the dimension along which each slice must keep a weight (a weight norm divides by its norm), or None:
+            the whole weight must keep one.
+        optimizer: the one that trains it.
+
+    Attributes:
+        mask: weight-shaped, of the weight's dtype, 0..1.
+        threshold: [out], at least float32; in the units of the rule that moves it; starts at 0.
+        hides: whether the parameter holds `W * M` now, and the dense weight lies in `aside`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        weight: nn.Parameter,
+        dim: int = 0,
+        groups: int = 1,
+        alive: int | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
+        self.name, self.key, self.weight, self.dim, self.groups, self.alive = name, key, weight, dim, groups, alive
+        self.optimizer = optimizer
+        values = weight.detach()
+        self.mask = torch.ones_like(values)
+        out = weight.shape[dim] * groups
+        self.threshold = values.new_zeros(out, dtype=torch.promote_types(torch.float32, weight.dtype))
+        self.aside: Tensor | None = None
+        self.hides = False
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name}, {tuple(self.weight.shape)}, dim={self.dim})"
+
+    # ---- shapes ----
+
+    def per_neuron(self, values: Tensor) -> Tensor:
+        """[out] -> what broadcasts against the weight."""
+        if self.groups > 1:  # [in, out / groups, 1, ...]
+            values = values.view(self.groups, -1).repeat_interleave(self.weight.shape[0] // self.groups, dim=0)
+            return values.view(*values.shape, *[1] * (self.weight.dim() - 2))
+        shape = [1] * self.weight.dim()
+        shape[self.dim] = -1
+        return values.view(shape)
+
+    def neuron_sum(self, values: Tensor) -> Tensor:
+        """Weight-shaped -> [out], summed over each output neuron's weights."""
+        if self.groups > 1:
+            return values.reshape(self.groups, -1, *values.shape[1:]).transpose(1, 2).flatten(2).sum(dim=2).flatten()
+        dims = [d for d in range(values.dim()) if d != self.dim]
+        return values.sum(dim=dims) if dims else values.clone()  # a vector's weights are neurons themselves
+
+    def blocks(self) -> list[slice]:
+        """Ranges of rows that fit the cache; one for all where that is no help."""
+        weight = self.weight
+        if weight.device.type != "cpu" or self.dim != 0 or weight.dim() < 2:
+            return [slice(None)]
+        rows = max(1, BLOCK * torch.get_num_threads() // max(1, weight[0].numel()))
+        if rows >= len(weight):
+            return [slice(None)]
+        return [slice(first, first + rows) for first in range(0, len(weight), rows)]
+
+    # ---- what rules read ----
+
+    def seen(self) -> Tensor:
+        """The weight as the mask meets it, without a gradient, at least float32."""
+        return self.weight.detach().to(self.threshold.dtype)
+
+    def moments(self) -> dict[str, Tensor]:
+        """The weight-shaped tensors that the optimizer keeps for it, by name (Adam's 'exp_avg' and 'exp_avg_sq').
+
+        Empty before the first step. Some are no plain tensors: change them through the methods below.
+        """
+        kept = self.optimizer.state.get(self.weight, {}) if self.optimizer is not None else {}
+        return {key: v for key, v in kept.items() if isinstance(v, Tensor) and v.shape == self.weight.shape}
+
+    def plain_moments(self) -> dict[str, Tensor]:
+        """Copies of the same, quantised ones (torchao's 8-bit states) unpacked."""
+        return {name: v.clone() if type(v) is Tensor else v.dequantize() for name, v in self.moments().items()}
+
+    def clear_moments(self, places: Tensor) -> None:
+        """Zero the moments of these weights."""
+        for name, values in self.plain_moments().items():
+            self.moments()[name].copy_(values.masked_fill_(places, 0))
+
+    def keep_moments(self, before: dict[str, Tensor]) -> None:
+        """Give masked weights the moments that `plain_moments` found before; those that there were not stay."""
+        for name, values in before.items():
+            if (moment := self.moments().get(name)) is not None:
+                new = moment if type(moment) is Tensor else moment.dequantize()
+                moment.copy_(torch.where(self.mask > 0, new, values))
+
+    # ---- the swap ----
+
+    @torch.no_grad()
+    def open(self) -> None:
+        """Let the parameter hold the dense weight. A place that somebody wrote to since then keeps what he wrote."""
+        if not self.hides:
+            return
+        self.follow()
+        assert self.aside is not None
+        for rows in self.blocks():
+            shown, dense = self.weight[rows], self.aside[rows]
+            torch.where(torch.eq(dense * self.mask[rows], shown), dense, shown, out=shown)
+        self.hides = False
+
+    @torch.no_grad()
+    def close(self, keep: bool = True) -> None:
+        """Let the parameter hold `W * M`. With `keep` the dense weight is put aside, else what is masked is lost."""
+        self.follow()
+        if not keep:
+            self.weight.mul_(self.mask)
+            return
+        if self.aside is None:
+            self.aside = torch.empty_like(self.weight.detach())
+        for rows in self.blocks():
+            weight = self.weight[rows]
+            self.aside[rows].copy_(weight)
+            weight.mul_(self.mask[rows])
+        self.hides = True
+
+    def integrate(self) -> None:
+        """The dense network again: all masks one, nothing aside."""
+        self.open()
+        self.mask.fill_(1)
+        self.aside = None
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """While open: give masked weights back what they were before the optimizer's step, bit for bit."""
+        if self.aside is None:
+            return
+        for rows in self.blocks():
+            weight = self.weight[rows]
+            torch.where(self.mask[rows] > 0, weight, self.aside[rows], out=weight)
+
+    @torch.no_grad()
+    def keep_alive(self) -> None:
+        """While open: unmask the largest weight of each slice that would show nothing but zeros (see `alive`)."""
+        dims = [d for d in range(self.weight.dim()) if d != self.alive]
+        size = self.weight.abs()
+        dead = (size * self.mask).amax(dim=dims, keepdim=True) == 0
+        if dead.device.type == "cpu" and not dead.any():  # no waiting there
+            return
+        largest = (size == size.amax(dim=dims, keepdim=True)) & (size > 0)
+        self.mask.masked_fill_(dead & largest, 1)
+
+    @torch.no_grad()
+    def dense(self) -> Tensor:
+        """The dense weight, as a new tensor; nothing is changed."""
+        if not self.hides:
+            return self.weight.detach().clone()
+        self.follow()
+        assert self.aside is not None
+        return torch.where(self.aside * self.mask == self.weight, self.aside, self.weight)
+
+    def follow(self) -> None:
+        """Go where the parameter went since: to another device, or to another dtype."""
+        if self.mask.device != self.weight.device or self.mask.dtype != self.weight.dtype:
+            self.mask = self.mask.to(self.weight.detach())
+            self.threshold = self.threshold.to(self.weight.device)
+            self.aside = None if self.aside is None else self.aside.to(self.weight.detach())
+
+    # ---- on disk ----
+
+    def state_dict(self) -> dict[str, Any]:
+        """Mask (in bits), thresholds, and the dense values of masked places."""
+        return pack(self.mask, self.threshold, self.dense() if self.hides else None)
+
+    def checked(self, state: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(mask, threshold, dense values of masked places) from `state_dict`; nothing is changed.
+
+        Raises:
+            ValueError: it is of another form.
+        """
+        return read(state, self.mask, self.threshold, self.name)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """After or before the model's own state.
+
+        Raises:
+            ValueError: it is of another form; nothing is changed then.
+        """
+        mask, threshold, hidden = self.checked(state)
+        self.follow()
+        self.hides = False  # what lies aside belongs to another mask
+        self.mask.copy_(mask)
+        self.threshold.copy_(threshold)
+        if hidden is None or not hidden.numel():
+            self.aside = None
+            self.close(keep=False)
+        else:
+            self.weight[self.mask != 1] = hidden.to(self.weight)
+            self.close()

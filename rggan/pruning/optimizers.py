@@ -1,0 +1,116 @@
+"""The optimizers that a Pruner follows: looked through their wrappers, asked before and after each step."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+
+class PruningWarning(UserWarning):
+    """Something trains on as if it were pruned, and is not, or not any more."""
+
+
+def plain_optimizers(given: Any) -> list[Optimizer]:
+    """The optimizers themselves, without the wrappers of Accelerate, Lightning and others.
+
+    Raises:
+        ValueError: something else, or one whose step is none that a mask can follow.
+    """
+    found = [plain_optimizer(one) for one in (given if isinstance(given, list | tuple) else [given])]
+    if not found:
+        raise ValueError("a Pruner needs an optimizer: the one that trains the model, or a list of all that do")
+    return found
+
+
+def plain_optimizer(given: Any) -> Optimizer:
+    if isinstance(given, LRScheduler):
+        raise ValueError(f"{type(given).__name__} is a learning-rate scheduler: give its optimizer instead")
+    seen = given
+    while isinstance(getattr(seen, "optimizer", None), Optimizer):
+        seen = seen.optimizer
+    if isinstance(seen, LBFGS):
+        raise ValueError("LBFGS asks for the loss several times within a step, at other weights: no mask can follow")
+    if not isinstance(seen, Optimizer) or not hasattr(seen, "_optimizer_step_pre_hooks"):
+        raise ValueError(
+            f"{type(given).__name__} is no torch.optim.Optimizer with hooks: give the one that trains the model"
+        )
+    return seen
+
+
+# The one hook on all optimizers asks them. It is never taken off: torch may be iterating over its hooks just when the
+# last of these is collected.
+ALL: weakref.WeakSet[Hooks] = weakref.WeakSet()
+
+
+def watch(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Before a step of any optimizer: those that do not know it are told."""
+    for hooks in list(ALL):
+        if hooks.handles and optimizer not in hooks.optimizers:
+            hooks.foreign(optimizer)
+
+
+@functools.cache
+def watch_all() -> None:
+    register_optimizer_step_pre_hook(watch)
+
+
+class Hooks:
+    """Calls `before(optimizer)` when gradients are there and `after(optimizer)` when the step is done.
+
+    A closure (Lightning passes one always) is run first, with the weights as they are; `before` comes between it and
+    the optimizer's own arithmetic. `foreign(optimizer)` is called when any other optimizer steps.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[Optimizer],
+        before: Callable[[Optimizer], None],
+        after: Callable[[Optimizer], None],
+        foreign: Callable[[Optimizer], None],
+    ) -> None:
+        self.optimizers, self.before, self.after = list(optimizers), before, after
+        self.handles = [
+            handle
+            for optimizer in self.optimizers
+            for handle in (optimizer.register_step_pre_hook(self.pre), optimizer.register_step_post_hook(self.post))
+        ]
+        self.foreign = foreign
+        watch_all()
+        ALL.add(self)
+
+    def pre(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer itself
+        if not callable(closure):
+            self.before(optimizer)
+            return None
+        asked = False
+
+        def first() -> Any:
+            nonlocal asked
+            if asked:
+                raise ValueError(
+                    f"{type(optimizer).__name__} asks for the loss several times within a step, at other weights: "
+                    "no mask can follow"
+                )
+            asked = True
+            loss = closure()
+            self.before(optimizer)
+            return loss
+
+        if len(args) > 1:
+            return (args[0], first, *args[2:]), kwargs
+        return args, {**kwargs, "closure": first}
+
+    def post(self, optimizer: Optimizer, *_: Any) -> None:
+        self.after(optimizer)
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []

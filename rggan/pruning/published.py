@@ -1,0 +1,160 @@
+"""The variant of the paper's own code, whose mask stands behind a spectral norm: the only one inside the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from rggan.pruning.layer import Layer
+from rggan.pruning.rules import Threshold
+from rggan.pruning.select import chains
+
+
+class WeightMask(nn.Module):
+    """A parametrization (`torch.nn.utils.parametrize`) that multiplies a weight by its mask, behind all others.
+
+    The mask is a buffer that stands in no state dict: it belongs to the Pruner's state.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
+class BehindNorm(Layer):
+    """A parametrized weight whose mask stands behind its parametrizations: nothing is swapped.
+
+    owners: the modules that compute their tensor of this name from the parameter.
+    """
+
+    def __init__(self, *arguments: Any, owners: Sequence[tuple[nn.Module, str]], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.owners, self.module = list(owners), WeightMask(self.mask)
+        for module, tensor in owners:
+            parametrize.register_parametrization(module, tensor, self.module, unsafe=True)
+
+    @torch.no_grad()
+    def seen(self) -> Tensor:
+        module, tensor = self.owners[0]
+        value = self.weight.detach()
+        for part in list(chains(module)[tensor])[:-1]:
+            training = part.training
+            value = part.eval()(value)  # in train mode a spectral norm would advance its power iteration
+            part.train(training)
+        return value.to(self.threshold.dtype)
+
+    def open(self) -> None:
+        self.follow()
+
+    def close(self, keep: bool = True) -> None:
+        self.follow()
+
+    def freeze(self) -> None:
+        pass
+
+    def keep_alive(self) -> None:
+        pass  # the norm is behind it already: zeros divide nothing
+
+    def follow(self) -> None:
+        self.mask = self.module.mask  # the model moved it
+        self.threshold = self.threshold.to(self.mask.device)
+
+    def detach(self) -> None:
+        """Take the mask off: the norm too is baked into the weight then."""
+        for module, tensor in self.owners:
+            bake(module, tensor)
+
+
+@torch.no_grad()
+def bake(module: nn.Module, tensor: str) -> None:
+    """Make a parametrized tensor the plain parameter that it computes.
+
+    Not `parametrize.remove_parametrizations`: it deletes a property from a class that deep copies of the module share,
+    and so breaks them.
+    """
+    lists: Any = module.parametrizations
+    weight = lists[tensor].original
+    weight.copy_(lists[tensor].eval()())
+    del lists[tensor]
+    if len(lists) == 0:
+        del module.parametrizations
+        module.__class__ = type(module).__bases__[0]
+    module.register_parameter(tensor, weight)
+
+
+def masks_behind(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
+    """(path, module, tensor) of every weight with such a mask."""
+    return [
+        (path, module, tensor)
+        for path, module in model.named_modules(remove_duplicate=False)
+        for tensor, chain in chains(module).items()
+        if isinstance(chain[-1], WeightMask)
+    ]
+
+
+class PublishedThreshold(Threshold):
+    """The variant of the paper's own code, as measured (docs/method.md, "The published variant").
+
+    Absolute units, the mask behind the spectral norm, thresholds trained by Adam like the weights. The
+    mask is cut from the graph there, so the loss never reaches a threshold: its gradient is exactly
+    `-lambda * exp(-t)`, and lambda acts only through Adam's epsilon. Pruned weights get no gradient.
+
+    >>> rule = PublishedThreshold(penalty=1e-12)
+    """
+
+    behind_norm = True
+
+    def __init__(
+        self,
+        penalty: float = 1e-12,
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.0, 0.9),
+        floor: float = 0.01,
+    ) -> None:
+        super().__init__("straight-through", penalty, lr, floor)
+        self.betas = betas
+        self.adam: torch.optim.Adam | None = None
+        self.saved: dict[str, Any] | None = None
+
+    @torch.no_grad()
+    def gradient(self, layers: Sequence[Layer]) -> None:
+        for layer in layers:
+            if layer.weight.grad is not None and not isinstance(layer, BehindNorm):  # there the graph has cut it
+                layer.weight.grad.mul_(layer.mask)
+
+    @torch.no_grad()
+    def update(self, layers: Sequence[Layer]) -> None:
+        self.steps += 1
+        self.move(layers)
+        self.refresh(layers)
+
+    def move(self, layers: Sequence[Layer]) -> None:
+        thresholds = [layer.threshold for layer in layers]
+        if self.adam is None:
+            self.adam = torch.optim.Adam(thresholds, lr=self.lr, betas=self.betas)
+            if self.saved is not None:
+                self.adam.load_state_dict(self.saved)
+        for threshold in thresholds:
+            threshold.grad = torch.exp(-threshold).mul_(-self.penalty)
+        self.adam.step()
+
+    def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
+        return [layer.threshold.new_ones(()) for layer in layers]
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.adam is None:  # loaded, and not moved since
+            return super().state_dict() | ({} if self.saved is None else {"adam": self.saved})
+        return {**super().state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.saved, self.adam = state.get("adam"), None

@@ -1,0 +1,219 @@
+"""When weights are swapped: dense for each step of the optimizers, sparse between them; and the two phases."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch.optim import Optimizer
+
+from rggan.pruning.agree import broadcast_tensors
+from rggan.pruning.layer import Layer
+from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers
+from rggan.pruning.published import BehindNorm
+from rggan.pruning.rules import Rule
+
+
+class Swap:
+    """Drives a rule over the layers of one network, from the steps of the optimizers that train it.
+
+    name: of the network, for messages. loaded: whether the optimizers have a state already.
+    """
+
+    def __init__(self, name: str, layers: Sequence[Layer], rule: Rule, optimizers: Sequence[Optimizer]) -> None:
+        self.name, self.layers, self.rule, self.optimizers = name, list(layers), rule, list(optimizers)
+        self.phase: Literal["prune", "dense"] = "prune"
+        self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
+        self.steps = [0] * len(self.optimizers)
+        self._stepping: set[int] = set()  # optimizers between their gradients and the end of their step
+        self._stepped: set[int] = set()  # optimizers that stepped since the rule's last update
+        self._strangers: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimizers that were looked at
+        self._noticed: list[int] | None = None  # steps at the last evaluation
+        self._warned: set[str] = set()
+        self._loaded = any(bool(one.state) for one in self.optimizers)  # or there was nothing to load
+        self.rule.begin(self.layers)
+        for layer in self.layers:
+            layer.keep_alive()
+        # DistributedDataParallel may yet give all processes the first one's weights: masks then follow them.
+        self._unsent = any(bool((layer.mask != 1).any()) for layer in self.layers)
+        self._close(self.layers)
+        self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
+
+    # ---- between an optimizer's gradients and the end of its step ----
+
+    @torch.no_grad()
+    def _before(self, optimizer: Optimizer) -> None:
+        if not any(self.steps) and not self._loaded and optimizer.state:
+            self._warn(
+                f"{self.name}: its optimizer was loaded, its Pruner was not, and begins with all masks "
+                "one: call pruner.load_state_dict() too",
+                above=4,
+            )
+        if id(optimizer) in self._stepped:  # others step less often
+            self._finish()
+        self._stepping.add(id(optimizer))
+        if self.phase == "dense" and self.fading is None:
+            return
+        if self._unsent:
+            broadcast_tensors([t for layer in self.layers for t in (layer.mask, layer.threshold, layer.aside)])
+            self._unsent = False
+        layers = self._of(optimizer)
+        for layer in layers:
+            layer.open()
+        if self.phase == "prune":
+            self.rule.gradient(layers)
+            return
+        for layer in layers:  # the derivative of weight * mask
+            if layer.weight.grad is not None and not isinstance(layer, BehindNorm):
+                layer.weight.grad.mul_(layer.mask)
+
+    @torch.no_grad()
+    def _after(self, optimizer: Optimizer) -> None:
+        if id(optimizer) not in self._stepping:
+            return  # its closure was never called
+        self._stepping.remove(id(optimizer))
+        self.steps[self.optimizers.index(optimizer)] += 1
+        if self.phase == "dense" and self.fading is None:
+            return
+        layers = self._of(optimizer)
+        for layer in layers if self.phase == "prune" else ():
+            if self.rule.masked == "freeze":
+                layer.freeze()
+            elif self.rule.masked == "zero":
+                layer.weight.mul_(layer.mask)
+        self._stepped.add(id(optimizer))
+        if len(self._stepped) == len(self.optimizers):
+            self._finish()
+        else:
+            self._close(layers)
+
+    def _finish(self) -> None:
+        """All optimizers have stepped: masks move."""
+        self._stepped = set()
+        if self.phase == "prune":
+            self._move(self.rule.update)
+        elif self.fading is not None:
+            done, steps = self.fading[0] + 1, self.fading[1]
+            self.fading = (done, steps) if done < steps else None
+            for layer in self.layers:
+                if self.fading is None:
+                    layer.integrate()
+                else:
+                    layer.open()
+                    layer.mask.clamp_(min=done / steps)
+                    layer.close()
+
+    def _move(self, change: Callable[[Sequence[Layer]], None]) -> None:
+        with self.dense():
+            change(self.layers)
+            for layer in self.layers:
+                layer.keep_alive()
+
+    def _of(self, optimizer: Optimizer) -> list[Layer]:
+        return [layer for layer in self.layers if layer.optimizer is optimizer]
+
+    def _close(self, layers: Sequence[Layer]) -> None:
+        if self.phase == "prune" or self.fading is not None:
+            for layer in layers:
+                layer.close(keep=self.rule.masked != "zero" or self.fading is not None)
+
+    def _foreign(self, optimizer: Optimizer) -> None:
+        """Another optimizer steps: if it trains one of these weights, somebody should know."""
+        if self._stepping or optimizer in self._strangers:
+            return  # a part of one of ours; or looked at before
+        self._strangers.add(optimizer)
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if (layer := next((layer for layer in self.layers if id(layer.weight) in trained), None)) is not None:
+            self._warn(
+                f"{self.name}: an {type(optimizer).__name__} that its Pruner does not know trains "
+                f"{layer.name}: masks do not move with it, and masked weights do. Give the Pruner all optimizers that "
+                "train the model, or pruner.follow(optimizer) when a new one took over.",
+                above=3,
+            )
+
+    def _warn(self, text: str, above: int = 1) -> None:
+        """Once. above: how many callers stand between this one's and the user's line, which the warning names."""
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, PruningWarning, stacklevel=above + 2)
+
+    def notice_idle(self) -> None:
+        """Asked at each evaluation: an optimizer that did not step since the one before was perhaps replaced."""
+        before, self._noticed = self._noticed, list(self.steps)
+        for optimizer, then, now in zip(self.optimizers, before or [], self.steps, strict=False):
+            if then == now:
+                self._warn(
+                    f"{self.name}: its {type(optimizer).__name__} did not step since the last decision, so no mask "
+                    "moved: pruner.follow(optimizer) takes up a new one",
+                    above=2,
+                )
+
+    def follow(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
+        """Go on with another optimizer, or a list of them, that trains the weights from now on.
+
+        Raises:
+            ValueError: it does not train one of the pruned weights.
+        """
+        optimizers = plain_optimizers(optimizer)
+        by_id = {id(p): one for one in optimizers for group in one.param_groups for p in group["params"]}
+        if lost := [layer.name for layer in self.layers if id(layer.weight) not in by_id]:
+            raise ValueError(f"{lost[0]} is pruned, and the new optimizer does not train it")
+        self.hooks.remove()
+        for layer in self.layers:
+            layer.optimizer = by_id[id(layer.weight)]
+        self.optimizers, self.steps, self._stepped, self._loaded = optimizers, [0] * len(optimizers), set(), True
+        self._noticed = None
+        self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
+
+    # ---- phases ----
+
+    @contextlib.contextmanager
+    def dense(self) -> Iterator[None]:
+        """Within it the parameters hold the dense weights; afterwards the masks show again. Write masks only here.
+
+        >>> from rggan.pruning import Pruner
+        >>> model = torch.nn.Linear(3, 2)
+        >>> pruner = Pruner(model, torch.optim.SGD(model.parameters()))
+        >>> with pruner.dense():
+        ...     _ = pruner.layers[0].mask[0].zero_()
+        >>> int((model.weight == 0).sum())
+        3
+        """
+        for layer in self.layers:
+            layer.open()
+        try:
+            yield
+        finally:
+            self._close(self.layers)
+
+    def refresh(self) -> None:
+        """Make the masks again from the rule's state."""
+        if self.phase == "prune":
+            self._move(self.rule.refresh)
+
+    def prune(self) -> None:
+        """Prune from now on. Thresholds go on from where they stood; masks show at once."""
+        if self.phase != "prune":
+            with self.dense():
+                self.phase, self.fading = "prune", None
+            self.refresh()
+
+    def integrate(self, fade: int = 0) -> None:
+        """Fold the learnt sparse weights back into the dense network that they came from: all masks one.
+
+        Weights that were masked return with the values that the rule left them. With `fade` they come in over so many
+        steps of the optimizer, their masks rising from 0 to 1; the others are not touched.
+        """
+        if self.phase == "dense" and fade > 0:
+            return  # dense already, or on the way
+        if fade > 0:
+            with self.dense():
+                self.phase, self.fading = "dense", (0, fade)
+            return
+        self.phase, self.fading = "dense", None
+        for layer in self.layers:
+            layer.integrate()

@@ -1,0 +1,56 @@
+"""A Pruner in lines: what is pruned, and what is not."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rggan.pruning.pruner import Pruner
+
+
+def table(pruner: Pruner) -> str:
+    """Each pruned weight with its density and its share of the model's parameters; then what is left dense, and why.
+
+    >>> from torch import nn, optim
+    >>> from rggan.pruning import Pruner
+    >>> model = nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 3))
+    >>> print(Pruner(model, optim.SGD(model.parameters())))
+    Sequential, prune: 100.0 % of 6 prunable weights kept, 100.0 % of all 19 parameters
+    pruned    shape  share  density
+    1.weight  3 x 2    32%   100.0%
+    left dense  shape  share  why
+    0.weight    5 x 2    53%  an embedding
+    """
+    model = pruner.model
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    head = (
+        f"{type(model).__name__}, {pruner.phase}: {pruner.density():.1%} of {pruner.total:,} prunable weights kept, "
+        f"{pruner.density(of='model'):.1%} of all {everything:,} parameters"
+    ).replace("%", " %")
+    rows = [["pruned", "shape", "share", "density"]]
+    for layer, density in zip(pruner.layers, pruner.densities().values(), strict=True):
+        share = layer.weight.numel() / everything
+        rows.append([layer.name, size(tuple(layer.weight.shape)), f"{share:.0%}", f"{density:.1%}"])
+    left = [["left dense", "shape", "share", "why"]]
+    for name, why in {**pruner.skipped, **pruner.unselected}.items():
+        shape = pruner.selection.shapes.get(name, ())
+        left.append([name, size(shape), f"{math.prod(shape) / everything if shape else 0:.0%}", why])
+    return "\n".join([head, *aligned(rows, "<>>>"), *(aligned(left, "<>><") if len(left) > 1 else [])])
+
+
+def size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "-"
+
+
+def aligned(rows: list[list[str]], sides: str) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(sides))]
+    cells = [[f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)] for row in rows]
+    return ["  ".join(row).rstrip() for row in cells]
+
+
+def left_out(pruner: Pruner) -> str:
+    """The largest weights that are left dense, for a message."""
+    shapes = pruner.selection.shapes
+    names = sorted({**pruner.skipped, **pruner.unselected}, key=lambda name: -math.prod(shapes.get(name, (0,))))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

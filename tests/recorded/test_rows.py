@@ -1,0 +1,92 @@
+"""Runs, states and a run folder that commit 4e49c31 wrote: the same bits follow from them now."""
+
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from rggan import Generator, TrainConfig, train
+from rggan.training.checkpoint import checkpoints, load, migrate
+from rggan.training.runlog import read_rows
+from tests.recorded.runs import CELLS, STEPS, WIDTHS, course, digest, fingerprint, make, row
+
+pytestmark = pytest.mark.slow  # 40 steps a run
+
+HERE = Path(__file__).parent
+ROWS = {(row["family"], row["rule"]): row["seen"] for row in json.loads((HERE / "rows.json").read_text())["rows"]}
+STATES = json.loads((HERE / "states.json").read_text())
+(RUN,) = (HERE / "run").iterdir()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """family -> whether it does here, without a pruner, what was recorded."""
+    return {}
+
+
+def same_arithmetic(dense, family):
+    """Skips where this processor, or this torch, sums otherwise than the one that recorded."""
+    if family not in dense:
+        dense[family] = row(family, "none")["seen"] == ROWS[family, "none"]
+    if not dense[family]:
+        pytest.skip("without any pruner, too, this processor computes other bits than the one that recorded")
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] != "none"], ids=" ".join)
+def test_forty_steps_are_those_of_the_commit_before(cell, dense):
+    same_arithmetic(dense, cell[0])
+    assert row(*cell)["seen"] == ROWS[cell]
+
+
+@pytest.mark.parametrize("name", [name for name in STATES if name not in ("none", "run")])
+def test_states_of_before_are_taken_up_as_they_were(name, monkeypatch):
+    run = taken_up(name, monkeypatch)
+    assert fingerprint(run) == STATES[name]["here"]
+
+
+@pytest.mark.parametrize("name", [name for name in STATES if name not in ("none", "run")])
+def test_states_of_before_go_on_to_the_same_bits(name, dense, monkeypatch):
+    same_arithmetic(dense, "sngan")
+    run = taken_up(name, monkeypatch)
+    course(run, STATES[name]["at"], STEPS)
+    assert fingerprint(run) == STATES[name]["then"]
+
+
+def taken_up(name, monkeypatch):
+    monkeypatch.setitem(WIDTHS, "sngan", 2)
+    run = make("sngan", STATES[name]["rule"])
+    path = HERE / "states" / f"{name}.pt"
+    state = migrate(load(path), path)["training"]
+    state["schedule"]["phase"] = state["pruners"][0]["phase"]  # `course` moves pruners behind their schedule's back
+    run.load_state_dict(state)
+    return run
+
+
+def test_a_run_folder_of_before_goes_on_to_the_same_bits(tmp_path, dense):
+    shutil.copytree(RUN, run := tmp_path / RUN.name)
+    pictures = Generator.from_pretrained(run).images(range(3))
+    assert torch.equal(pictures, Generator.from_pretrained(RUN / "best").images(range(3)))
+    config = dataclasses.replace(TrainConfig.from_json(run / "config.json"), resume=run, kimg=0.8, device="cpu")
+    assert train(config, Console(file=io.StringIO())) == run
+    found, expected = read_rows(run), STATES["run"]
+    assert len(found) == len(expected["scores"]) == 8
+    assert len(checkpoints(run / "checkpoints")) == 2
+    same_arithmetic(dense, "sngan")
+    assert [row["score"] for row in found] == expected["scores"]
+    assert [[row["density_g"], row["density_d"]] for row in found] == expected["densities"]
+    weights = load_file(run / "last" / "generator.safetensors")
+    assert digest([weights[name] for name in sorted(weights)]) == expected["generator"]
