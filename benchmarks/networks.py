@@ -3,7 +3,7 @@
     python benchmarks/networks.py [--json] [--rounds 5] [--published] [--convolution]
 
 A step is what `rggan train` does: D's and G's step, DiffAugment, penalties when they are due, optimizers, masks and the
-generator's average; every timing is of 16 steps, so that each holds one lazy R1 penalty. The two arms of a network take
+generator's average; every timing is of 16 steps, so that each holds one lazy R1 penalty. The arms of a network take
 turns within one run, and what pruning costs is the median over rounds of the ratio within a round. Peak memory is that
 of a fresh process after two steps, on a GPU that of its allocator. --published takes the published widths instead
 (StyleGAN2 at 256 pixels among them): for a GPU. --convolution compares StyleGAN2's modulated convolution with a
@@ -37,7 +37,11 @@ SIZES = (("sngan", 32), ("stylegan2", 32), ("stylegan2", 64), ("fastgan", 64), (
 PUBLISHED = (
     *(("sngan-cifar", 32), ("stylegan2-32", 32), ("stylegan2-256", 256), ("fastgan-128", 128), ("biggan-cifar", 32)),
 )
-ARMS: dict[str, dict[str, Any]] = {"dense": {"rule": "none"}, "pruned": {"target_g": 0.5, "target_d": 0.5}}
+ARMS: dict[str, dict[str, Any]] = {
+    "dense": {"rule": "none"},
+    "dense phase": {"schedule": "never"},
+    "pruned": {"target_g": 0.5, "target_d": 0.5},
+}
 
 
 def make(name: str, side: int, arm: str) -> Training:
@@ -84,14 +88,14 @@ def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
     for turn in range(rounds):
         for arm in ARMS if turn % 2 else reversed(ARMS):
             times[arm].append(seconds(runs[arm]))
-    cost = statistics.median(b / a for a, b in zip(times["dense"], times["pruned"], strict=True)) - 1
+    costs = {arm: statistics.median(b / a for a, b in zip(times["dense"], times[arm], strict=True)) - 1 for arm in ARMS}
     rows = []
     for arm, run in runs.items():
         config = run.config
         images = STEPS * config.batch * config.d_steps
         row = {"network": name, "side": side, "width": config.width_g, "batch": config.batch, "arm": arm}
         row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16, "rounds": rounds}
-        rows.append(row | {"cost": cost if arm == "pruned" else None, "peak_mib": peak_of_cell(name, side, arm)})
+        rows.append(row | {"cost": None if arm == "dense" else costs[arm], "peak_mib": peak_of_cell(name, side, arm)})
     return rows
 
 

@@ -1,12 +1,13 @@
-"""Speed and memory of the whole training step: every rule in bf16 channels-last, two of them in fp32 contiguous too.
+"""Speed and memory of the whole training step under every rule, and what a dense phase costs.
 
-    python benchmarks/step.py [--json] [--rounds 5] [--no-fp32]
+    python benchmarks/step.py [--json] [--rounds 5] [--precision auto|fp32|bf16|both] [--rules dense threshold ...]
 
 A step is what `rggan train` does: 5 discriminator steps and one generator step of batch 64 at 32x32, with augmentation,
 flips, optimizers, masks and the generator average. The cells of one size take turns within one run, so that their
 ratios hold on a noisy machine; a ratio is the median over rounds of the ratio within a round. Peak memory is that of a
-fresh process which does one step. Rules that rank weights do so at updates, some hundred steps apart (here 244 of D):
-such a step is not among those timed, its extra time stands in a column of its own.
+fresh process which does one step. `auto` takes bf16 channels-last where the processor has units for it and fp32
+contiguous elsewhere, `both` adds dense training and one rule in fp32. Rules that rank weights do so at updates, some
+hundred steps apart (here 244 of D): such a step is not among those timed, its extra time stands in a column of its own.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ import torch
 
 from rggan import TrainConfig
 from rggan.data import ImageSet
+from rggan.generator import check_device
 from rggan.pruning import Ranking
-from rggan.training.engine import Training
+from rggan.training.engine import Training, use_bf16
 from rggan.training.estimate import peak_memory
 
 SIZES = {"published": (256, 128), "48 channels": (48, 48)}
 RULES: dict[str, dict[str, Any]] = {
     "dense": {"rule": "none"},
+    "threshold, dense phase": {"rule": "threshold", "schedule": "never"},
     "threshold": {"rule": "threshold"},
     "threshold, target 0.5": {"rule": "threshold", "target_g": 0.5, "target_d": 0.5},
     "threshold, rows": {"rule": "threshold", "granularity": "row"},
@@ -90,7 +93,7 @@ def update_seconds(training: Training) -> float | None:
         rule.steps = rule.every - 1
         rule.look(layers)
     started = time.perf_counter()
-    for rule, layers in rules:
+    for rule, layers in rules:  # their masked weights are zero whether shown or not
         rule.revise(layers)
     return time.perf_counter() - started
 
@@ -106,11 +109,12 @@ def high_water_mark() -> float:
     return (peak_memory() or math.nan) / 2**20
 
 
-def measure(size: str, rounds: int, fp32: bool) -> list[dict[str, Any]]:
+def measure(size: str, rounds: int, precision: str, rules: list[str]) -> list[dict[str, Any]]:
+    main, fp32 = "bf16" if precision == "both" else precision, precision == "both"
     cells = [
         (rule, name)
-        for rule, name in product(RULES, PRECISIONS)
-        if PRECISIONS[name] == "bf16" or (fp32 and rule in IN_FP32)
+        for rule, name in product(rules, PRECISIONS)
+        if PRECISIONS[name] == main or (fp32 and rule in IN_FP32)
     ]
     trainings = {cell: make(size, *cell) for cell in cells}
     times: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
@@ -124,20 +128,21 @@ def measure(size: str, rounds: int, fp32: bool) -> list[dict[str, Any]]:
         return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
 
     rows = []
-    for rule, precision in cells:
+    for rule, name in cells:
         rows.append(
             {
                 "size": size,
                 "rule": rule,
-                "precision": precision,
-                "seconds_per_step": statistics.median(times[rule, precision]),
-                "images_per_second": D_STEPS * BATCH / statistics.median(times[rule, precision]),
-                "speedup_over_fp32": ratio((rule, "fp32 contiguous"), (rule, precision))
+                "precision": name,
+                "rounds": rounds,
+                "seconds_per_step": statistics.median(times[rule, name]),
+                "images_per_second": D_STEPS * BATCH / statistics.median(times[rule, name]),
+                "speedup_over_fp32": ratio((rule, "fp32 contiguous"), (rule, name))
                 if fp32 and rule in IN_FP32
                 else None,
-                "cost_over_dense": ratio((rule, precision), ("dense", precision)) - 1,
-                "update_seconds": update_seconds(trainings[rule, precision]),
-                "peak_mib": peak_of_cell(size, rule, precision),
+                "cost_over_dense": ratio((rule, name), ("dense", name)) - 1,
+                "update_seconds": update_seconds(trainings[rule, name]),
+                "peak_mib": peak_of_cell(size, rule, name),
             }
         )
     return rows
@@ -149,17 +154,22 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=5, help="at the published size; three times as many at the small one"
     )
-    parser.add_argument("--no-fp32", dest="fp32", action="store_false", help="only bf16 channels-last")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "both"), default="auto")
+    parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=list(RULES), help="dense among them")
+    parser.add_argument("--sizes", nargs="+", choices=tuple(SIZES), default=list(SIZES))
     parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
         make(*arguments.cell).step()
         print(high_water_mark())
         return
+    precision = arguments.precision
+    if precision == "auto":
+        precision = "bf16" if use_bf16("auto", check_device("auto")) else "fp32"
     rows = [
         row
-        for size in SIZES
-        for row in measure(size, arguments.rounds * (1 if size == "published" else 3), arguments.fp32)
+        for size in arguments.sizes
+        for row in measure(size, arguments.rounds * (1 if size == "published" else 3), precision, arguments.rules)
     ]
     if arguments.json:
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cuda": torch.cuda.is_available()}

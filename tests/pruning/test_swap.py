@@ -45,8 +45,18 @@ def penalised_step(model, optimizer, x):
     optimizer.step()
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("norm", [None, spectral_norm, hook_spectral_norm], ids=["plain", "parametrized", "hook"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pytest.param(None, id="plain"),
+        pytest.param(spectral_norm, id="parametrized", marks=SLOW),
+        pytest.param(hook_spectral_norm, id="hook", marks=SLOW),
+    ],
+)
 @pytest.mark.parametrize("name", RULES)
 def test_forty_steps_equal_those_of_masks_in_the_graph(name, norm):
     """With phases, a fade, momentum, weight decay and a gradient penalty; in float64, since sums round otherwise."""
