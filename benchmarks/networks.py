@@ -1,10 +1,11 @@
 """Speed and memory of training each family of networks, dense and pruned, at the widths and batches of `--cfg auto`.
 
-    python benchmarks/networks.py [--json] [--rounds 5] [--published] [--convolution]
+    python -m benchmarks.networks [--json] [--rounds 5] [--published] [--convolution] [--only sngan ...]
 
 A step is what `rggan train` does: D's and G's step, DiffAugment, penalties when they are due, optimizers, masks and the
 generator's average; every timing is of 16 steps, so that each holds one lazy R1 penalty. The arms of a network take
-turns within one run, and what pruning costs is the median over rounds of the ratio within a round. Peak memory is that
+turns within one run, and what pruning costs is the median over rounds of the ratio within a round; beside it stands
+what the hooks at the optimizers' steps take by themselves. Peak memory is that
 of a fresh process after two steps, on a GPU that of its allocator. --published takes the published widths instead
 (StyleGAN2 at 256 pixels among them): for a GPU. --convolution compares StyleGAN2's modulated convolution with a
 grouped one instead, forward and backward in bf16.
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks.hooks import hook_seconds
 from rggan import TrainConfig
 from rggan.data import ImageSet
 from rggan.networks.stylegan2 import ModulatedConv2d
@@ -69,7 +71,7 @@ def seconds(training: Training) -> float:
 
 def peak_of_cell(name: str, side: int, arm: str) -> float:
     """MiB of a fresh process that does two steps."""
-    command = [sys.executable, __file__, "--cell", name, str(side), arm]
+    command = [sys.executable, "-m", "benchmarks.networks", "--cell", name, str(side), arm]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -94,6 +96,7 @@ def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
         config = run.config
         images = STEPS * config.batch * config.d_steps
         row = {"network": name, "side": side, "width": config.width_g, "batch": config.batch, "arm": arm}
+        row["hooks_ms"] = 1000 * hook_seconds(run, 4) if run.pruners else None
         row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16, "rounds": rounds}
         rows.append(row | {"cost": None if arm == "dense" else costs[arm], "peak_mib": peak_of_cell(name, side, arm)})
     return rows
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--published", action="store_true", help="the presets at their published widths")
     parser.add_argument("--convolution", action="store_true", help="StyleGAN2's convolution against the grouped one")
+    parser.add_argument("--only", nargs="+", help="these networks")
     parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.cell:
@@ -145,18 +149,20 @@ def main() -> None:
     if arguments.convolution:
         convolutions(4 * arguments.rounds)
         return
-    rows = [row for cell in (PUBLISHED if arguments.published else SIZES) for row in measure(*cell, arguments.rounds)]
+    cells = [c for c in (PUBLISHED if arguments.published else SIZES) if c[0] in (arguments.only or [c[0]])]
+    rows = [row for cell in cells for row in measure(*cell, arguments.rounds)]
     if arguments.json:
         machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cuda": torch.cuda.is_available()}
         print(json.dumps({"machine": machine, "rows": rows}, indent=2))
         return
-    print("| network | size | width | batch | arm | real images/s | pruning costs | peak memory |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| network | size | width | batch | arm | real images/s | pruning costs | in hooks | peak memory |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         cost = "" if row["cost"] is None else f"{row['cost']:+.1%}"
+        hooks = "" if row["hooks_ms"] is None else f"{row['hooks_ms']:.1f} ms a step"
         print(
             f"| {row['network']} | {row['side']} | {row['width']} | {row['batch']} | {row['arm']} "
-            f"| {row['images_per_second']:.1f} | {cost} | {row['peak_mib']:.0f} MiB |"
+            f"| {row['images_per_second']:.1f} | {cost} | {hooks} | {row['peak_mib']:.0f} MiB |"
         )
 
 

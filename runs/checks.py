@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import rggan.training.engine as engine
 from rggan.config import TrainConfig
@@ -43,24 +42,18 @@ Rows = list[dict[str, Any]]
 class Frozen(Threshold):
     """Straight-through thresholds, but masked weights do not train: what Adam does to them cannot bring them back."""
 
-    def straight_through(self, layers: Sequence[Layer]) -> list[Tensor]:
-        pull = super().straight_through(layers)
-        self.frozen = [[layer.weight.detach().clone()] for layer in layers]
-        return pull
-
-    @torch.no_grad()
-    def update(self, layers: Sequence[Layer]) -> None:
-        for layer, (before,) in zip(layers, self.frozen, strict=True):
-            layer.weight.copy_(torch.where(layer.mask > 0, layer.weight, before))
-        self.frozen = []
-        super().update(layers)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.masked = "freeze"
 
 
 class Deaf(Threshold):
     """Masked weights train, but thresholds follow the penalty alone."""
 
-    def straight_through(self, layers: Sequence[Layer]) -> list[Tensor]:
-        return [torch.zeros_like(pull) for pull in super().straight_through(layers)]
+    @torch.no_grad()
+    def gradient(self, layers: Sequence[Layer]) -> None:
+        super().gradient(layers)
+        self.pull = {name: torch.zeros_like(pull) for name, pull in self.pull.items()}
 
 
 def trained(
@@ -90,23 +83,23 @@ def criteria(cifar: Path, out: Path) -> Rows:
         assert pruner is not None
         random = torch.Generator().manual_seed(0)
         learnt = [layer.mask.clone() for layer in pruner.layers]
+        dense = [layer.dense() for layer in pruner.layers]
         scores = {}
         for name in ("dense weights", "learnt mask", "magnitude", "chance"):
-            for layer, mask in zip(pruner.layers, learnt, strict=True):
-                size = layer.weight.detach().abs()
-                if name == "chance":
-                    size = torch.rand(size.shape, generator=random)
-                chosen = size.flatten().topk(int(mask.sum())).indices
-                other = torch.zeros(mask.numel()).index_fill_(0, chosen, 1).view(mask.shape)
-                layer.mask.copy_({"dense weights": torch.ones_like(mask), "learnt mask": mask}.get(name, other))
+            with pruner.dense():
+                for layer, mask, weight in zip(pruner.layers, learnt, dense, strict=True):
+                    size = torch.rand(mask.shape, generator=random) if name == "chance" else weight.abs()
+                    chosen = size.flatten().topk(int(mask.sum())).indices
+                    other = torch.zeros(mask.numel()).index_fill_(0, chosen, 1).view(mask.shape)
+                    layer.mask.copy_({"dense weights": torch.ones_like(mask), "learnt mask": mask}.get(name, other))
             live = engine.EMA(training.place(engine.build(training.network)), training.g)
             runs = [lambda network, drawn=drawn: network(*drawn) for drawn in training.latents[:16]]
             with training.autocast():
                 network = live.snapshot(None, runs)
             scores[name] = training.judge(network).score
         shared = kept = 0
-        for layer, mask in zip(pruner.layers, learnt, strict=True):
-            size = layer.weight.detach().abs()
+        for weight, mask in zip(dense, learnt, strict=True):
+            size = weight.abs()
             least = size.flatten().topk(int(mask.sum())).values[-1]
             shared += int((size[mask > 0] >= least).sum())
             kept += int(mask.sum())

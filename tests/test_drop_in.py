@@ -27,6 +27,7 @@ from rggan.pruning import (
     Ramp,
     Regrowth,
     RigL,
+    Rule,
     ScoreSchedule,
     Threshold,
     merged_state_dict,
@@ -261,12 +262,24 @@ def by_turns(*pruners: Pruner) -> PeriodicSchedule:
     return PeriodicSchedule(*pruners, prune=2, dense=1)
 
 
+class LargestHalf(Rule):
+    """It masks at once: processes begin with other weights, and so with other masks."""
+
+    @torch.no_grad()
+    def refresh(self, layers):
+        for layer in layers:
+            layer.mask.copy_(layer.weight.abs() >= layer.weight.abs().median())
+
+    begin = update = refresh
+
+
 CASES: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
     "target": (lambda: Threshold(target=Ramp(0.4, steps=8), lr=0.05, every=2), by_score),
     "regrowth": (lambda: Threshold("hard", lr=0.1, regrowth=Regrowth(budget=0.02, every=3)), by_turns),
     "set": (lambda: SET(0.4, every=2), by_turns),
     "rigl": (lambda: RigL(0.4, every=2, until=30), by_turns),
     "overfit": (lambda: Threshold(lr=0.05), OverfitSchedule),
+    "own": (LargestHalf, by_turns),
 }
 
 

@@ -102,7 +102,8 @@ class Threshold(Rule):
             raise ValueError("penalty and lr must not be negative, and floor must lie in [0, 1)")
         if every < 1:
             raise ValueError(f"every must be at least 1 step, not {every}")
-        self.masked = "freeze" if estimator == "hard" else "train"
+        self.hard = estimator == "hard"
+        self.masked = "freeze" if self.hard else "train"
         self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
         self.target = None if target is None else Target.of(target)
         if regrowth is not None and self.target is not None and regrowth.budget >= self.target.density:
@@ -114,10 +115,6 @@ class Threshold(Rule):
         self.steps = 0  # taken while pruning
         self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
         self.held: dict[str, dict[str, Tensor]] = {}  # moments of masked weights that no step may change
-
-    @property
-    def hard(self) -> bool:
-        return self.masked == "freeze"
 
     def begin(self, layers: Sequence[Layer]) -> None:
         self.granularity.begin(layers)

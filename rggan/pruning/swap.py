@@ -200,6 +200,7 @@ class Swap:
         if self.phase != "prune":
             with self.dense():
                 self.phase, self.fading = "prune", None
+                self._stepped.clear()
             self.refresh()
 
     def integrate(self, fade: int = 0) -> None:
