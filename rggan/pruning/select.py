@@ -146,21 +146,23 @@ def candidates(module: nn.Module, prefix: str) -> dict[str, Candidate]:
         if parameter is None or (norm is not None and part == "g"):
             continue  # a weight norm's gains
         hooked = (norm is not None and part == "v") or (part == "orig" and stem not in module._parameters)
-        alive = norm.dim if norm is not None and norm.dim != -1 else None
+        owners = [(module, own)]
         found[stem if hooked else own] = Candidate(
-            path(own), path(own), parameter, [(module, own)], hooked, False, alive
+            path(own), path(own), parameter, owners, hooked=hooked, alive=rows_of(norm)
         )
     for tensor, chain in chains(module).items():
         norm = next((part for part in chain if type(part).__name__ == "_WeightNorm"), None)
         inner = "original" if norm is None else "original1"
         parameter = getattr(chain, inner, None)
         if isinstance(parameter, nn.Parameter):
-            key, alive = (
-                path(f"parametrizations.{tensor}.{inner}"),
-                None if norm is None or norm.dim == -1 else norm.dim,
-            )
-            found[tensor] = Candidate(path(tensor), key, parameter, [(module, tensor)], False, True, alive)
+            key, owners = path(f"parametrizations.{tensor}.{inner}"), [(module, tensor)]
+            found[tensor] = Candidate(path(tensor), key, parameter, owners, parametrized=True, alive=rows_of(norm))
     return found
+
+
+def rows_of(weight_norm: Any) -> int | None:
+    """Along which dimension it divides by a norm; None where it divides by that of all (its -1), or there is none."""
+    return None if weight_norm is None or weight_norm.dim == -1 else int(weight_norm.dim)
 
 
 def chains(module: nn.Module) -> dict[str, Any]:
@@ -186,11 +188,12 @@ def resolve(chosen: Chosen, module: nn.Module, own: Mapping[str, Candidate]) -> 
 
 def output_dim(module: nn.Module, weight: Tensor) -> int:
     """Where nobody says it: 1 of transposed convolutions and of modulated weights, [1, out, in, k, k]; else 0."""
-    return int(isinstance(module, _ConvTransposeNd) or (weight.dim() == 5 and weight.shape[0] == 1))
+    transposed = isinstance(module, _ConvTransposeNd) and weight.dim() > 2
+    return int(transposed or (weight.dim() == 5 and weight.shape[0] == 1))
 
 
 def take_by_name(found: Sequence[Candidate], include: Names, exclude: Names) -> None:
-    """Select the weights that a pattern of `include` matches, and leave out those of `exclude`."""
+    """Select the matrices that a pattern of `include` matches (a vector by its whole name), leave out `exclude`'s."""
     for option, patterns in (("include", include), ("exclude", exclude)):
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             matching = [c for c in found if fnmatchcase(c.name, pattern) or fnmatchcase(c.key, pattern)]
@@ -198,6 +201,12 @@ def take_by_name(found: Sequence[Candidate], include: Names, exclude: Names) -> 
                 names = ", ".join([c.name for c in found[:4]] + ["..."] * (len(found) > 4))
                 raise ValueError(f"{option}={pattern!r} matches no parameter of the model (there are {names})")
             for candidate in matching:
+                if (
+                    option == "include"
+                    and candidate.weight.dim() < 2
+                    and pattern not in (candidate.name, candidate.key)
+                ):
+                    continue
                 candidate.excluded = option == "exclude"
                 if option == "include":
                     candidate.selected = len(candidate.owners)

@@ -162,6 +162,20 @@ def test_density_of_the_whole_model_counts_everything_else_as_kept():
         pruner.density(of="matrices")
 
 
+def test_a_pattern_takes_matrices_and_a_whole_name_takes_anything():
+    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=2), nn.Linear(6, 3))
+    pruner = Pruner(model, adam(model), include=["0.*", "1.bias"])
+    assert {layer.name: (layer.dim, layer.groups) for layer in pruner.layers} == {
+        "0.weight": (1, 2),
+        "1.weight": (0, 1),
+        "1.bias": (0, 1),
+    }
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    for _ in range(3):
+        pruner.optimizers[0].step()
+
+
 def test_select_may_return_dimensions_names_and_patterns():
     class Block(nn.Module):
         def __init__(self):
