@@ -88,7 +88,8 @@ class Rows:
     threshold, so that it leaves all of them or none, and the channel can go for good.
 
     Raises:
-        ValueError: at `begin`, for a group with an unknown name, or with layers of different numbers of rows.
+        ValueError: at `begin`, for a group with an unknown name, with layers of different numbers of rows, or of
+            different optimizers.
 
     >>> Rows(coupled=[("conv2.weight", "shortcut.weight")]).coupled
     [('conv2.weight', 'shortcut.weight')]
@@ -98,24 +99,23 @@ class Rows:
         self.coupled = [tuple(names) for names in coupled]
 
     def begin(self, layers: Sequence[Layer]) -> None:
-        self.groups(layers)
+        known = {layer.name: layer for layer in layers}
+        named = [name for names in self.coupled for name in names]
+        if (twice := next((name for name in named if named.count(name) > 1), None)) is not None:
+            raise ValueError(f"coupled rows: {twice} comes twice; couple all layers of one sum in one group")
+        for names in self.coupled:
+            if (unknown := next((name for name in names if name not in known), None)) is not None:
+                raise ValueError(f"coupled rows: {unknown} is no pruned weight (there are {', '.join(known)})")
+            rows = {name: len(known[name].threshold) for name in names}
+            if len(set(rows.values())) > 1:
+                raise ValueError(f"coupled layers have different numbers of rows: {rows}")
+            if any(known[name].optimizers != known[names[0]].optimizers for name in names):
+                raise ValueError(f"coupled rows: {', '.join(names)} are trained by different optimizers")
 
     def groups(self, layers: Sequence[Layer]) -> list[list[int]]:
         """The positions of layers that share their rows; a layer that is not coupled is a group of its own."""
         places = {layer.name: i for i, layer in enumerate(layers)}
-        named = [name for names in self.coupled for name in names]
-        if (twice := next((name for name in named if named.count(name) > 1), None)) is not None:
-            raise ValueError(f"coupled rows: {twice} comes twice; couple all layers of one sum in one group")
-        found = []
-        for names in self.coupled:
-            unknown = [name for name in names if name not in places]
-            if unknown:
-                raise ValueError(f"coupled rows: {unknown[0]} is no pruned weight (there are {', '.join(places)})")
-            group = [places.pop(name) for name in names]
-            rows = {layers[i].name: len(layers[i].threshold) for i in group}
-            if len(set(rows.values())) > 1:
-                raise ValueError(f"coupled layers have different numbers of rows: {rows}")
-            found.append(group)
+        found = [[places.pop(name) for name in names] for names in self.coupled if names[0] in places]
         return found + [[i] for i in places.values()]
 
     def means(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:

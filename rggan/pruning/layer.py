@@ -7,6 +7,7 @@ and export see a plain sparse network. The dense `W` is kept aside here, and com
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,11 +38,12 @@ class Layer:
             [in, out / groups, ...]: output j of group i has a threshold of its own.
         alive: the dimension along which each slice must keep a weight (a weight norm divides by its norm), or None:
             the whole weight must keep one.
-        optimizer: the one that trains it.
+        optimizers: those that train it, mostly one.
 
     Attributes:
         mask: weight-shaped, of the weight's dtype, 0..1.
         threshold: [out], at least float32; in the units of the rule that moves it; starts at 0.
+        keeps: whether the dense values of masked weights are kept aside; if not, they are lost.
         hides: whether the parameter holds `W * M` now, and the dense weight lies in `aside`.
     """
 
@@ -53,10 +55,11 @@ class Layer:
         dim: int = 0,
         groups: int = 1,
         alive: int | None = None,
-        optimizer: Optimizer | None = None,
+        optimizers: Sequence[Optimizer] = (),
     ) -> None:
         self.name, self.key, self.weight, self.dim, self.groups, self.alive = name, key, weight, dim, groups, alive
-        self.optimizer = optimizer
+        self.optimizers = list(optimizers)
+        self.keeps = True
         values = weight.detach()
         self.mask = torch.ones_like(values)
         out = weight.shape[dim] * groups
@@ -102,12 +105,17 @@ class Layer:
         return self.weight.detach().to(self.threshold.dtype)
 
     def moments(self) -> dict[str, Tensor]:
-        """The weight-shaped tensors that the optimizer keeps for it, by name (Adam's 'exp_avg' and 'exp_avg_sq').
+        """The weight-shaped tensors that its optimizer keeps for it, by name (Adam's 'exp_avg' and 'exp_avg_sq').
 
-        Empty before the first step. Some are no plain tensors: change them through the methods below.
+        Empty before the first step. Of a second optimizer they are '1.exp_avg'. Some are no plain tensors: change them
+        through the methods below.
         """
-        kept = self.optimizer.state.get(self.weight, {}) if self.optimizer is not None else {}
-        return {key: v for key, v in kept.items() if isinstance(v, Tensor) and v.shape == self.weight.shape}
+        return {
+            f"{place}.{key}" if place else key: value
+            for place, optimizer in enumerate(self.optimizers)
+            for key, value in optimizer.state.get(self.weight, {}).items()
+            if isinstance(value, Tensor) and value.shape == self.weight.shape
+        }
 
     def plain_moments(self) -> dict[str, Tensor]:
         """Copies of the same, quantised ones (torchao's 8-bit states) unpacked."""
@@ -127,23 +135,28 @@ class Layer:
 
     # ---- the swap ----
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def open(self) -> None:
         """Let the parameter hold the dense weight. A place that somebody wrote to since then keeps what he wrote."""
         if not self.hides:
             return
-        self.follow()
+        self.match()
         assert self.aside is not None
         for rows in self.blocks():
             shown, dense = self.weight[rows], self.aside[rows]
-            torch.where(torch.eq(dense * self.mask[rows], shown), dense, shown, out=shown)
+            torch.where(torch.eq(dense * self.mask[rows], shown), dense, shown, out=dense)
+            shown.copy_(dense)
         self.hides = False
 
+    @torch.inference_mode(False)
     @torch.no_grad()
-    def close(self, keep: bool = True) -> None:
-        """Let the parameter hold `W * M`. With `keep` the dense weight is put aside, else what is masked is lost."""
-        self.follow()
-        if not keep:
+    def close(self) -> None:
+        """Let the parameter hold `W * M`, the dense weight aside; unless it `keeps` that, what is masked is lost."""
+        if self.hides:
+            return
+        self.match()
+        if not self.keeps:
             self.weight.mul_(self.mask)
             return
         if self.aside is None:
@@ -154,15 +167,9 @@ class Layer:
             weight.mul_(self.mask[rows])
         self.hides = True
 
-    def integrate(self) -> None:
-        """The dense network again: all masks one, nothing aside."""
-        self.open()
-        self.mask.fill_(1)
-        self.aside = None
-
     @torch.no_grad()
     def freeze(self) -> None:
-        """While open: give masked weights back what they were before the optimizer's step, bit for bit."""
+        """While open, after a step: give masked weights back what they were before it, bit for bit."""
         if self.aside is None:
             return
         for rows in self.blocks():
@@ -185,22 +192,30 @@ class Layer:
         """The dense weight, as a new tensor; nothing is changed."""
         if not self.hides:
             return self.weight.detach().clone()
-        self.follow()
+        self.match()
         assert self.aside is not None
         return torch.where(self.aside * self.mask == self.weight, self.aside, self.weight)
 
-    def follow(self) -> None:
+    def match(self) -> None:
         """Go where the parameter went since: to another device, or to another dtype."""
-        if self.mask.device != self.weight.device or self.mask.dtype != self.weight.dtype:
-            self.mask = self.mask.to(self.weight.detach())
-            self.threshold = self.threshold.to(self.weight.device)
-            self.aside = None if self.aside is None else self.aside.to(self.weight.detach())
+        weight = self.weight.detach()
+        if self.mask.device == weight.device and self.mask.dtype == weight.dtype:
+            return
+        dtype = torch.promote_types(torch.float32, weight.dtype)
+        self.threshold = self.threshold.to(weight.device, dtype)
+        if self.hides and self.aside is not None:  # compared as it was shown, before it was rounded
+            untouched = (self.aside * self.mask).to(weight) == weight
+            self.aside = torch.where(untouched, self.aside.to(weight), weight)
+            self.mask = self.mask.to(weight)
+            weight.copy_(self.aside * self.mask)
+        else:
+            self.mask, self.aside = self.mask.to(weight), None
 
     # ---- on disk ----
 
     def state_dict(self) -> dict[str, Any]:
         """Mask (in bits), thresholds, and the dense values of masked places."""
-        return pack(self.mask, self.threshold, self.dense() if self.hides else None)
+        return pack(self.mask, self.threshold, self.dense() if self.keeps else None)
 
     def checked(self, state: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """(mask, threshold, dense values of masked places) from `state_dict`; nothing is changed.
@@ -210,6 +225,7 @@ class Layer:
         """
         return read(state, self.mask, self.threshold, self.name)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """After or before the model's own state.
@@ -218,13 +234,15 @@ class Layer:
             ValueError: it is of another form; nothing is changed then.
         """
         mask, threshold, hidden = self.checked(state)
-        self.follow()
+        self.match()
         self.hides = False  # what lies aside belongs to another mask
         self.mask.copy_(mask)
         self.threshold.copy_(threshold)
-        if hidden is None or not hidden.numel():
-            self.aside = None
-            self.close(keep=False)
-        else:
+        if hidden is not None and hidden.numel():
             self.weight[self.mask != 1] = hidden.to(self.weight)
+            keeps, self.keeps = self.keeps, True
             self.close()
+            self.keeps = keeps
+        else:
+            self.aside = None
+            self.weight.mul_(self.mask)

@@ -21,8 +21,8 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The model's sparse weights under the names of a model that never heard of pruning.
 
     That is what `model.state_dict()` is, detached, wrappers (DistributedDataParallel, `torch.compile`) seen through.
-    Only under `PublishedThreshold`, whose mask stands behind a spectral norm, norm and mask are merged into a plain
-    weight. The model is only read; the tensors are its own, not copies.
+    Only under `PublishedThreshold`, whose mask stands behind a spectral norm, norm and mask are merged into the weight
+    of a model without that norm. The model is only read; the tensors are its own, not copies.
 
     >>> from rggan.pruning import Pruner
     >>> plain, pruned = nn.Linear(3, 2), nn.Linear(3, 2)

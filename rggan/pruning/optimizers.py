@@ -23,6 +23,7 @@ def plain_optimizers(given: Any) -> list[Optimizer]:
         ValueError: something else, or one whose step is none that a mask can follow.
     """
     found = [plain_optimizer(one) for one in (given if isinstance(given, list | tuple) else [given])]
+    found = list({id(one): one for one in found}.values())
     if not found:
         raise ValueError("a Pruner needs an optimizer: the one that trains the model, or a list of all that do")
     return found
@@ -41,6 +42,16 @@ def plain_optimizer(given: Any) -> Optimizer:
             f"{type(given).__name__} is no torch.optim.Optimizer with hooks: give the one that trains the model"
         )
     return seen
+
+
+def trainers(optimizers: Sequence[Optimizer]) -> dict[int, list[Optimizer]]:
+    """{id of a parameter: the optimizers that train it}."""
+    found: dict[int, list[Optimizer]] = {}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                found.setdefault(id(parameter), []).append(optimizer)
+    return found
 
 
 # The one hook on all optimizers asks them. It is never taken off: torch may be iterating over its hooks just when the
@@ -75,11 +86,11 @@ class Hooks:
         foreign: Callable[[Optimizer], None],
     ) -> None:
         self.optimizers, self.before, self.after = list(optimizers), before, after
-        self.handles = [
-            handle
-            for optimizer in self.optimizers
-            for handle in (optimizer.register_step_pre_hook(self.pre), optimizer.register_step_post_hook(self.post))
-        ]
+        self.handles = []
+        for optimizer in self.optimizers:
+            self.handles += [optimizer.register_step_pre_hook(self.pre), optimizer.register_step_post_hook(self.post)]
+            # Before those that others registered: an average in a hook of its own must see sparse weights.
+            optimizer._optimizer_step_post_hooks.move_to_end(self.handles[-1].id, last=False)  # type: ignore[attr-defined]
         self.foreign = foreign
         watch_all()
         ALL.add(self)

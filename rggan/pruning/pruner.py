@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 
 from rggan.pruning.arguments import LIVE, made_rule, plain_model, refuse_pruned
 from rggan.pruning.layer import Layer
-from rggan.pruning.optimizers import plain_optimizers
-from rggan.pruning.published import BehindNorm, bake, masks_behind
+from rggan.pruning.optimizers import plain_optimizers, trainers
+from rggan.pruning.published import BehindNorm, bake
 from rggan.pruning.rules import Rule
-from rggan.pruning.select import SEVERAL, Names, Select, prunable, select_weights
+from rggan.pruning.select import SEVERAL, Names, Select, chains, prunable, select_weights
 from rggan.pruning.swap import Swap
 from rggan.pruning.table import left_out, table
 from rggan.pruning.target import Ramp
@@ -66,6 +66,7 @@ class Pruner(Swap):
     1.0
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,
@@ -80,12 +81,12 @@ class Pruner(Swap):
         self.model = plain_model(model)
         rule = made_rule(rule, density)
         optimizers = plain_optimizers(optimizer)
-        by_id = {id(p): one for one in optimizers for group in one.param_groups for p in group["params"]}
-        self.selection = select_weights(self.model, by_id, select, include, exclude, rule.behind_norm)
+        trained = trainers(optimizers)
+        self.selection = select_weights(self.model, trained, select, include, exclude, rule.behind_norm)
         refuse_pruned(self.selection)
         layers: list[Layer] = []
         for found in self.selection.chosen:
-            own: dict[str, Any] = {"alive": found.alive, "optimizer": by_id[id(found.weight)]}
+            own: dict[str, Any] = {"alive": found.alive, "optimizers": trained[id(found.weight)]}
             arguments = (found.name, found.key, found.weight, found.dim, found.groups)
             behind = rule.behind_norm and found.parametrized
             layers.append(BehindNorm(*arguments, **own, owners=found.owners) if behind else Layer(*arguments, **own))
@@ -114,6 +115,8 @@ class Pruner(Swap):
 
     def density(self, of: Literal["prunable", "model"] = "prunable") -> float:
         """Kept / total over the prunable weights, or over all parameters of the model, 0..1 (waits for the device)."""
+        if not self.layers:
+            raise ValueError(f"{self.name}: its Pruner was detached")
         kept = int(torch.stack([(layer.mask != 0).sum() for layer in self.layers]).sum())
         if of == "prunable":
             return kept / self.total
@@ -150,30 +153,43 @@ class Pruner(Swap):
         An average of weights that were masked lately is not zero there yet: in the copy it is, so that the copy has
         the density of the model. The original is only read.
         """
-        copied = copy.deepcopy(plain_model(self.model if module is None else module))
+        module = plain_model(self.model if module is None else module)
+        # A hook-style norm leaves the weight that it made, with its history, which torch copies of no network.
+        made = {id(v): v.detach().clone() for m in module.modules() for v in vars(m).values() if not_a_leaf(v)}
+        copied = copy.deepcopy(module, made)
+        behind = {layer.name for layer in self.layers if isinstance(layer, BehindNorm)}
+        for path, owner in list(copied.named_modules(remove_duplicate=False)):
+            for tensor in chains(owner):
+                if (f"{path}.{tensor}" if path else tensor) in behind:
+                    bake(owner, tensor)
         parameters = dict(copied.named_parameters(remove_duplicate=False))
-        for _, owner, tensor in masks_behind(copied):
-            bake(owner, tensor)
         with torch.no_grad():
             for layer in self.layers:
-                if not isinstance(layer, BehindNorm):
-                    weight = parameters[layer.key]  # a fading mask is in it already
-                    weight.mul_((layer.mask != 0).to(weight))
+                weight = parameters[layer.name if layer.name in behind else layer.key]
+                weight.mul_((layer.mask != 0).to(weight))  # a fading mask is in it already
         return copied
 
     # ---- leaving, and on disk ----
 
     def detach(self) -> None:
-        """Take the hooks off again; the model keeps the sparse weights."""
+        """Take the hooks off again; the model keeps the sparse weights (a fade is ended: the dense ones)."""
+        if self.fading is not None:
+            self.integrate()
         self.hooks.remove()
         take_off(self.layers)
         self.layers = []
         LIVE.discard(self)
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Pruner belongs to one model and its optimizer: save or copy its state_dict(), and load it into a Pruner "
+            "that is made for the other model"
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Phase, rule, and of each layer the mask in bits, the thresholds and the masked weights.
 
-        The model's own state_dict holds the sparse weights: keep both.
+        The model's own state_dict holds the sparse weights: keep both, taken when all optimizers have stepped.
         """
         fading = None if self.fading is None else list(self.fading)
         layers = {layer.name: layer.state_dict() for layer in self.layers}
@@ -183,19 +199,38 @@ class Pruner(Swap):
         """Before or after the model's own state is loaded.
 
         Raises:
-            ValueError: the state is that of other layers; nothing is changed then.
+            ValueError: the state is that of another rule or of other layers; nothing is changed then.
         """
-        if state["layers"].keys() != {layer.name for layer in self.layers}:
-            raise ValueError("the state is that of a Pruner with other layers")
-        for layer in self.layers:
-            layer.checked(state["layers"][layer.name])
-        self.phase = state["phase"]
-        fading = state.get("fading")
+        self.check(state)
+        self.phase, fading = state["phase"], state["fading"]
         self.fading = None if fading is None else (fading[0], fading[1])
         for layer in self.layers:
             layer.load_state_dict(state["layers"][layer.name])
         self.rule.load_state_dict(state["rule"])
         self._loaded, self._unsent = True, False
+        self._stepped, self._stepping = set(), set()
+        self._close(self.layers)
+        for layer in self.layers if self._open else ():
+            layer.open()
+
+    def check(self, state: Any) -> None:
+        """Raises ValueError if a state does not have the form of this pruner's own."""
+        if not isinstance(state, dict) or not {"phase", "fading", "rule", "layers"} <= state.keys():
+            raise ValueError("the state is none of a Pruner")
+        fading = state["fading"]
+        pair = isinstance(fading, list | tuple) and len(fading) == 2 and all(type(n) is int for n in fading)
+        if state["phase"] not in ("prune", "dense") or not (fading is None or (pair and 0 <= fading[0] < fading[1])):
+            raise ValueError(f"the state's phase is none: {state['phase']}, {fading}")
+        if state["rule"].keys() - {"adam"} != self.rule.state_dict().keys() - {"adam"}:
+            raise ValueError(f"the state is that of another rule than this {type(self.rule).__name__}")
+        if state["layers"].keys() != {layer.name for layer in self.layers}:
+            raise ValueError("the state is that of a Pruner with other layers")
+        for layer in self.layers:
+            layer.checked(state["layers"][layer.name])
+
+
+def not_a_leaf(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not value.is_leaf
 
 
 def take_off(layers: Sequence[Layer]) -> None:

@@ -38,7 +38,7 @@ class BehindNorm(Layer):
 
     def __init__(self, *arguments: Any, owners: Sequence[tuple[nn.Module, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.owners, self.module = list(owners), WeightMask(self.mask)
+        self.owners, self.module, self.keeps = list(owners), WeightMask(self.mask), False
         for module, tensor in owners:
             parametrize.register_parametrization(module, tensor, self.module, unsafe=True)
 
@@ -53,10 +53,10 @@ class BehindNorm(Layer):
         return value.to(self.threshold.dtype)
 
     def open(self) -> None:
-        self.follow()
+        self.match()
 
-    def close(self, keep: bool = True) -> None:
-        self.follow()
+    def close(self) -> None:
+        self.match()
 
     def freeze(self) -> None:
         pass
@@ -64,9 +64,15 @@ class BehindNorm(Layer):
     def keep_alive(self) -> None:
         pass  # the norm is behind it already: zeros divide nothing
 
-    def follow(self) -> None:
+    def match(self) -> None:
         self.mask = self.module.mask  # the model moved it
         self.threshold = self.threshold.to(self.mask.device)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        mask, threshold, _ = self.checked(state)
+        self.mask.copy_(mask)
+        self.threshold.copy_(threshold)
 
     def detach(self) -> None:
         """Take the mask off: the norm too is baked into the weight then."""

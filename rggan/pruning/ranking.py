@@ -264,6 +264,10 @@ class RigL(SET):
         self.until = until
         self.seen: dict[str, Tensor] = {}  # dense |gradients| by layer, at the step of an update
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = {}
+        super().load_state_dict(state)
+
     def replaced(self) -> float:
         return self.share / 2 * (1 + math.cos(math.pi * min(1.0, self.steps / self.until)))
 

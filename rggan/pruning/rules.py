@@ -128,7 +128,8 @@ class Threshold(Rule):
         if self.regrowth is not None:
             self.regrowth.observe(layers)
         if not self.hard:
-            self.pull |= self.granularity.descend(layers, self.scales(layers))
+            for name, pull in self.granularity.descend(layers, self.scales(layers)).items():
+                self.pull[name] = self.pull[name] + pull if name in self.pull else pull
             return
         for layer in layers:
             if layer.weight.grad is not None:
@@ -227,7 +228,7 @@ class Threshold(Rule):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
+        self.steps, self.pull, self.held = state["steps"], {}, {}
         self.target = None if state["target"] is None else Target.from_state(state["target"])
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])

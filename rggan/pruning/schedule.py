@@ -32,9 +32,11 @@ class Schedule:
     def __init__(self, *pruners: Pruner, fade: int | Sequence[int] = 0) -> None:
         if not pruners:
             raise ValueError(f"a {type(self).__name__} needs at least one pruner")
+        if any(isinstance(pruner, list | tuple) for pruner in pruners):
+            raise ValueError(f"a {type(self).__name__} takes its pruners one by one: (prune_g, prune_d), not a list")
         self.pruners = pruners
-        self.fade = (fade,) * len(pruners) if isinstance(fade, int) else tuple(fade)
-        if len(self.fade) != len(pruners) or min(self.fade) < 0:
+        self.fade = (fade,) * len(pruners) if isinstance(fade, int | float) else tuple(fade)
+        if len(self.fade) != len(pruners) or any(not isinstance(n, int) or n < 0 for n in self.fade):
             raise ValueError(f"fade takes 0 or more steps, one number or one for each pruner, not {fade}")
         self.decisions = self.flips = 0
         self.phase = self.first

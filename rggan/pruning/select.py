@@ -230,6 +230,8 @@ def reason(candidate: Candidate, trained: Collection[int], behind_norm: bool) ->
         return "this optimizer does not train it"
     if candidate.hooked and behind_norm:
         return "no mask fits behind a hook-style spectral norm; use the parametrization"
+    if behind_norm and candidate.key.endswith(".original1"):
+        return "no mask fits behind a weight norm"
     if candidate.selected < len(candidate.owners):
         return "shared with a module that is not pruned"
     if candidate.parametrized and not all(leaves_zeros(chains(m)[t]) for m, t in candidate.owners):

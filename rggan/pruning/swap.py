@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from rggan.pruning.agree import broadcast_tensors
 from rggan.pruning.layer import Layer
-from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers
+from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm
 from rggan.pruning.rules import Rule
 
@@ -29,18 +29,19 @@ class Swap:
         self.phase: Literal["prune", "dense"] = "prune"
         self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
         self.steps = [0] * len(self.optimizers)
+        self._open = 0  # how many `dense()` are entered
         self._stepping: set[int] = set()  # optimizers between their gradients and the end of their step
         self._stepped: set[int] = set()  # optimizers that stepped since the rule's last update
         self._strangers: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimizers that were looked at
         self._noticed: list[int] | None = None  # steps at the last evaluation
         self._warned: set[str] = set()
         self._loaded = any(bool(one.state) for one in self.optimizers)  # or there was nothing to load
-        self.rule.begin(self.layers)
-        for layer in self.layers:
-            layer.keep_alive()
+        with self.dense():
+            self.rule.begin(self.layers)
+            for layer in self.layers:
+                layer.keep_alive()
         # DistributedDataParallel may yet give all processes the first one's weights: masks then follow them.
         self._unsent = any(bool((layer.mask != 1).any()) for layer in self.layers)
-        self._close(self.layers)
         self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
 
     # ---- between an optimizer's gradients and the end of its step ----
@@ -53,15 +54,15 @@ class Swap:
                 "one: call pruner.load_state_dict() too",
                 above=4,
             )
-        if id(optimizer) in self._stepped:  # others step less often
-            self._finish()
+        layers = self._of(optimizer)
+        if all(layer.weight.grad is None for layer in layers):
+            return  # it trains another network too, and steps for that one
         self._stepping.add(id(optimizer))
         if self.phase == "dense" and self.fading is None:
             return
         if self._unsent:
             broadcast_tensors([t for layer in self.layers for t in (layer.mask, layer.threshold, layer.aside)])
             self._unsent = False
-        layers = self._of(optimizer)
         for layer in layers:
             layer.open()
         if self.phase == "prune":
@@ -74,7 +75,7 @@ class Swap:
     @torch.no_grad()
     def _after(self, optimizer: Optimizer) -> None:
         if id(optimizer) not in self._stepping:
-            return  # its closure was never called
+            return  # its closure was never called, or it was no step of this network
         self._stepping.remove(id(optimizer))
         self.steps[self.optimizers.index(optimizer)] += 1
         if self.phase == "dense" and self.fading is None:
@@ -85,28 +86,28 @@ class Swap:
                 layer.freeze()
             elif self.rule.masked == "zero":
                 layer.weight.mul_(layer.mask)
-        self._stepped.add(id(optimizer))
-        if len(self._stepped) == len(self.optimizers):
+        # A round ends when all have stepped, or when one steps again that the others are rarer than.
+        done = id(optimizer) in self._stepped or len(self._stepped | {id(optimizer)}) == len(self.optimizers)
+        self._stepped = ({id(optimizer)} if id(optimizer) in self._stepped else set()) if done else self._stepped
+        if done:
             self._finish()
         else:
+            self._stepped.add(id(optimizer))
             self._close(layers)
 
     def _finish(self) -> None:
-        """All optimizers have stepped: masks move."""
-        self._stepped = set()
+        """Masks move."""
         if self.phase == "prune":
             self._move(self.rule.update)
         elif self.fading is not None:
             done, steps = self.fading[0] + 1, self.fading[1]
-            self.fading = (done, steps) if done < steps else None
-            for layer in self.layers:
-                if self.fading is None:
-                    layer.integrate()
-                else:
-                    layer.open()
+            with self.dense():
+                self.fading = (done, steps) if done < steps else None
+                for layer in self.layers:
                     layer.mask.clamp_(min=done / steps)
-                    layer.close()
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _move(self, change: Callable[[Sequence[Layer]], None]) -> None:
         with self.dense():
             change(self.layers)
@@ -114,12 +115,18 @@ class Swap:
                 layer.keep_alive()
 
     def _of(self, optimizer: Optimizer) -> list[Layer]:
-        return [layer for layer in self.layers if layer.optimizer is optimizer]
+        return [layer for layer in self.layers if any(one is optimizer for one in layer.optimizers)]
 
     def _close(self, layers: Sequence[Layer]) -> None:
-        if self.phase == "prune" or self.fading is not None:
-            for layer in layers:
-                layer.close(keep=self.rule.masked != "zero" or self.fading is not None)
+        """Show the masks, if there are any in this phase; not within `dense()`."""
+        if self._open:
+            return
+        for layer in layers:
+            layer.keeps = (self.rule.masked != "zero" or self.fading is not None) and not isinstance(layer, BehindNorm)
+            if self.phase == "prune" or self.fading is not None:
+                layer.close()
+            else:
+                layer.aside = None
 
     def _foreign(self, optimizer: Optimizer) -> None:
         """Another optimizer steps: if it trains one of these weights, somebody should know."""
@@ -143,6 +150,8 @@ class Swap:
 
     def notice_idle(self) -> None:
         """Asked at each evaluation: an optimizer that did not step since the one before was perhaps replaced."""
+        if not self.layers:
+            raise ValueError(f"{self.name}: its Pruner was detached; a schedule moves it no more")
         before, self._noticed = self._noticed, list(self.steps)
         for optimizer, then, now in zip(self.optimizers, before or [], self.steps, strict=False):
             if then == now:
@@ -159,14 +168,14 @@ class Swap:
             ValueError: it does not train one of the pruned weights.
         """
         optimizers = plain_optimizers(optimizer)
-        by_id = {id(p): one for one in optimizers for group in one.param_groups for p in group["params"]}
-        if lost := [layer.name for layer in self.layers if id(layer.weight) not in by_id]:
+        trained = trainers(optimizers)
+        if lost := [layer.name for layer in self.layers if id(layer.weight) not in trained]:
             raise ValueError(f"{lost[0]} is pruned, and the new optimizer does not train it")
         self.hooks.remove()
         for layer in self.layers:
-            layer.optimizer = by_id[id(layer.weight)]
-        self.optimizers, self.steps, self._stepped, self._loaded = optimizers, [0] * len(optimizers), set(), True
-        self._noticed = None
+            layer.optimizers = trained[id(layer.weight)]
+        self.optimizers, self.steps, self._noticed, self._loaded = optimizers, [0] * len(optimizers), None, True
+        self._stepping, self._stepped = set(), set()
         self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
 
     # ---- phases ----
@@ -185,9 +194,11 @@ class Swap:
         """
         for layer in self.layers:
             layer.open()
+        self._open += 1
         try:
             yield
         finally:
+            self._open -= 1
             self._close(self.layers)
 
     def refresh(self) -> None:
@@ -195,26 +206,33 @@ class Swap:
         if self.phase == "prune":
             self._move(self.rule.refresh)
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def prune(self) -> None:
         """Prune from now on. Thresholds go on from where they stood; masks show at once."""
-        if self.phase != "prune":
-            with self.dense():
-                self.phase, self.fading = "prune", None
-                self._stepped.clear()
+        if self.phase == "prune":
+            return
+        with self.dense():
+            for layer in self.layers:
+                layer.mask.fill_(1)  # a fade may not have ended
+            self.phase, self.fading = "prune", None
+            self._stepped.clear()
             self.refresh()
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def integrate(self, fade: int = 0) -> None:
         """Fold the learnt sparse weights back into the dense network that they came from: all masks one.
 
         Weights that were masked return with the values that the rule left them. With `fade` they come in over so many
         steps of the optimizer, their masks rising from 0 to 1; the others are not touched.
         """
+        if not isinstance(fade, int) or fade < 0:
+            raise ValueError(f"a fade takes a number of steps, 0 or more, not {fade!r}")
         if self.phase == "dense" and fade > 0:
             return  # dense already, or on the way
-        if fade > 0:
-            with self.dense():
-                self.phase, self.fading = "dense", (0, fade)
-            return
-        self.phase, self.fading = "dense", None
-        for layer in self.layers:
-            layer.integrate()
+        with self.dense():
+            self._stepped.clear()
+            self.phase, self.fading = "dense", (0, fade) if fade > 0 else None
+            for layer in self.layers if fade == 0 else ():
+                layer.mask.fill_(1)

@@ -38,7 +38,7 @@ class Ramp:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.density, float | int) and 0 < self.density <= 1):
-            raise ValueError(f"a target density lies above 0 and at most at 1, not at {self.density}")
+            raise ValueError(f"a target density lies above 0 and at most at 1, not at {self.density!r}")
         if self.steps < 1 or self.power < 1:
             raise ValueError(f"a ramp has at least 1 step and a power of at least 1, not {self.steps} and {self.power}")
         if self.start < 0:

@@ -110,13 +110,6 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
     Raises:
         ValueError: something does not fit. KeyError: it is not there.
     """
-    if saved["phase"] not in PHASES:
-        raise ValueError(f"there is no phase {saved['phase']}")
-    fading = saved["fading"]
-    if fading is not None:
-        whole = isinstance(fading, list) and len(fading) == 2 and all(type(n) is int for n in fading)
-        if not whole or not 0 <= fading[0] < fading[1]:
-            raise ValueError("fading is no pair of steps done and steps")
     found, rule = dict(saved["rule"]), pruner.rule
     own = rule.state_dict()
     extra = {}
@@ -139,11 +132,9 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
         raise ValueError("the rule's counts are none of its layers")
     if clean.get("steps", 0) < 0 or not 0 < clean.get("density", 1.0) <= 1:
         raise ValueError("the rule's steps or density are none")
-    if saved["layers"].keys() != {layer.name for layer in pruner.layers}:
-        raise ValueError("the masks are those of other layers")
-    for layer in pruner.layers:
-        layer.checked(saved["layers"][layer.name])
-    return {"phase": saved["phase"], "fading": fading, "rule": {**clean, **extra}, "layers": saved["layers"]}
+    state = {"phase": saved["phase"], "fading": saved["fading"], "rule": {**clean, **extra}, "layers": saved["layers"]}
+    pruner.check(state)
+    return state
 
 
 def fitted_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class InGraph(Layer):
     """The dense weight stays the parameter; nothing is swapped."""
 
     def __init__(self, module: nn.Module, tensor: str, found, optimizer) -> None:
-        super().__init__(found.name, found.key, found.weight, found.dim, found.groups, optimizer=optimizer)
+        super().__init__(found.name, found.key, found.weight, found.dim, found.groups, optimizers=[optimizer])
         self.module = Mask(found.weight.detach())
         self.mask, self.module.threshold = self.module.mask, self.threshold
         if parametrize.is_parametrized(module, tensor):
@@ -56,17 +56,15 @@ class InGraph(Layer):
         self.before = None
 
     def open(self):
-        self.before = self.weight.detach().clone()
+        self.before = self.weight.detach().clone() if self.before is None else self.before
 
-    def close(self, keep=True):
-        if not keep:
+    def close(self):
+        self.before = None
+        if not self.keeps:
             self.weight.data.mul_(self.mask)
 
     def freeze(self):
         self.weight.data.copy_(torch.where(self.mask > 0, self.weight.data, self.before))
-
-    def integrate(self):
-        self.mask.fill_(1)
 
     def dense(self):
         return self.weight.detach().clone()

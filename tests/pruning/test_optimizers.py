@@ -172,7 +172,7 @@ def test_muon_and_adamw_train_one_network():
     muon = torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], lr=1e-2)
     adamw = torch.optim.AdamW([p for p in model.parameters() if p.ndim != 2], 1e-3)
     pruner = Pruner(model, [muon, adamw], density=0.3)
-    assert [type(layer.optimizer).__name__ for layer in pruner.layers] == ["AdamW", "Muon", "Muon"]
+    assert [type(layer.optimizers[0]).__name__ for layer in pruner.layers] == ["AdamW", "Muon", "Muon"]
     for _ in range(21):
         for optimizer in (muon, adamw):
             optimizer.zero_grad()
