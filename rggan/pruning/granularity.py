@@ -44,13 +44,19 @@ class Weights:
         """Write the masks: 1 where a weight reaches its threshold. A layer of which less than the share `stays` does
         keeps its mask (0: none does)."""
         for layer, scale in zip(layers, scales, strict=True):
-            old = layer.mask.clone() if stays else layer.mask
-            weight, threshold = layer.seen(), layer.per_neuron(layer.threshold)
-            for rows in layer.blocks():
-                here = threshold[rows] if len(threshold) > 1 else threshold
-                torch.ge(weight[rows].abs().div_(scale), here, out=layer.mask[rows])
+            weight, threshold, mask = layer.seen(), layer.per_neuron(layer.threshold), layer.mask
+            if stays and mask.device.type == "cpu":
+                reaches = torch.empty_like(mask, dtype=torch.bool)
+                for w, t, here in layer.blocks(weight, threshold, reaches):
+                    torch.ge(w.abs().div_(scale), t, out=here)
+                if int(reaches.count_nonzero()) >= kept_number(stays, mask.numel()):
+                    mask.copy_(reaches)
+                continue
+            old = mask.clone() if stays else mask
+            for w, t, here in layer.blocks(weight, threshold, mask):
+                torch.ge(w.abs().div_(scale), t, out=here)
             if stays:
-                restore_below(layer.mask, old, stays)
+                restore_below(mask, old, stays)
 
     def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
         """Turn each layer's dense gradient g into dW, in place; returns each dt, [out], by the layer's name.
@@ -64,12 +70,11 @@ class Weights:
                 pulls[layer.name] = torch.zeros_like(layer.threshold)
                 continue
             weight, threshold, parts = layer.seen(), layer.per_neuron(layer.threshold), []
-            for rows in layer.blocks():
-                g, w = gradient[rows], weight[rows]
+            for g, w, t, mask in layer.blocks(gradient, weight, threshold, layer.mask):
                 size = w.abs().div_(scale)
-                slope = step_slope(size - (threshold[rows] if len(threshold) > 1 else threshold))
+                slope = step_slope(size - t)
                 parts.append(layer.neuron_sum((g * w).mul_(slope)))
-                g.mul_(slope.mul_(size).add_(layer.mask[rows]))
+                g.mul_(slope.mul_(size).add_(mask))
             pulls[layer.name] = -(parts[0] if len(parts) == 1 else torch.cat(parts))
         return pulls
 

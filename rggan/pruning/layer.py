@@ -7,7 +7,7 @@ and export see a plain sparse network. The dense `W` is kept aside here, and com
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -88,21 +88,27 @@ class Layer:
         dims = [d for d in range(values.dim()) if d != self.dim]
         return values.sum(dim=dims) if dims else values.clone()  # a vector's weights are neurons themselves
 
-    def blocks(self) -> list[slice]:
-        """Ranges of rows that fit the cache; one for all where that is no help."""
+    def blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Weight-shaped tensors (or those of one number a row) in ranges of rows that fit a core's cache.
+
+        All at once where that is no help: on other devices, in narrow layers, along other output dimensions.
+        """
         weight = self.weight
-        if weight.device.type != "cpu" or self.dim != 0 or weight.dim() < 2:
-            return [slice(None)]
-        rows = max(1, BLOCK * torch.get_num_threads() // max(1, weight[0].numel()))
+        rows = len(weight)
+        if self.dim == 0 and weight.numel() > BLOCK and weight.dim() > 1 and weight.device.type == "cpu":
+            rows = max(1, BLOCK * torch.get_num_threads() * rows // weight.numel())
         if rows >= len(weight):
-            return [slice(None)]
-        return [slice(first, first + rows) for first in range(0, len(weight), rows)]
+            yield tensors
+            return
+        for first in range(0, len(weight), rows):
+            yield tuple(t[first : first + rows] if len(t) > 1 else t for t in tensors)
 
     # ---- what rules read ----
 
     def seen(self) -> Tensor:
         """The weight as the mask meets it, without a gradient, at least float32."""
-        return self.weight.detach().to(self.threshold.dtype)
+        weight = self.weight.detach()
+        return weight if weight.dtype == self.threshold.dtype else weight.to(self.threshold.dtype)
 
     def moments(self) -> dict[str, Tensor]:
         """The weight-shaped tensors that its optimizer keeps for it, by name (Adam's 'exp_avg' and 'exp_avg_sq').
@@ -135,22 +141,19 @@ class Layer:
 
     # ---- the swap ----
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    # Called without gradients, and not in inference mode.
+
     def open(self) -> None:
         """Let the parameter hold the dense weight. A place that somebody wrote to since then keeps what he wrote."""
         if not self.hides:
             return
         self.match()
         assert self.aside is not None
-        for rows in self.blocks():
-            shown, dense = self.weight[rows], self.aside[rows]
-            torch.where(torch.eq(dense * self.mask[rows], shown), dense, shown, out=dense)
+        for shown, dense, mask in self.blocks(self.weight, self.aside, self.mask):
+            torch.where(torch.eq(dense * mask, shown), dense, shown, out=dense)
             shown.copy_(dense)
         self.hides = False
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
     def close(self) -> None:
         """Let the parameter hold `W * M`, the dense weight aside; unless it `keeps` that, what is masked is lost."""
         if self.hides:
@@ -161,22 +164,18 @@ class Layer:
             return
         if self.aside is None:
             self.aside = torch.empty_like(self.weight.detach())
-        for rows in self.blocks():
-            weight = self.weight[rows]
-            self.aside[rows].copy_(weight)
-            weight.mul_(self.mask[rows])
+        for weight, aside, mask in self.blocks(self.weight, self.aside, self.mask):
+            aside.copy_(weight)
+            weight.mul_(mask)
         self.hides = True
 
-    @torch.no_grad()
     def freeze(self) -> None:
         """While open, after a step: give masked weights back what they were before it, bit for bit."""
         if self.aside is None:
             return
-        for rows in self.blocks():
-            weight = self.weight[rows]
-            torch.where(self.mask[rows] > 0, weight, self.aside[rows], out=weight)
+        for weight, aside, mask in self.blocks(self.weight, self.aside, self.mask):
+            torch.where(mask > 0, weight, aside, out=weight)
 
-    @torch.no_grad()
     def keep_alive(self) -> None:
         """While open: unmask the largest weight of each slice that would show nothing but zeros (see `alive`)."""
         dims = [d for d in range(self.weight.dim()) if d != self.alive]
@@ -225,8 +224,6 @@ class Layer:
         """
         return read(state, self.mask, self.threshold, self.name)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """After or before the model's own state.
 
@@ -246,3 +243,13 @@ class Layer:
         else:
             self.aside = None
             self.weight.mul_(self.mask)
+
+
+def keep_alive(layers: Sequence[Layer]) -> None:
+    """`Layer.keep_alive` of all that need it; where asking is free, one question for all that are whole layers."""
+    whole = [layer for layer in layers if layer.alive is None]
+    if whole and whole[0].mask.device.type == "cpu":
+        largest = torch.stack(torch._foreach_norm([layer.mask for layer in whole], ord=math.inf))
+        whole = [layer for layer, most in zip(whole, largest.tolist(), strict=True) if most == 0]
+    for layer in [*whole, *(layer for layer in layers if layer.alive is not None)]:
+        layer.keep_alive()

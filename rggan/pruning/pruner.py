@@ -17,7 +17,7 @@ from rggan.pruning.optimizers import plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm, bake
 from rggan.pruning.rules import Rule
 from rggan.pruning.select import SEVERAL, Names, Select, chains, prunable, select_weights
-from rggan.pruning.swap import Swap
+from rggan.pruning.swap import Swap, plainly
 from rggan.pruning.table import left_out, table
 from rggan.pruning.target import Ramp
 
@@ -204,14 +204,15 @@ class Pruner(Swap):
         self.check(state)
         self.phase, fading = state["phase"], state["fading"]
         self.fading = None if fading is None else (fading[0], fading[1])
-        for layer in self.layers:
-            layer.load_state_dict(state["layers"][layer.name])
-        self.rule.load_state_dict(state["rule"])
+        with plainly():
+            for layer in self.layers:
+                layer.load_state_dict(state["layers"][layer.name])
+            self.rule.load_state_dict(state["rule"])
+            self._close(self.layers)
+            for layer in self.layers if self._open else ():
+                layer.open()
         self._loaded, self._unsent = True, False
         self._stepped, self._stepping = set(), set()
-        self._close(self.layers)
-        for layer in self.layers if self._open else ():
-            layer.open()
 
     def check(self, state: Any) -> None:
         """Raises ValueError if a state does not have the form of this pruner's own."""

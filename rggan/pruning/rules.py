@@ -153,10 +153,7 @@ class Threshold(Rule):
     def move(self, layers: Sequence[Layer]) -> None:
         """One step of gradient descent on every threshold."""
         thresholds = [layer.threshold for layer in layers]
-        if self.target is None:
-            steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds]  # minus the penalty's gradient
-        else:
-            steps = [torch.zeros_like(t) for t in thresholds]
+        steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds] if self.target is None else None
         if self.pull:
             # A mixed-precision step that overflowed runs the hooks too: its pull is no number and must not count.
             pulls = [self.pull.get(layer.name, torch.zeros_like(layer.threshold)) for layer in layers]
@@ -164,9 +161,11 @@ class Threshold(Rule):
             if self.target is not None:
                 pull -= pull.mean()  # how many is the offset's affair
             pull /= pull.square().mean().sqrt().clamp_min(torch.finfo(pull.dtype).tiny)
-            torch._foreach_sub_(steps, list(pull.split([len(t) for t in thresholds])))
+            down = list(pull.neg_().split([len(t) for t in thresholds]))
+            steps = down if steps is None else list(torch._foreach_add(steps, down))
             self.pull = {}
-        torch._foreach_add_(thresholds, steps, alpha=self.lr)
+        if steps is not None:  # minus the gradient
+            torch._foreach_add_(thresholds, steps, alpha=self.lr)
 
     def offset(self, layers: Sequence[Layer]) -> None:
         """Move the thresholds of all layers that share a target by one number, so that so many weights reach theirs."""
@@ -212,12 +211,12 @@ class Threshold(Rule):
 
     def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
         """The unit of each layer's thresholds: the root mean square of its weights, a scalar."""
-        found = []
-        for layer in layers:
-            weight = layer.seen()
-            rms = torch.linalg.vector_norm(weight) / weight.numel() ** 0.5
-            found.append(rms.clamp_min_(torch.finfo(weight.dtype).tiny))
-        return found
+        weights = [layer.seen() for layer in layers]
+        if len({(weight.dtype, weight.device) for weight in weights}) > 1:
+            return [scale for layer in layers for scale in self.scales([layer])]
+        rms = torch.stack(torch._foreach_norm(weights))
+        rms /= torch.tensor([weight.numel() ** 0.5 for weight in weights], dtype=rms.dtype).to(rms.device)
+        return list(rms.clamp_min_(torch.finfo(rms.dtype).tiny).unbind())
 
     def state_dict(self) -> dict[str, Any]:
         # The ramps too: a run that is made longer goes on with the ones that it began.

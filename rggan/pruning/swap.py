@@ -12,10 +12,17 @@ import torch
 from torch.optim import Optimizer
 
 from rggan.pruning.agree import broadcast_tensors
-from rggan.pruning.layer import Layer
+from rggan.pruning.layer import Layer, keep_alive
 from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm
 from rggan.pruning.rules import Rule
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Without gradients; and what is made within inference mode would be of no use outside."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 class Swap:
@@ -38,8 +45,7 @@ class Swap:
         self._loaded = any(bool(one.state) for one in self.optimizers)  # or there was nothing to load
         with self.dense():
             self.rule.begin(self.layers)
-            for layer in self.layers:
-                layer.keep_alive()
+            keep_alive(self.layers)
         # DistributedDataParallel may yet give all processes the first one's weights: masks then follow them.
         self._unsent = any(bool((layer.mask != 1).any()) for layer in self.layers)
         self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
@@ -106,13 +112,10 @@ class Swap:
                 for layer in self.layers:
                     layer.mask.clamp_(min=done / steps)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
     def _move(self, change: Callable[[Sequence[Layer]], None]) -> None:
         with self.dense():
             change(self.layers)
-            for layer in self.layers:
-                layer.keep_alive()
+            keep_alive(self.layers)
 
     def _of(self, optimizer: Optimizer) -> list[Layer]:
         return [layer for layer in self.layers if any(one is optimizer for one in layer.optimizers)]
@@ -192,14 +195,16 @@ class Swap:
         >>> int((model.weight == 0).sum())
         3
         """
-        for layer in self.layers:
-            layer.open()
+        with plainly():
+            for layer in self.layers:
+                layer.open()
         self._open += 1
         try:
             yield
         finally:
             self._open -= 1
-            self._close(self.layers)
+            with plainly():
+                self._close(self.layers)
 
     def refresh(self) -> None:
         """Make the masks again from the rule's state."""
