@@ -1,6 +1,6 @@
 """Speed and memory of the whole training step under every rule, and what a dense phase costs.
 
-    python benchmarks/step.py [--json] [--rounds 5] [--precision auto|fp32|bf16|both] [--rules dense threshold ...]
+    python -m benchmarks.step [--json] [--rounds 5] [--precision auto|fp32|bf16|both] [--rules dense threshold ...]
 
 A step is what `rggan train` does: 5 discriminator steps and one generator step of batch 64 at 32x32, with augmentation,
 flips, optimizers, masks and the generator average. The cells of one size take turns within one run, so that their
@@ -100,7 +100,7 @@ def update_seconds(training: Training) -> float | None:
 
 def peak_of_cell(size: str, rule: str, precision: str) -> float:
     """MiB of a fresh process that does one step."""
-    command = [sys.executable, __file__, "--cell", size, rule, precision]
+    command = [sys.executable, "-m", "benchmarks.step", "--cell", size, rule, precision]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
