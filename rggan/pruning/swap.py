@@ -28,7 +28,7 @@ def plainly() -> Iterator[None]:
 class Swap:
     """Drives a rule over the layers of one network, from the steps of the optimizers that train it.
 
-    name: of the network, for messages. loaded: whether the optimizers have a state already.
+    name: of the network, for messages.
     """
 
     def __init__(self, name: str, layers: Sequence[Layer], rule: Rule, optimizers: Sequence[Optimizer]) -> None:
@@ -43,9 +43,7 @@ class Swap:
         self._noticed: list[int] | None = None  # steps at the last evaluation
         self._warned: set[str] = set()
         self._loaded = any(bool(one.state) for one in self.optimizers)  # or there was nothing to load
-        with self.dense():
-            self.rule.begin(self.layers)
-            keep_alive(self.layers)
+        self._move(self.rule.begin)
         # DistributedDataParallel may yet give all processes the first one's weights: masks then follow them.
         self._unsent = any(bool((layer.mask != 1).any()) for layer in self.layers)
         self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
@@ -113,7 +111,7 @@ class Swap:
                     layer.mask.clamp_(min=done / steps)
 
     def _move(self, change: Callable[[Sequence[Layer]], None]) -> None:
-        with self.dense():
+        with plainly(), self.dense():
             change(self.layers)
             keep_alive(self.layers)
 
@@ -139,7 +137,7 @@ class Swap:
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if (layer := next((layer for layer in self.layers if id(layer.weight) in trained), None)) is not None:
             self._warn(
-                f"{self.name}: an {type(optimizer).__name__} that its Pruner does not know trains "
+                f"{self.name}: another optimizer ({type(optimizer).__name__}) that its Pruner does not know trains "
                 f"{layer.name}: masks do not move with it, and masked weights do. Give the Pruner all optimizers that "
                 "train the model, or pruner.follow(optimizer) when a new one took over.",
                 above=3,

@@ -210,7 +210,9 @@ def test_a_second_optimizer_is_told_of_and_following_a_new_one_goes_on():
     train_steps(model, first, batches(), 20)
     assert schedule.step(1.0) == "prune"
     second = adam(model, 1e-3)
-    with pytest.warns(PruningWarning, match=r"an Adam that its Pruner does not know trains 0\.weight"):
+    with pytest.warns(
+        PruningWarning, match=r"another optimizer \(Adam\) that its Pruner does not know trains 0\.weight"
+    ):
         train_steps(model, second, batches())
     with pytest.warns(PruningWarning, match="Adam did not step since the last decision"):
         schedule.step(1.0)
