@@ -45,18 +45,11 @@ class Weights:
         keeps its mask (0: none does)."""
         for layer, scale in zip(layers, scales, strict=True):
             weight, threshold, mask = layer.seen(), layer.per_neuron(layer.threshold), layer.mask
-            if stays and mask.device.type == "cpu":
-                reaches = torch.empty_like(mask, dtype=torch.bool)
-                for w, t, here in layer.blocks(weight, threshold, reaches):
-                    torch.ge(w.abs().div_(scale), t, out=here)
-                if int(reaches.count_nonzero()) >= kept_number(stays, mask.numel()):
-                    mask.copy_(reaches)
-                continue
-            old = mask.clone() if stays else mask
-            for w, t, here in layer.blocks(weight, threshold, mask):
+            reaches = torch.empty_like(mask, dtype=torch.bool)
+            for w, t, here in layer.blocks(weight, threshold, reaches):
                 torch.ge(w.abs().div_(scale), t, out=here)
-            if stays:
-                restore_below(mask, old, stays)
+            enough = reaches.count_nonzero() >= kept_number(stays, mask.numel()) if stays else None
+            write(mask, reaches, enough)
 
     def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
         """Turn each layer's dense gradient g into dW, in place; returns each dt, [out], by the layer's name.
@@ -79,10 +72,12 @@ class Weights:
         return pulls
 
 
-def restore_below(mask: Tensor, old: Tensor, share: float) -> None:
-    """Write `old` into a mask that keeps less than this share."""
-    enough = mask.sum(dtype=torch.float32) >= kept_number(share, mask.numel())
-    torch.where(enough, mask, old, out=mask)
+def write(mask: Tensor, reaches: Tensor, enough: Tensor | None) -> None:
+    """The new mask, if enough is kept (a boolean on the device; None: in any case)."""
+    if enough is None:
+        mask.copy_(reaches)
+    else:
+        torch.where(enough, reaches.to(mask.dtype), mask, out=mask)
 
 
 class Rows:
@@ -152,11 +147,15 @@ class Rows:
         return [layer.per_neuron(row).expand_as(layer.weight) for layer, row in zip(layers, rows, strict=True)]
 
     def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float = 0.0) -> None:
-        for layer, size in zip(layers, self.row_sizes(layers, scales), strict=True):
-            old = layer.mask.clone() if stays else layer.mask
-            layer.mask.copy_(layer.per_neuron((size >= layer.threshold).to(layer.mask.dtype)))
-            if stays:
-                restore_below(layer.mask, old, stays)
+        sizes = self.row_sizes(layers, scales)
+        for group in self.groups(layers):
+            # How many rows hold the share in each of the coupled layers: all of them keep their masks, or none does.
+            rows = len(sizes[group[0]])
+            need = max(-(-kept_number(stays, layers[i].mask.numel()) * rows // layers[i].mask.numel()) for i in group)
+            for i in group:
+                layer, reaches = layers[i], sizes[i] >= layers[i].threshold
+                enough = reaches.count_nonzero() >= need if stays else None
+                write(layer.mask, layer.per_neuron(reaches).expand_as(layer.mask), enough)
 
     def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
         """With s_i = sum over row i (of all coupled layers) of g * W: `dt_i = -s_i * slope_i`, and

@@ -34,7 +34,7 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
         model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
     if masks_behind(model):
         model = copy.deepcopy(model)
-        for _, owner, tensor in masks_behind(model):
+        for owner, tensor in masks_behind(model):
             bake(owner, tensor)
     return {name: value.detach() for name, value in model.state_dict().items()}
 

@@ -97,11 +97,11 @@ def bake(module: nn.Module, tensor: str) -> None:
     module.register_parameter(tensor, weight)
 
 
-def masks_behind(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
-    """(path, module, tensor) of every weight with such a mask."""
+def masks_behind(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """(module, tensor) of every weight with such a mask."""
     return [
-        (path, module, tensor)
-        for path, module in model.named_modules(remove_duplicate=False)
+        (module, tensor)
+        for module in model.modules()
         for tensor, chain in chains(module).items()
         if isinstance(chain[-1], WeightMask)
     ]

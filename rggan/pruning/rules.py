@@ -212,11 +212,10 @@ class Threshold(Rule):
     def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
         """The unit of each layer's thresholds: the root mean square of its weights, a scalar."""
         weights = [layer.seen() for layer in layers]
-        if len({(weight.dtype, weight.device) for weight in weights}) > 1:
-            return [scale for layer in layers for scale in self.scales([layer])]
-        rms = torch.stack(torch._foreach_norm(weights))
-        rms /= torch.tensor([weight.numel() ** 0.5 for weight in weights], dtype=rms.dtype).to(rms.device)
-        return list(rms.clamp_min_(torch.finfo(rms.dtype).tiny).unbind())
+        rms = list(torch._foreach_norm(weights))
+        torch._foreach_div_(rms, [weight.numel() ** 0.5 for weight in weights])
+        torch._foreach_clamp_min_(rms, torch.finfo(torch.float32).tiny)
+        return rms
 
     def state_dict(self) -> dict[str, Any]:
         # The ramps too: a run that is made longer goes on with the ones that it began.

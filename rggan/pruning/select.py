@@ -274,11 +274,8 @@ def nothing(result: Selection) -> str:
         return some(result.skipped)
     if result.unselected:
         names = list(result.unselected)
-        return f"no layer is selected; its own matrices are taken by name, include={names[:3]} or {OWN!r}"
+        return f"no layer is selected; its own matrices are taken by name, include={names[:3]} or '*.weight'"
     return "it has no matrices"
-
-
-OWN = "*.weight"
 
 
 def some(reasons: Mapping[str, str]) -> str:

@@ -91,12 +91,12 @@ class Swap:
             elif self.rule.masked == "zero":
                 layer.weight.mul_(layer.mask)
         # A round ends when all have stepped, or when one steps again that the others are rarer than.
-        done = id(optimizer) in self._stepped or len(self._stepped | {id(optimizer)}) == len(self.optimizers)
-        self._stepped = ({id(optimizer)} if id(optimizer) in self._stepped else set()) if done else self._stepped
-        if done:
+        again = id(optimizer) in self._stepped
+        self._stepped.add(id(optimizer))
+        if again or len(self._stepped) == len(self.optimizers):
+            self._stepped = {id(optimizer)} if again else set()
             self._finish()
         else:
-            self._stepped.add(id(optimizer))
             self._close(layers)
 
     def _finish(self) -> None:
