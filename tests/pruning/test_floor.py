@@ -95,3 +95,19 @@ def test_each_row_under_a_weight_norm_keeps_a_weight_at_every_step(norm, dim, na
         assert (layer.weight != 0).sum(dim=others if dim is not None else (0, 1, 2)).min() >= 1
         assert all(torch.isfinite(p).all() for p in model.parameters())
     assert layer.mask.mean() < 0.5
+
+
+def test_coupled_rows_keep_their_floor_together():
+    """One row of 140 is too few for 1 % of one layer and, counted in weights, enough for the other."""
+    model = nn.ModuleList([nn.Linear(1, 140), nn.Linear(100, 140)])
+    rule = Threshold(granularity=Rows([("0.weight", "1.weight")]), target=0.5, floor=0.01)
+    pruner = Pruner(model, torch.optim.SGD(model.parameters(), 0.1), rule)
+    first, second = pruner.layers
+    with pruner.dense():
+        size = rule.granularity.row_sizes(pruner.layers, rule.scales(pruner.layers))[0].sort(descending=True).values
+    for kept, expected in ((2, 2), (1, 2)):  # with one row left, both stay as they were
+        for layer in pruner.layers:
+            layer.threshold.fill_((size[kept - 1] + size[kept]) / 2)
+        pruner.refresh()
+        rows = [int(layer.mask.amax(dim=1).sum()) for layer in (first, second)]
+        assert rows == [expected, expected]

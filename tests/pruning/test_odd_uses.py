@@ -23,6 +23,7 @@ from rggan.pruning import (
     Threshold,
 )
 from tests.conftest import train_steps
+from tests.pruning.test_swap import half as half_pruned
 
 
 def network():
@@ -36,13 +37,7 @@ def batch():
 def half(rule=None, model=None, optimizer=None):
     torch.manual_seed(0)
     model = model or network()
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), 1e-2)
-    pruner = Pruner(model, optimizer, rule or Threshold(lr=0.0))
-    for layer in pruner.layers:
-        layer.threshold.fill_(0.7)
-    pruner.refresh()
-    assert 0.2 < pruner.density() < 0.9
-    return model, optimizer, pruner
+    return model, *half_pruned(model, optimizer, rule)
 
 
 def sparse_and_whole(pruner):
