@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -94,6 +93,10 @@ class Job:
     def told_besides(self, folder: Path, cifar: Path) -> dict[str, Any]:
         """What its row tells besides: how far D's outputs on training and test images lie apart."""
         return {"knob": ARMS[self.arm][1], **gap(folder, cifar)}
+
+    def run(self, cifar: Path, out: Path) -> dict[str, Any]:
+        """Train, judge, and tell all of it in one row."""
+        return do(self, cifar, out)
 
     @property
     def key(self) -> str:
@@ -211,14 +214,11 @@ def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job]) -> None:
                 if job.key in {key_of(row) for row in done_rows(rows)}:
                     continue
                 print(job.key, flush=True)
-                row = do(job, cifar, out)
+                row = job.run(cifar, out)
                 with FileLock(out / "rows.lock"), rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                print(
-                    f"  FID {row['fid'] or math.nan:.2f}, KID {row['kid']:.4f} at kimg {row['kimg']:.0f}, "
-                    f"{row['seconds']} s",
-                    flush=True,
-                )
+                ends = ", ".join(f"{n} {row[n]:.4g}" for n in ("fid", "kid", "best", "last") if row.get(n) is not None)
+                print(f"  {ends} in {row['seconds']} s", flush=True)
         except Timeout:
             continue
 

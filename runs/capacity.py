@@ -1,0 +1,135 @@
+"""The capacity study: does a discriminator whose density follows how far it overfits make better pictures from few?
+
+    python runs/capacity.py CIFAR10_FOLDER OUT list            # the jobs of every stage, and which are done
+    python runs/capacity.py CIFAR10_FOLDER OUT work [STAGE...] # do the others; may run twice, may be stopped
+
+CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. The queue of runs/study.py: each job trains one run in OUT/runs and
+appends one row to docs/capacity.jsonl, with the curve of its snapshots (runs/curves.py): the reporting network's
+Fréchet distance of 2,000 samples at every evaluation. A job whose row is there is not done again; one that was stopped
+goes on at its last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
+
+Stages: `pilot` (dense, how long it takes until it turns), `tune` (seeds from 100, judged against CIFAR-10 training
+images), the claims and the controls (seeds from 0, judged against test images). Named before they were run:
+
+    end points  "best": FID of the snapshot that steering chose. "last": mean FID of the last quarter of the run.
+    (a)         adaptive D against dense, 200 images, no augmentation
+    (b), (c)    the same with 1,000 images; with 200 and DiffAugment
+    (d)         G at half of its weights besides: at most 1.05 of (a)'s arm
+    (e)         the finale against the same drop of G's learning rate without integrating
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from curves import Judge, watched
+from study import Job, commit, done_rows, key_of, work
+
+from rggan import TrainConfig
+from rggan.data import load_images
+
+ROWS = Path(__file__).parents[1] / "docs" / "capacity.jsonl"
+SIDE, REFERENCE = 16, 5000
+COMMON: dict[str, Any] = {
+    **{"resolution": SIDE, "width_g": 32, "width_d": 32, "batch": 16, "d_steps": 2, "kimg": 128, "snap": 8},
+    **{"lr": 1e-3, "ema": 0.995, "aug": "none", "precision": "fp32", "device": "cpu", "score_samples": 500},
+    **{"max_images": 200, "pattern": "*[02468].jpg"},
+}
+DENSE = {"rule": "none"}
+PILOT = {100: 96, 200: 128, 500: 192, 1000: 256}  # images: kimg
+TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: its options, its knob, what is tried
+    "dense": (DENSE, "lr", (1e-3, 2e-3)),
+}
+TUNING_SEED = 100
+ROUNDED = 4
+
+
+@dataclass(frozen=True)
+class Curve(Job):
+    """A run whose options are all its own, and its curve."""
+
+    def train_options(self) -> dict[str, Any]:
+        return {**COMMON, **self.options, "seed": self.seed}
+
+    def run(self, cifar: Path, out: Path) -> dict[str, Any]:
+        started, place = time.perf_counter(), out / "runs" / self.key.replace(" ", "_").replace(",", "")
+        options = self.train_options()
+        part, pattern = ("train", options["pattern"]) if self.stage == "tune" else ("test", "*")
+        judge = Judge(load_images(str(cifar / part), SIDE, max_images=REFERENCE, seed=0, pattern=pattern))
+        folder, curve = watched(TrainConfig(data=str(self.data(cifar)), outdir=place, **options), judge)
+        row: dict[str, Any] = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
+        row |= ends(curve)
+        row["curve"] = [
+            {key: rounded(value) for key, value in point.items() if isinstance(value, int | float | str)}
+            for point in curve
+        ]
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return row | {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
+
+
+def ends(curve: list[dict[str, Any]]) -> dict[str, float]:
+    """best: the FID of the snapshot with the lowest steering score. last: the mean of the last quarter.
+
+    >>> ends([{"score": s, "fid": f} for s, f in ((3.0, 90), (1.0, 60), (1.5, 55), (2.0, 70))])
+    {'best': 60, 'last': 70.0, 'lowest': 55}
+    """
+    quarter = curve[-max(1, len(curve) // 4) :]
+    return {
+        "best": min(curve, key=lambda point: point["score"])["fid"],
+        "last": sum(point["fid"] for point in quarter) / len(quarter),
+        "lowest": min(point["fid"] for point in curve),
+    }
+
+
+def rounded(value: Any) -> Any:
+    return round(value, ROUNDED) if isinstance(value, float) else value
+
+
+def stages() -> dict[str, list[Curve]]:
+    """Every job, in the order of their worth."""
+    pilot = [
+        Curve("pilot", "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": kimg / 16})
+        for images, kimg in PILOT.items()
+    ]
+    tune = [
+        Curve("tune", arm, TUNING_SEED, value, {**options, knob: value})
+        for arm, (options, knob, values) in TUNED.items()
+        for value in values
+    ]
+    return {"tune": tune, "pilot": pilot}
+
+
+def open_jobs(names: list[str]) -> Iterator[Curve]:
+    for name, jobs in stages().items():
+        if not names or name in names:
+            yield from jobs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("command", choices=("list", "work"))
+    parser.add_argument("stages", nargs="*")
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    if arguments.command == "work":
+        work(arguments.cifar, arguments.out, arguments.rows, open_jobs(arguments.stages))
+        return
+    there = {key_of(row) for row in done_rows(arguments.rows)}
+    for job in open_jobs(arguments.stages):
+        print("done" if job.key in there else "    ", job.key)
+
+
+if __name__ == "__main__":
+    main()
