@@ -12,36 +12,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from rggan.data.decode import Resize, parse_color, parse_size
+from rggan.data.decode import Resize, parse_size
 from rggan.data.images import Channels
 from rggan.errors import UserError
-from rggan.networks import GENERATORS, check_resolution
+from rggan.networks import GENERATORS
+from rggan.options import HERE, check_options
 from rggan.presets import PRESETS, settings
 
-# Options that say where and how a run works, not what it computes: they may differ when it is resumed.
-HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume", "cfg")
-# Options that may change in the middle of a run (with --resume): no saved state has their shape.
-CHANGEABLE = (
-    *("data", "kimg", "lr", "lr_d", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
-    *("gamma", "lecam", "path_length", "style_mixing", "beta1", "beta2", "ada_target", "ada_kimg"),
-    *("patience", "rollbacks", "rollback_lr"),
-)
-WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that may be 0, but not below
-# Which options of pruning go with which rules, and with which schedules. Others would be ignored: they are refused.
-THRESHOLDS, RANKINGS = ("threshold", "hard"), ("magnitude", "oneshot", "static", "set", "rigl")
-RULES_WITH = {
-    ("target_g", "target_d"): (*THRESHOLDS, *RANKINGS),
-    ("granularity", "regrow"): THRESHOLDS,
-    ("penalty", "threshold_lr", "floor"): (*THRESHOLDS, "published"),
-    ("ramp", "ramp_shape"): (*THRESHOLDS, "magnitude"),
-    ("balance",): ("set", "rigl"),
-    ("schedule", "networks", "fade", "dead_band", "period"): (*THRESHOLDS, "published", *RANKINGS),
-}
-SCHEDULES_WITH = {
-    "fade": ("score", "periodic", "overfit"),
-    "dead_band": ("score", "overfit"),
-    "period": ("periodic",),
-}
+ScheduleName = Literal["score", "always", "periodic", "overfit", "never"]
 
 
 @dataclass(frozen=True)
@@ -121,10 +99,27 @@ class TrainConfig:
     0 for the others."""
     lecam: float = 0.0
     """Weight of the LeCam regularisation (published: 0.1 to 0.3)."""
+    dropout_d: float = 0.0
+    """Share of the outputs of each of D's blocks that is dropped in training."""
     lr: float = 2e-4
     """Adam's learning rate."""
     lr_d: float | None = None
     """That of D, if another."""
+    lr_decay: float | None = None
+    """From this share of the run on, both learning rates fall evenly to 0 at its end."""
+    lr_dense: float = 1.0
+    """Factor of G's learning rate while G is in a dense phase."""
+    finale: float = 0.0
+    """Last share of the run in which G is dense again (its weights come back over the first half of it), with a lower
+    learning rate and a longer average; D stays as it is. 0: none."""
+    finale_lr: float = 0.1
+    """Factor of G's learning rate in the finale."""
+    finale_ema: float | None = None
+    """Decay of the average in the finale; without it, a quarter as much is forgotten per step as before."""
+    finale_dense: bool = True
+    """Integrate G in the finale; without it, only its learning rate and its average change."""
+    rewind: float | None = None
+    """Once the masks have reached their target, kept weights go back to where they were after so many kimg."""
     beta1: float = 0.0
     """Adam's decay of the gradients' average."""
     beta2: float = 0.9
@@ -138,15 +133,40 @@ class TrainConfig:
     """Which weights are pruned: RG-GAN's thresholds with the straight-through gradient, the same with masked
     weights frozen, the variant of the paper's own code; rivals: gradual magnitude pruning, Re-GAN's one-shot pruning, a
     static random choice, SET, RigL; or none (dense training)."""
-    schedule: Literal["score", "always", "periodic", "overfit", "never"] = "score"
+    schedule: ScheduleName = "score"
     """When: RG-GAN's rule on the last five scores; pruning from beginning to end; phases of --period evaluations in
-    turn; while D overfits (by the signs of its outputs); or never (masks without effect)."""
+    turn; while D overfits (by the signs of its outputs); or never (masks without effect). A network whose target is
+    'auto' is left to its density: always."""
+    schedule_g: ScheduleName | None = None
+    """The same of G alone, if another."""
+    schedule_d: ScheduleName | None = None
+    """The same of D alone, if another."""
     networks: Literal["both", "g", "d"] = "both"
     """Which networks are pruned."""
-    target_g: float | None = None
-    """Density that G shall reach, above 0 and at most 1; without it, --penalty alone decides (rivals: 0.5)."""
-    target_d: float | None = None
+    target_g: float | str | None = None
+    """Density that G shall reach, above 0 and at most 1; 'auto': one that follows how far D overfits; a run folder: the
+    densities that its G had; without it, --penalty alone decides (other rules: 0.5)."""
+    target_d: float | str | None = None
     """The same of D."""
+    signal: Literal["r_t", "r_v", "balance"] = "r_t"
+    """What an 'auto' target follows: the mean sign of D's outputs on training images, how far held-out images fall
+    behind them, or the share of D's lead that a step of G takes away."""
+    set_point: float = 0.6
+    """Value of the signal that an 'auto' target holds: while D is stronger its density falls, else it rises."""
+    adapt_kimg: float = 10.0
+    """An 'auto' density changes by a factor of two within so many kimg."""
+    adapt_band: float = 0.05
+    """It stays while the signal is this near to the set point."""
+    density_low: float = 0.02
+    """Lowest density of an 'auto' target."""
+    density_high: float = 1.0
+    """Highest density of an 'auto' target, at which it begins."""
+    distribution: Literal["global", "even", "erk"] | None = None
+    """How a target's density is spread: over all layers together, the same in each, or more where weights are few
+    (Erdos-Renyi-kernel); without it, thresholds and oneshot are global, other rules even."""
+    min_fan: int | None = None
+    """So many weights each output neuron keeps at least, and each input channel; without it, 1 for thresholds whose
+    target may fall below 0.1, else 0."""
     ramp: float | None = None
     """Over so many kimg of pruning the density falls to the target; without it, half of --kimg."""
     ramp_shape: Literal["cubic", "linear"] = "cubic"
@@ -205,9 +225,10 @@ class TrainConfig:
         for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
             flag = f"--{name.replace('_', '-')}"
-            if get_origin(kind) is Literal:
-                if value not in get_args(kind):
-                    raise UserError(f"{flag} is one of {', '.join(get_args(kind))}, not {value}.")
+            choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
+            if choices is not None:
+                if value not in get_args(choices) and not (value is None and type(None) in get_args(kind)):
+                    raise UserError(f"{flag} is one of {', '.join(get_args(choices))}, not {value}.")
             else:
                 kinds = get_args(kind) or (kind,)
                 fits = (
@@ -217,104 +238,19 @@ class TrainConfig:
                 )
                 if not fits or (isinstance(value, float) and not math.isfinite(value)) or not is_name(value):
                     raise UserError(f"{flag} cannot be {value!r}.")
-        if self.resolution is not None:
-            parse_size(self.resolution)
-        parse_color(self.background)
-        positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
-        for name in ("kimg", "snap", "lr", "lr_d", "memory_share", "rollback_lr", "ramp", "ada_kimg"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}.")
-        if self.patience is not None and self.patience < 1:
-            raise UserError(f"--patience must be at least 1, not {self.patience}.")
-        for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band", *WEIGHTS):
-            if (getattr(self, name) or 0) < 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(self, name)}.")
-        for name in ("ema", "beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--{name} must lie from 0 to below 1, not {getattr(self, name)}.")
-        if not -1 < self.ada_target < 1:
-            raise UserError(f"--ada-target is a mean of signs, between -1 and 1, not {self.ada_target}.")
-        if not self.style_mixing <= 1:
-            raise UserError(f"--style-mixing is a probability, from 0 to 1, not {self.style_mixing}.")
-        for name in ("target_g", "target_d"):
-            target = getattr(self, name)
-            if target is not None and not 0 < target <= 1:
-                flag = f"--{name.replace('_', '-')}"
-                raise UserError(f"{flag} is a density: above 0 and at most 1, not {target}.")
-        if not 0 <= self.floor < 1 or not 0 <= self.regrow <= 1:
-            raise UserError(f"--floor and --regrow are shares from 0 to 1, not {self.floor} and {self.regrow}.")
-        self.check_rule()
-        if self.score_samples < 2:
-            raise UserError(f"--score-samples must be at least 2, not {self.score_samples}.")
-        if self.network not in GENERATORS:
-            raise UserError(f"Unknown --network {self.network}; there are {', '.join(GENERATORS)}.")
-        self.check_network()
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {self.seed}.")
+        check_options(self)
 
-    def check_network(self) -> None:
-        """Raises UserError for options that the network or the augmentation has no use for, or that contradict."""
-        default = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in ("mapping_layers", "style_mixing", "path_length"):
-            if self.network != "stylegan2" and getattr(self, name) != default[name]:
-                raise UserError(
-                    f"--{name.replace('_', '-')} means nothing with --network {self.network}: it is StyleGAN2's."
-                )
-        for name in ("ada_target", "ada_kimg"):
-            if self.aug != "ada" and getattr(self, name) != default[name]:
-                raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {self.aug}: it goes with ada.")
-        if self.network == "biggan" and self.z_dim < 7:
-            raise UserError(f"--z-dim {self.z_dim}: BigGAN gives each of its blocks a part of it; take 7 at least.")
-        penalised = bool(self.gamma) or self.path_length > 0 or (self.gamma is None and self.network == "stylegan2")
-        if self.compile and penalised:
-            raise UserError(
-                "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
-                "leave --compile out, or give --gamma 0 and no --path-length."
-            )
-        if self.rule == "published" and self.network in ("fastgan", "biggan"):
-            raise UserError(
-                f"--rule published masks behind the spectral norm, and {self.network}'s G has one: its average cannot "
-                "follow. Take --rule hard, or --network sngan or stylegan2."
-            )
-        if self.freeze_d and self.init is None:
-            raise UserError("--freeze-d keeps D's lower blocks as they were trained: it goes with --init.")
-        if self.resolution is not None:
-            check_resolution(parse_size(self.resolution), self.network)
+    def schedule_of(self, network: Literal["g", "d"]) -> ScheduleName:
+        """The schedule of one network.
 
-    def check_rule(self) -> None:
-        """Raises UserError for options of pruning that the rule or the schedule has no use for."""
-        default = {field.name: field.default for field in dataclasses.fields(self)}
-        for names, rules in RULES_WITH.items():
-            given = [name for name in names if getattr(self, name) != default[name]]
-            if given and self.rule not in rules:
-                flag = f"--{given[0].replace('_', '-')}"
-                raise UserError(f"{flag} means nothing with --rule {self.rule}; it goes with {', '.join(rules)}.")
-        for name, schedules in SCHEDULES_WITH.items():
-            if getattr(self, name) != default[name] and self.schedule not in schedules:
-                flag = f"--{name.replace('_', '-')}"
-                raise UserError(
-                    f"{flag} means nothing with --schedule {self.schedule}; it goes with {', '.join(schedules)}."
-                )
-        targets = {name: getattr(self, f"target_{name}") for name in ("g", "d") if self.networks in ("both", name)}
-        for name in ("g", "d"):
-            if getattr(self, f"target_{name}") is not None and name not in targets:
-                raise UserError(f"--target-{name} means nothing with --networks {self.networks}.")
-        if self.rule in THRESHOLDS:
-            for name in ("ramp", "ramp_shape"):
-                if getattr(self, name) != default[name] and not any(targets.values()):
-                    raise UserError(
-                        f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d."
-                    )
-            if self.penalty is not None and all(targets.values()):
-                raise UserError("--penalty decides how many weights go where no target does: leave one of them out.")
-            for name, target in targets.items():
-                if target is not None and self.regrow >= target:
-                    raise UserError(f"--regrow {self.regrow} must be below --target-{name} {target}.")
-        if self.balance and self.networks != "both":
-            raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
+        >>> TrainConfig(target_d="auto").schedule_of("d"), TrainConfig(target_d="auto").schedule_of("g")
+        ('always', 'score')
+        """
+        own: ScheduleName | None = self.schedule_g if network == "g" else self.schedule_d
+        if own is not None:
+            return own
+        follows = isinstance(self.target_g if network == "g" else self.target_d, str)
+        return "always" if follows else self.schedule
 
     @classmethod
     def of(cls, name: str, **options: Any) -> TrainConfig:

@@ -12,8 +12,8 @@ Stages: `pilot` (dense, how long it takes until it turns), `tune` (seeds from 10
 images), the claims and the controls (seeds from 0, judged against test images). Named before they were run:
 
     end points  "best": FID of the snapshot that steering chose. "last": mean FID of the last quarter of the run.
-    (a)         adaptive D against dense, 200 images, no augmentation
-    (b), (c)    the same with 1,000 images; with 200 and DiffAugment
+    (a)         adaptive D against dense, 100 images, no augmentation
+    (b), (c)    the same with 1,000 images; with 100 and DiffAugment
     (d)         G at half of its weights besides: at most 1.05 of (a)'s arm
     (e)         the finale against the same drop of G's learning rate without integrating
 """
@@ -39,16 +39,21 @@ from rggan.data import load_images
 ROWS = Path(__file__).parents[1] / "docs" / "capacity.jsonl"
 SIDE, REFERENCE = 16, 5000
 COMMON: dict[str, Any] = {
-    **{"resolution": SIDE, "width_g": 32, "width_d": 32, "batch": 16, "d_steps": 2, "kimg": 128, "snap": 8},
+    **{"resolution": SIDE, "width_g": 32, "width_d": 32, "batch": 16, "d_steps": 2, "kimg": 96, "snap": 8},
     **{"lr": 1e-3, "ema": 0.995, "aug": "none", "precision": "fp32", "device": "cpu", "score_samples": 500},
-    **{"max_images": 200, "pattern": "*[02468].jpg"},
+    **{"max_images": 100, "pattern": "*[02468].jpg"},
 }
 DENSE = {"rule": "none"}
+ADAPTIVE = {"rule": "threshold", "networks": "d", "target_d": "auto"}
 PILOT = {100: 96, 200: 128, 500: 192, 1000: 256}  # images: kimg
 TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: its options, its knob, what is tried
-    "dense": (DENSE, "lr", (1e-3, 2e-3)),
+    "dense": (DENSE, "lr", (1e-3, 5e-4)),
+    "adaptive": ({**ADAPTIVE, "adapt_kimg": 10}, "set_point", (0.5, 0.7)),
 }
+# The best of each arm by "best" on the tuning seed.
+ARMS_A = {"dense": DENSE, "adaptive": {**ADAPTIVE, "adapt_kimg": 10, "set_point": 0.5}}
 TUNING_SEED = 100
+SEEDS = range(6)
 ROUNDED = 4
 
 
@@ -104,7 +109,8 @@ def stages() -> dict[str, list[Curve]]:
         for arm, (options, knob, values) in TUNED.items()
         for value in values
     ]
-    return {"tune": tune, "pilot": pilot}
+    a = [Curve("a", arm, seed, "", options) for seed in SEEDS for arm, options in ARMS_A.items()]
+    return {"tune": tune, "a": a, "pilot": pilot}
 
 
 def open_jobs(names: list[str]) -> Iterator[Curve]:

@@ -18,6 +18,7 @@ FLOORS = {
     "adaptive": 1,
     "data": 1,
     "config": 2,
+    "options": 2,
     "presets": 2,
     "generator": 2,
     "walks": 3,
@@ -32,6 +33,9 @@ FLOORS = {
     "training.latents": 2,
     "training.start": 3,
     "training.runlog": 3,
+    "training.rates": 3,
+    "training.rewinding": 3,
+    "training.state": 4,
     "training.engine": 4,
     "training.estimate": 5,
     "training.ticks": 5,
@@ -79,7 +83,19 @@ def test_imports_go_down_only(name, path):
 
 
 def test_pruning_imports_torch_and_nothing_else_of_ours():
-    own = {"contextlib", "copy", "fnmatch", "functools", "gc", "math", "re", "warnings", "weakref"}  # Python's
+    own = {
+        "bisect",
+        "contextlib",
+        "copy",
+        "fnmatch",
+        "functools",
+        "gc",
+        "itertools",
+        "math",
+        "re",
+        "warnings",
+        "weakref",
+    }  # Python's
     allowed = {"torch", "rggan.pruning", "__future__", "collections", "dataclasses", "typing", *own}
     for path in (PACKAGE / "pruning").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,6 +1,8 @@
 """The method: masks, rules, schedules. It imports torch and nothing else."""
 
+from rggan.pruning.adaptive import Adaptive
 from rggan.pruning.balance import Balance
+from rggan.pruning.evolving import SET, RigL
 from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.layer import Layer
 from rggan.pruning.ledger import Ledger
@@ -8,17 +10,19 @@ from rggan.pruning.merge import merged_state_dict, split_state
 from rggan.pruning.optimizers import PruningWarning
 from rggan.pruning.pruner import Pruner
 from rggan.pruning.published import PublishedThreshold
-from rggan.pruning.ranking import SET, Magnitude, OneShot, Ranking, RigL, Static
+from rggan.pruning.ranking import Magnitude, OneShot, Ranking, Static
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.rules import Rule, Threshold
 from rggan.pruning.schedule import Always, Never, OverfitSchedule, PeriodicSchedule, Schedule, ScoreSchedule
 from rggan.pruning.select import prunable
-from rggan.pruning.target import Ramp
+from rggan.pruning.target import DensityPath, Ramp
 
 __all__ = [
     "SET",
+    "Adaptive",
     "Always",
     "Balance",
+    "DensityPath",
     "Layer",
     "Ledger",
     "Magnitude",

@@ -33,3 +33,10 @@ def broadcast_tensors(tensors: Sequence[Tensor | None]) -> None:
         for tensor in tensors:
             if tensor is not None:
                 dist.broadcast(tensor, src=0)
+
+
+def summed(values: Tensor | None) -> Tensor | None:
+    """The sum over all processes, in every process; outside a distributed run, the values themselves."""
+    if values is not None and is_distributed():
+        dist.all_reduce(values)
+    return values

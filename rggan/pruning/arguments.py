@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from rggan.pruning.rules import Rule, Threshold
 from rggan.pruning.select import Selection
 from rggan.pruning.swap import Swap
-from rggan.pruning.target import Ramp
+from rggan.pruning.target import Course
 
 LIVE: weakref.WeakSet[Swap] = weakref.WeakSet()  # all that have not been detached
 
@@ -44,7 +44,7 @@ def made_rule(rule: Any, density: Any) -> Rule:
         raise ValueError("give a rule or a density, not both: Threshold(target=density) is a rule")
     if rule is None:
         return Threshold(target=density)
-    if isinstance(rule, int | float | Ramp):
+    if isinstance(rule, int | float | Course):
         raise ValueError(f"a Pruner takes a rule third, like Threshold(target={rule}); or write density={rule}")
     if not isinstance(rule, Rule):
         raise ValueError(f"a Pruner takes a rule third, not a {type(rule).__name__}")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rggan.pruning.agree import told_by_first
+from rggan.pruning.evolving import SET
 from rggan.pruning.pruner import Pruner
-from rggan.pruning.ranking import SET
 
 
 class Balance:

@@ -32,6 +32,10 @@ class Weights:
     def begin(self, layers: Sequence[Layer]) -> None:
         pass
 
+    def share(self, layer: Layer, floor: float) -> float:
+        """The share of its weights that a layer keeps in any case, where the rule's floor is this."""
+        return floor
+
     def sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
         """A fresh tensor for each layer, weight-shaped."""
         return [layer.seen().abs().div_(scale) for layer, scale in zip(layers, scales, strict=True)]
@@ -40,9 +44,9 @@ class Weights:
         """Weight-shaped values, averaged over what is pruned together: here, as they are."""
         return list(values)
 
-    def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float = 0.0) -> None:
-        """Write the masks: 1 where a weight reaches its threshold. A layer of which less than the share `stays` does
-        keeps its mask (0: none does)."""
+    def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float | None = None) -> None:
+        """Write the masks: 1 where a weight reaches its threshold. A layer of which less does than its `share` of the
+        floor `stays` keeps its mask (None: none does)."""
         for layer, scale in zip(layers, scales, strict=True):
             weight, threshold, mask = layer.seen(), layer.per_neuron(layer.threshold), layer.mask
             reaches = torch.empty_like(mask, dtype=torch.bool)
@@ -85,18 +89,24 @@ class Rows:
 
     coupled: groups of layers whose outputs are summed (a residual block's last convolution and its shortcut), by the
     names of their weights. Row i of all layers of a group has one size (the root mean square of theirs) and one
-    threshold, so that it leaves all of them or none, and the channel can go for good.
+    threshold, so that it leaves all of them or none, and the channel can go for good. least: so many rows each layer
+    keeps in any case, and all where it has no more: the colours of a picture, the one output of a discriminator.
 
     Raises:
-        ValueError: at `begin`, for a group with an unknown name, with layers of different numbers of rows, or of
-            different optimizers.
+        ValueError: `least` below 1; at `begin`, for a group with an unknown name, with layers of different numbers of
+            rows, or of different optimizers.
 
     >>> Rows(coupled=[("conv2.weight", "shortcut.weight")]).coupled
     [('conv2.weight', 'shortcut.weight')]
     """
 
-    def __init__(self, coupled: Sequence[Sequence[str]] = ()) -> None:
-        self.coupled = [tuple(names) for names in coupled]
+    def __init__(self, coupled: Sequence[Sequence[str]] = (), least: int = 4) -> None:
+        if least < 1:
+            raise ValueError(f"each layer keeps at least 1 row, not {least}")
+        self.coupled, self.least = [tuple(names) for names in coupled], least
+
+    def share(self, layer: Layer, floor: float) -> float:
+        return max(floor, min(1.0, self.least / len(layer.threshold)))
 
     def begin(self, layers: Sequence[Layer]) -> None:
         known = {layer.name: layer for layer in layers}
@@ -146,16 +156,28 @@ class Rows:
     def spread(self, layers: Sequence[Layer], rows: Sequence[Tensor]) -> list[Tensor]:
         return [layer.per_neuron(row).expand_as(layer.weight) for layer, row in zip(layers, rows, strict=True)]
 
-    def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float = 0.0) -> None:
+    def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float | None = None) -> None:
         sizes = self.row_sizes(layers, scales)
         for group in self.groups(layers):
             # How many rows hold the share in each of the coupled layers: all of them keep their masks, or none does.
             rows = len(sizes[group[0]])
-            need = max(-(-kept_number(stays, layers[i].mask.numel()) * rows // layers[i].mask.numel()) for i in group)
+            shares = [self.share(layers[i], stays or 0.0) for i in group]
+            numbers = [layers[i].mask.numel() for i in group]
+            need = max(-(-kept_number(s, n) * rows // n) for s, n in zip(shares, numbers, strict=True))
             for i in group:
                 layer, reaches = layers[i], sizes[i] >= layers[i].threshold
-                enough = reaches.count_nonzero() >= need if stays else None
+                enough = None if stays is None else reaches.count_nonzero() >= need
+                reaches = reaches | self.lasting(layer, reaches, sizes[i])
                 write(layer.mask, layer.per_neuron(reaches).expand_as(layer.mask), enough)
+
+    def lasting(self, layer: Layer, reaches: Tensor, size: Tensor) -> Tensor:
+        """The largest of the rows that were kept, [out] boolean, where none of them would be: else none.
+
+        Power iteration under a spectral norm knows no other rows than those: it would divide by zero.
+        """
+        before = layer.neuron_sum(layer.mask) > 0
+        largest = before & (size == size.masked_fill(~before, -1).amax())
+        return largest & ~(reaches & before).any()
 
     def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
         """With s_i = sum over row i (of all coupled layers) of g * W: `dt_i = -s_i * slope_i`, and

@@ -126,7 +126,7 @@ class PublishedThreshold(Threshold):
         betas: tuple[float, float] = (0.0, 0.9),
         floor: float = 0.01,
     ) -> None:
-        super().__init__("straight-through", penalty, lr, floor)
+        super().__init__("straight-through", penalty, lr, floor, min_fan=0)
         self.betas = betas
         self.adam: torch.optim.Adam | None = None
         self.saved: dict[str, Any] | None = None

@@ -1,41 +1,57 @@
-"""The rivals' rules: weights are ranked at updates, some steps apart; masked weights are zero and do not train.
+"""Rules of others: weights are ranked at updates, some steps apart; masked weights are zero and do not train.
 
 Which weights: `Static` (a random choice at initialisation), `Magnitude` (gradual magnitude pruning), `OneShot`
-(Re-GAN's pruning at the start of each sparse phase), `SET` and `RigL` (dynamic sparse training at a fixed density).
-When they act is a schedule's choice: docs/method.md has the table of rule x schedule.
+(Re-GAN's pruning at the start of each sparse phase). When they act is a schedule's choice: docs/method.md has the table
+of rule x schedule.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rggan.pruning.distribute import Distribution, checked, pools
+from rggan.pruning.fan import lacking
 from rggan.pruning.layer import Layer
 from rggan.pruning.rules import Rule
-from rggan.pruning.target import Ramp, cut
+from rggan.pruning.target import Course, course, taken_up
 
 
 class Ranking(Rule):
     """What they share: masked weights are zero, and see no gradient; `revise` moves the masks every `every` steps.
 
-    density: kept weights / all of the network's prunable ones, 0..1; each layer has the same. every: steps. seed: of
-    what is drawn; the same in every process of a distributed run.
+    density: kept weights / all of the network's prunable ones, 0..1; or a course that it takes (a `Ramp`, an
+    `Adaptive`, a `DensityPath`), looked at when masks move. every: steps. seed: of what is drawn; the same in every
+    process of a distributed run. distribution: 'even', each layer keeps the same share; 'erk', more where weights are
+    few (`erdos_renyi_kernel`); 'global', the weights of all layers compete. min_fan: so many weights at least each
+    output neuron keeps, and each input channel.
 
     Raises:
-        ValueError: a density outside (0, 1], or `every` below 1.
+        ValueError: a density outside (0, 1], `every` below 1, a distribution that there is not, `min_fan` below 0.
     """
 
     masked = "zero"
 
-    def __init__(self, density: float = 0.5, every: int = 100, seed: int = 0) -> None:
-        Ramp(density)  # in range?
+    def __init__(
+        self,
+        density: Course | float = 0.5,
+        every: int = 100,
+        seed: int = 0,
+        distribution: Distribution = "even",
+        min_fan: int = 0,
+    ) -> None:
+        first = course(density)  # in range?
         if every < 1:
             raise ValueError(f"every must be at least 1 step, not {every}")
-        self.density, self.every = density, every
+        if min_fan < 0:
+            raise ValueError(f"min_fan is a number of weights, 0 or more, not {min_fan}")
+        self.target = None if isinstance(density, int | float) else first
+        self.density = first.least if self.target is None else self.target.at(0)
+        self.every, self.distribution, self.min_fan = every, checked(distribution), min_fan
         self.random = torch.Generator().manual_seed(seed)
         self.steps = 0  # taken while pruning
 
@@ -44,17 +60,21 @@ class Ranking(Rule):
 
     def choose(self, layers: Sequence[Layer]) -> None:
         """The masks to begin with, of weights that are not trained yet: a random choice."""
-        for layer in layers:
-            self.keep_largest(layer, self.noise(layer))
+        self.keep_largest(layers, [self.noise(layer) for layer in layers])
 
     def revise(self, layers: Sequence[Layer]) -> None:
         """The masks at an update."""
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
-        """After a dense phase: the largest weights of each layer."""
-        for layer in layers:
-            self.keep_largest(layer, layer.weight.abs())
+        """After a dense phase: the largest weights."""
+        self.aim()
+        self.keep_largest(layers, [layer.weight.abs() for layer in layers])
+
+    def aim(self) -> None:
+        """Take the density that the target has now."""
+        if self.target is not None:
+            self.density = self.target.at(self.steps)
 
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
@@ -62,6 +82,11 @@ class Ranking(Rule):
         for layer in layers:
             if layer.weight.grad is not None:
                 layer.weight.grad.mul_(layer.mask)
+
+    @property
+    def reached(self) -> bool:  # type: ignore[override]
+        last = self.steps - self.steps % self.every  # when masks moved
+        return self.target is None or self.target.at(last) <= self.target.least + 1e-9
 
     def look(self, layers: Sequence[Layer]) -> None:
         """See the dense gradients of a step."""
@@ -76,6 +101,7 @@ class Ranking(Rule):
         due = self.due
         self.steps += 1
         if due:
+            self.aim()
             self.revise(layers)
 
     def noise(self, layer: Layer) -> Tensor:
@@ -83,25 +109,72 @@ class Ranking(Rule):
         return torch.rand(layer.weight.shape, generator=self.random).to(layer.weight)
 
     @torch.no_grad()
-    def keep_largest(self, layer: Layer, values: Tensor, density: float | None = None) -> None:
+    def keep_largest(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> None:
         """Mask all but the largest of these values, weight-shaped; what is masked becomes zero."""
-        count = max(1, round((self.density if density is None else density) * values.numel()))
-        chosen = values.flatten().topk(count).indices
-        mask = torch.zeros_like(values, memory_format=torch.contiguous_format).flatten()
-        layer.mask.copy_(mask.index_fill_(0, chosen, 1).view(values.shape))
-        layer.keep_alive()
-        layer.weight.mul_(layer.mask)
+        places = {layer.name: place for place, layer in enumerate(layers)}
+        for pool, density in pools(layers, self.density, self.distribution):
+            own = [values[places[layer.name]] for layer in pool]
+            total = sum(value.numel() for value in own)
+            self.show(pool, self.best(pool, own, max(1, round(density * total))))
+
+    def best(
+        self, layers: Sequence[Layer], values: Sequence[Tensor], count: int, safe: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """The masks, boolean, that keep the `count` largest of these values: first what is `safe`, and what neurons and
+        channels would lack."""
+        chosen = kept(values, count, safe)
+        if not self.min_fan:
+            return chosen
+        more = [lacking(*both, self.min_fan) for both in zip(layers, chosen, values, strict=True)]
+        if all(one is None for one in more):
+            return chosen
+        none = [torch.zeros_like(mask) for mask in chosen]
+        secured = [s if m is None else s | m for s, m in zip(safe or none, more, strict=True)]
+        return kept(values, count, secured)
+
+    def show(self, layers: Sequence[Layer], masks: Sequence[Tensor]) -> None:
+        """Write these masks; what is masked becomes zero."""
+        for layer, mask in zip(layers, masks, strict=True):
+            layer.mask.copy_(mask)
+            layer.keep_alive()
+            layer.weight.mul_(layer.mask)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "density": self.density, "random": self.random.get_state()}
+        state = {"steps": self.steps, "density": self.density, "random": self.random.get_state()}
+        return state if self.target is None else {**state, "target": self.target.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.target is not None:
+            self.target = taken_up(self.target, state["target"])
         self.steps, self.density = state["steps"], state["density"]
         self.random.set_state(state["random"])
 
+    def check(self, state: dict[str, Any]) -> None:
+        if self.target is not None:
+            taken_up(copy.deepcopy(self.target), state["target"])
+
+
+def kept(values: Sequence[Tensor], count: int, safe: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """Boolean, of the shapes of `values`: the `count` largest of all of them, but those that are `safe` first.
+
+    >>> kept([torch.tensor([3.0, 1.0]), torch.tensor([2.0])], 2, [torch.tensor([False, True]), torch.tensor([False])])
+    [tensor([True, True]), tensor([False])]
+    """
+    flat = torch.cat([v.flatten().float() for v in values])
+    chosen = torch.zeros_like(flat, dtype=torch.bool)
+    if safe is not None:
+        chosen = torch.cat([s.flatten() for s in safe])
+        flat = flat.masked_fill(chosen, -1)
+        count -= int(chosen.sum())
+    if count > 0:
+        chosen[flat.topk(min(len(flat), count)).indices] = True
+    parts = chosen.split([value.numel() for value in values])
+    return [part.view(value.shape) for part, value in zip(parts, values, strict=True)]
+
 
 class Static(Ranking):
-    """A random choice of weights, drawn before training, for good.
+    """A random choice of weights, drawn before training, for good. Along a course, fewer and fewer of one order that is
+    drawn once: what is kept at a density is kept at every higher one.
 
     >>> rule = Static(density=0.3)
     """
@@ -113,40 +186,38 @@ class Static(Ranking):
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
+        self.aim()
         self.random.set_state(self.start)  # the same draw again
         self.choose(layers)
+
+    def revise(self, layers: Sequence[Layer]) -> None:
+        if self.target is not None:
+            self.refresh(layers)
 
 
 class Magnitude(Ranking):
     """Gradual magnitude pruning (Zhu and Gupta, "To prune, or not to prune", 2017): the density falls along a cubic
-    ramp, and at each update the smallest weights of each layer go; they never come back.
+    ramp, or another course, and at each update the smallest weights go. Where a course rises again, weights come back
+    at zero.
 
-    >>> rule = Magnitude(Ramp(0.3, steps=10_000))
+    >>> rule = Magnitude(0.3, every=50)
     """
 
-    def __init__(self, target: Ramp | float = 0.5, every: int = 100) -> None:
-        self.target = target if isinstance(target, Ramp) else Ramp(target)
-        super().__init__(self.target.density, every)
+    def __init__(
+        self,
+        target: Course | float = 0.5,
+        every: int = 100,
+        distribution: Distribution = "even",
+        min_fan: int = 0,
+    ) -> None:
+        super().__init__(course(target), every, distribution=distribution, min_fan=min_fan)
 
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # all weights, to begin with
 
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "target": self.target.to_list()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.target = Ramp(*state["target"])
-        super().load_state_dict(state)
-
     def revise(self, layers: Sequence[Layer]) -> None:
-        for layer in layers:
-            # A masked weight is zero: it ranks behind all others. What is kept becomes fewer and fewer.
-            self.keep_largest(layer, layer.weight.abs() * layer.mask, self.target.at(self.steps))
-
-    @torch.no_grad()
-    def refresh(self, layers: Sequence[Layer]) -> None:
-        for layer in layers:
-            self.keep_largest(layer, layer.weight.abs(), self.target.at(self.steps))
+        # A masked weight is zero: it ranks behind all others.
+        self.keep_largest(layers, [layer.weight.abs() for layer in layers])
 
 
 class OneShot(Ranking):
@@ -159,6 +230,16 @@ class OneShot(Ranking):
 
     chosen = False
 
+    def __init__(
+        self,
+        density: Course | float = 0.5,
+        every: int = 100,
+        seed: int = 0,
+        distribution: Distribution = "global",
+        min_fan: int = 0,
+    ) -> None:
+        super().__init__(density, every, seed, distribution, min_fan)
+
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # all weights: a run may begin with a dense phase
 
@@ -170,12 +251,7 @@ class OneShot(Ranking):
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
-        sizes = [layer.weight.abs() for layer in layers]
-        least = cut(sizes, self.density)
-        for layer, size in zip(layers, sizes, strict=True):
-            layer.mask.copy_(size >= least)
-            layer.keep_alive()
-            layer.weight.mul_(layer.mask)
+        super().refresh(layers)
         self.chosen = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,100 +260,3 @@ class OneShot(Ranking):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.chosen = state["chosen"]
         super().load_state_dict(state)
-
-
-class SET(Ranking):
-    """Sparse evolutionary training (Mocanu et al., 2018): at each update a share of the kept weights of each layer, the
-    smallest ones, make room for as many at random places, which begin at zero.
-
-    share: of the kept weights, 0..1.
-
-    >>> rule = SET(density=0.3, share=0.3)
-    """
-
-    def __init__(self, density: float = 0.5, every: int = 100, share: float = 0.3, seed: int = 0) -> None:
-        if not 0 <= share <= 1:
-            raise ValueError(f"the share that is replaced lies in 0..1, not at {share}")
-        super().__init__(density, every, seed)
-        self.share = share
-        self.counts: list[int] = []  # kept weights of each layer
-
-    def begin(self, layers: Sequence[Layer]) -> None:
-        super().begin(layers)
-        self.counts = [max(1, round(self.density * layer.weight.numel())) for layer in layers]
-
-    @torch.no_grad()
-    def refresh(self, layers: Sequence[Layer]) -> None:
-        super().refresh(layers)
-        self.counts = [max(1, round(self.density * layer.weight.numel())) for layer in layers]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "counts": list(self.counts)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.counts = list(state["counts"])
-        super().load_state_dict(state)
-
-    def replaced(self) -> float:
-        """The share of the kept weights that this update replaces."""
-        return self.share
-
-    def worth(self, place: int, layer: Layer) -> Tensor:
-        """By what masked weights are chosen to come back."""
-        return self.noise(layer)
-
-    def revise(self, layers: Sequence[Layer]) -> None:
-        for place, layer in enumerate(layers):
-            mask = layer.mask
-            before, kept = self.counts[place], max(1, round(self.density * mask.numel()))
-            self.counts[place] = kept
-            # As many come as go, and more or fewer where the density was moved; there must be room for them.
-            going = min(round(self.replaced() * kept), mask.numel() - before)
-            stay = (layer.weight.abs() + torch.finfo(mask.dtype).tiny) * mask
-            survivors = stay.flatten().topk(max(1, min(kept - going, before))).indices
-            worth = self.worth(place, layer).masked_fill(mask > 0, -1).flatten()
-            worth[survivors] = -1
-            come = worth.topk(kept - len(survivors)).indices
-            new = torch.zeros_like(mask, memory_format=torch.contiguous_format).flatten()
-            new[survivors] = 1
-            new[come] = 1
-            born = new.view(mask.shape) * (1 - mask)
-            layer.clear_moments(born > 0)  # of weights that begin anew at zero
-            mask.copy_(new.view(mask.shape))
-            layer.keep_alive()
-            layer.weight.mul_(mask)
-
-
-class RigL(SET):
-    """RigL (Evci et al., "Rigging the Lottery", 2020): as SET, but those with the largest dense gradients come; the
-    share falls along a cosine to zero at step `until` (eq. of section 3, "update schedule").
-
-    >>> rule = RigL(density=0.3, share=0.3, until=7_500)
-    """
-
-    def __init__(
-        self, density: float = 0.5, every: int = 100, share: float = 0.3, until: int = 10_000, seed: int = 0
-    ) -> None:
-        super().__init__(density, every, share, seed)
-        if until < 1:
-            raise ValueError(f"until must be at least 1 step, not {until}")
-        self.until = until
-        self.seen: dict[str, Tensor] = {}  # dense |gradients| by layer, at the step of an update
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seen = {}
-        super().load_state_dict(state)
-
-    def replaced(self) -> float:
-        return self.share / 2 * (1 + math.cos(math.pi * min(1.0, self.steps / self.until)))
-
-    def look(self, layers: Sequence[Layer]) -> None:
-        if self.due:
-            self.seen |= {layer.name: layer.weight.grad.abs() for layer in layers if layer.weight.grad is not None}
-
-    def worth(self, place: int, layer: Layer) -> Tensor:
-        return self.seen.get(layer.name, torch.zeros_like(layer.mask)).nan_to_num(0, 0, 0)
-
-    def revise(self, layers: Sequence[Layer]) -> None:
-        super().revise(layers)
-        self.seen = {}

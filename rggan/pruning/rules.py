@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from rggan.pruning.distribute import Distribution, checked, pools
+from rggan.pruning.fan import lacking
 from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.layer import Layer, kept_number
 from rggan.pruning.regrowth import Regrowth
-from rggan.pruning.target import Ramp, Target, cut
+from rggan.pruning.target import Course, Target, cut
 
 Granularity = Weights | Rows
+SPARSE = 0.1  # a density below which layers may lose whole neurons
+ROUNDS = 3  # in which weights that others went for are found
+ABOVE = 1e-4  # rms units: a threshold that is this much above a weight masks it
 
 
 class Rule:
@@ -26,11 +32,15 @@ class Rule:
     device (no `.item()`): they run at every step. Where several optimizers train one network, `gradient` gets the
     layers of the one that steps, `update` all of them.
 
+    min_fan: so many weights stay unmasked at least in each output neuron and in each input channel, by whatever the
+    rule does; 0: as many as it likes.
     masked: what the optimizer's step does to masked weights. 'train': what it does to all others; they are kept
     aside meanwhile. 'freeze': they are kept aside, bit for bit, whatever momentum and decay do. 'zero': they are lost.
     """
 
+    min_fan = 0
     masked: Literal["train", "freeze", "zero"] = "train"
+    reached = True  # whether the masks have come to the density that they shall have
     taken = False  # by a pruner: a rule has state, and serves one network
     behind_norm = False  # whether the mask stands behind a spectral norm, rather than before it
 
@@ -47,6 +57,9 @@ class Rule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
+    def check(self, state: dict[str, Any]) -> None:
+        """Raises ValueError where `load_state_dict` would not take it; changes nothing."""
+
 
 class Threshold(Rule):
     """RG-GAN's rule: a weight stays while its magnitude reaches its neuron's trainable threshold.
@@ -58,10 +71,11 @@ class Threshold(Rule):
         penalty: as described in the paper, `lambda * sum(exp(-t))` pushes thresholds up as long as the network is
             pruned. Lambda is in units of the loss's own pull: `dt` is divided by its root mean square over the
             network, so that 1 balances an average neuron's at t = 0, at any width and batch size.
-        target: a density, or a `Ramp` to one; or {pattern of names: one of these}, where each layer takes the first
-            that matches ({"head.*": 0.5, "*": 0.1}). The loss then only decides *where* weights stay (its pull moves
-            thresholds apart, with mean zero over the network), and one offset for all layers of a target, set anew
-            every `every` steps, decides *how many*. The penalty has no part in it.
+        target: a density, a `Ramp` to one, or an `Adaptive` one that follows how far D overfits; or {pattern of names:
+            one of these}, where each layer takes the first that matches ({"head.*": 0.5, "*": 0.1}). The loss then
+            only decides *where* weights stay (its pull moves thresholds apart, with mean zero over the network), and
+            one offset for all layers of a target, set anew every `every` steps, decides *how many*. The penalty has no
+            part in it. While an `Adaptive` target stands at 1, the network trains as without a rule.
 
     estimator:
         'straight-through': the loss reaches weights and thresholds through `step_slope` (Liu et al.
@@ -75,6 +89,11 @@ class Threshold(Rule):
         With a target, every layer keeps at least this share of its weights, and one weight, at every step.
     granularity: `Weights()`, or `Rows()` for whole output neurons.
     regrowth: a `Regrowth` brings masked weights back by the gradient that they would have.
+    distribution: of a target's density: 'global', one offset for all layers; 'even', the same density in each; 'erk',
+        more where weights are few (`erdos_renyi_kernel`).
+    min_fan: with a target, so many weights at least each output neuron keeps, and each input channel; without it, 1
+        where the density can fall below a tenth, and 0 elsewhere. (Not with `Rows`, of which whole neurons go; without
+        a target a threshold that is too high is what `floor` mends.)
 
     Raises:
         ValueError: an argument out of its range.
@@ -82,7 +101,7 @@ class Threshold(Rule):
     `PublishedThreshold` is the variant of the paper's own code.
 
     >>> rule = Threshold(estimator="hard", penalty=1.0, lr=1e-4)
-    >>> rule = Threshold(target=Ramp(0.3, steps=10_000))
+    >>> rule = Threshold(target=0.3, every=5)
     """
 
     def __init__(
@@ -91,10 +110,12 @@ class Threshold(Rule):
         penalty: float = 1.0,
         lr: float = 2e-4,
         floor: float = 0.01,
-        target: Ramp | float | Mapping[str, Ramp | float] | None = None,
+        target: Course | float | Mapping[str, Course | float] | None = None,
         granularity: Granularity | None = None,
         regrowth: Regrowth | None = None,
         every: int = 10,
+        distribution: Distribution = "global",
+        min_fan: int | None = None,
     ) -> None:
         if estimator not in ("straight-through", "hard"):
             raise ValueError(f"estimator is 'straight-through' or 'hard', not {estimator!r}")
@@ -102,15 +123,21 @@ class Threshold(Rule):
             raise ValueError("penalty and lr must not be negative, and floor must lie in [0, 1)")
         if every < 1:
             raise ValueError(f"every must be at least 1 step, not {every}")
+        if min_fan is not None and min_fan < 0:
+            raise ValueError(f"min_fan is a number of weights, 0 or more, not {min_fan}")
         self.hard = estimator == "hard"
         self.masked = "freeze" if self.hard else "train"
         self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
         self.target = None if target is None else Target.of(target)
-        if regrowth is not None and self.target is not None and regrowth.budget >= self.target.density:
+        if regrowth is not None and self.target is not None and regrowth.budget >= self.target.least:
             raise ValueError(
-                f"regrowth's budget ({regrowth.budget}) must be below the target density ({self.target.density})"
+                f"regrowth's budget ({regrowth.budget}) must be below the target density ({self.target.least})"
             )
         self.granularity: Granularity = Weights() if granularity is None else granularity
+        self.distribution = checked(distribution)
+        self.min_fan = 0
+        if self.target is not None and not isinstance(self.granularity, Rows):
+            self.min_fan = int(self.target.least < SPARSE) if min_fan is None else min_fan
         self.regrowth = regrowth
         self.steps = 0  # taken while pruning
         self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
@@ -123,8 +150,20 @@ class Threshold(Rule):
         if self.regrowth is not None:
             self.regrowth.begin(layers)
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is to be pruned now."""
+        return self.target is not None and self.target.rests
+
+    @property
+    def reached(self) -> bool:  # type: ignore[override]
+        courses = [] if self.target is None else self.target.courses.values()
+        return all(c.at(self.steps - self.steps % self.every) <= c.least + 1e-9 for c in courses)
+
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
+        if self.rests:
+            return
         if self.regrowth is not None:
             self.regrowth.observe(layers)
         if not self.hard:
@@ -143,6 +182,9 @@ class Threshold(Rule):
             if (before := self.held.pop(layer.name, None)) is not None:
                 layer.keep_moments(before)
         self.steps += 1
+        if self.rests:
+            self.refresh(layers)
+            return
         self.move(layers)
         if self.regrowth is not None and self.steps % self.regrowth.every == 0:
             self.regrowth.update(layers, self.reaching(layers), self.granularity, self.hard)
@@ -168,20 +210,44 @@ class Threshold(Rule):
             torch._foreach_add_(thresholds, steps, alpha=self.lr)
 
     def offset(self, layers: Sequence[Layer]) -> None:
-        """Move the thresholds of all layers that share a target by one number, so that so many weights reach theirs."""
+        """Move the thresholds of all layers that share a target by one number, so that so many weights reach theirs.
+
+        Where layers keep their own share, each has a number of its own.
+        """
         assert self.target is not None
-        for group, target in self.target.groups(layers):
-            margins = self.margins(group)
-            if self.regrowth is not None:
-                self.regrowth.keep(group, margins)
-            by = cut(margins, target.at(self.steps))
-            for layer, margin in zip(group, margins, strict=True):
-                # No layer keeps less than the floor: its thresholds rise no further than that.
-                need = kept_number(self.floor, margin.numel())
-                if self.floor and (margin.device.type != "cpu" or int((margin >= by).sum()) < need):
-                    layer.threshold.add_(torch.minimum(by, cut([margin], self.floor)))
-                else:
-                    layer.threshold.add_(by)
+        for group, course in self.target.groups(layers):
+            for pool, density in pools(group, course.at(self.steps), self.distribution):
+                self.offset_pool(pool, density)
+
+    def offset_pool(self, layers: Sequence[Layer], density: float) -> None:
+        margins = self.margins(layers)
+        if self.regrowth is not None:
+            self.regrowth.keep(layers, margins)
+        by = cut(margins, density)
+        for _ in range(ROUNDS if self.min_fan else 0):
+            if not self.secure(layers, margins, by):
+                break
+            by = cut(margins, density)  # what stays in any case counts as kept, and others go for it
+        if self.regrowth is not None or self.min_fan:  # all that is kept may be kept in any case: no other passes then
+            others = torch.stack([margin.masked_fill(margin.isinf(), -torch.inf).amax() for margin in margins]).amax()
+            by = torch.where(by.isinf(), others + ABOVE, by)
+        for layer, margin in zip(layers, margins, strict=True):
+            # No layer keeps less than the floor: its thresholds rise no further than that.
+            share = self.granularity.share(layer, self.floor)
+            need = kept_number(share, margin.numel())
+            if share and (margin.device.type != "cpu" or int((margin >= by).sum()) < need):
+                layer.threshold.add_(torch.minimum(by, cut([margin], share)))
+            else:
+                layer.threshold.add_(by)
+
+    def secure(self, layers: Sequence[Layer], margins: Sequence[Tensor], by: Tensor) -> bool:
+        """Lift the margins of what neurons and channels would lack at this cut; whether any do."""
+        found = False
+        for layer, margin in zip(layers, margins, strict=True):
+            if (more := lacking(layer, margin >= by, layer.seen().abs(), self.min_fan)) is not None:
+                margin.masked_fill_(more, torch.inf)
+                found = True
+        return found
 
     def margins(self, layers: Sequence[Layer]) -> list[Tensor]:
         """For each layer, weight-shaped: by how much its weights pass their thresholds."""
@@ -195,16 +261,21 @@ class Threshold(Rule):
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
+        if self.rests:
+            for layer in layers:
+                layer.mask.fill_(1)
+            return
         # Between two offsets thresholds move on: a layer that would keep less than its floor stays as it was.
-        stays = self.floor if self.target is not None else 0.0
-        self.granularity.show(layers, self.scales(layers), stays)
+        self.granularity.show(layers, self.scales(layers), None if self.target is None else self.floor)
         if self.regrowth is not None:
             self.regrowth.show(layers)
-        if self.floor == 0 or self.target is not None:
+        if self.target is not None:
             return
         # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
         # under a spectral norm would divide by zero in the next forward pass.
-        alive = torch.stack([layer.mask.mean(dtype=layer.threshold.dtype) for layer in layers]) > self.floor
+        means = torch.stack([layer.mask.mean(dtype=layer.threshold.dtype) for layer in layers])
+        shares = means.new_tensor([self.granularity.share(layer, self.floor) for layer in layers])
+        alive = (means > self.floor) & (means >= shares * (1 - 1e-6)) if self.floor else means >= shares * (1 - 1e-6)
         for layer, lives in zip(layers, alive.unbind(), strict=True):
             layer.threshold.mul_(lives)
             layer.mask.masked_fill_(~lives, 1)
@@ -227,6 +298,12 @@ class Threshold(Rule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps, self.pull, self.held = state["steps"], {}, {}
-        self.target = None if state["target"] is None else Target.from_state(state["target"])
+        self.target = None if self.target is None else self.target.taken_up(state["target"])
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])
+
+    def check(self, state: dict[str, Any]) -> None:
+        if (self.target is None) != (state["target"] is None):
+            raise ValueError("the rule has a target in one of the two, and none in the other")
+        if self.target is not None:
+            copy.deepcopy(self.target).taken_up(state["target"])

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rggan.pruning.agree import told_by_first
+from rggan.pruning.overfitting import Overfitting
 from rggan.pruning.pruner import Pruner
 
 
@@ -24,7 +24,7 @@ class Schedule:
 
     Attributes:
         phase: 'prune' or 'dense'. decisions: how many phases were chosen from enough to go by. flips: how often the
-        phase changed.
+        phase changed. released: pruners that it leaves as they are from now on, in a finale say.
     """
 
     first = "prune"
@@ -34,11 +34,12 @@ class Schedule:
             raise ValueError(f"a {type(self).__name__} needs at least one pruner")
         if any(isinstance(pruner, list | tuple) for pruner in pruners):
             raise ValueError(f"a {type(self).__name__} takes its pruners one by one: (prune_g, prune_d), not a list")
-        self.pruners = pruners
-        self.fade = (fade,) * len(pruners) if isinstance(fade, int | float) else tuple(fade)
+        self.pruners: tuple[Pruner, ...] = pruners
+        self.fade: tuple[int, ...] = (fade,) * len(pruners) if isinstance(fade, int | float) else tuple(fade)
         if len(self.fade) != len(pruners) or any(not isinstance(n, int) or n < 0 for n in self.fade):
             raise ValueError(f"fade takes 0 or more steps, one number or one for each pruner, not {fade}")
         self.decisions = self.flips = 0
+        self.released: list[Pruner] = []
         self.phase = self.first
         self._enter(self.first)
 
@@ -72,6 +73,8 @@ class Schedule:
     def _enter(self, phase: str) -> None:
         self.phase = phase
         for pruner, fade in zip(self.pruners, self.fade, strict=True):
+            if any(pruner is other for other in self.released):
+                continue
             pruner.prune() if phase == "prune" else pruner.integrate(fade)
 
     def state_dict(self) -> dict[str, Any]:
@@ -80,7 +83,8 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the history. The pruners' own states hold their phases: load them too."""
         self.decisions, self.flips, self.phase = state["decisions"], state["flips"], state["phase"]
-        if any(pruner.phase != self.phase for pruner in self.pruners):
+        held = [p for p in self.pruners if not any(p is other for other in self.released)]
+        if any(pruner.phase != self.phase for pruner in held):
             self._enter(self.phase)
 
 
@@ -235,6 +239,7 @@ class OverfitSchedule(Schedule):
     ...     prune = lambda self: None
     ...     integrate = lambda self, fade: None
     ...     notice_idle = lambda self: None
+    >>> import torch
     >>> schedule = OverfitSchedule(Recorder())
     >>> schedule.observe(real=torch.tensor([2.0, 1.0, -1.0, -3.0]))
     >>> schedule.step(), schedule.overfitting
@@ -249,9 +254,8 @@ class OverfitSchedule(Schedule):
         super().__init__(*pruners, fade=fade)
         self.target, self.dead_band = target, dead_band
         self.overfitting: float | None = None
-        self.sums: Tensor | None = None  # of real, sign of real, held out, fake: sum and count of each
+        self.seen = Overfitting()
 
-    @torch.no_grad()
     def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
         """Add D's outputs on training images, and on held-out and generated ones where there are. Waits for nothing.
 
@@ -260,25 +264,15 @@ class OverfitSchedule(Schedule):
         """
         if held_out is not None and fake is None:
             raise ValueError("observe takes held_out and fake together: r_v is a share of D(train) - D(fake)")
-        if self.sums is None:
-            self.sums = torch.zeros(4, 2, dtype=torch.float64)
-        self.sums = self.sums.to(real.device)
-        for row, values in enumerate((real, real.sign(), held_out, fake)):
-            if values is not None:
-                self.sums[row, 0] += values.sum()
-                self.sums[row, 1] += values.numel()
+        self.seen.add(real, fake=fake, held_out=held_out)
 
     def wants_to_prune(self, score: float | None) -> bool:
-        if self.sums is None:
+        sums, self.seen.sums = self.seen.sums, None
+        if sums is None:
             raise ValueError("an OverfitSchedule has nothing to go by: call observe(D(real)) in the training loop")
-        (real, _), (sign, _), (held_out, seen), (fake, _) = (
-            (total / max(1.0, count), count) for total, count in self.sums.tolist()
-        )
-        self.sums = None
-        gap = real - fake
-        found = sign if seen == 0 else (real - held_out) / gap if gap > 0 else 0.0
-        if not math.isfinite(found):
-            raise ValueError("the discriminator's outputs must be finite numbers")
+        found, _ = self.seen.told(sums, "r_v" if self.seen.holds_out(sums) else "r_t")
+        if math.isnan(found):  # no lead, of which held-out images could take a share
+            found = 0.0
         self.overfitting = found
         self.decisions += 1
         if abs(found - self.target) <= self.dead_band:
@@ -286,11 +280,10 @@ class OverfitSchedule(Schedule):
         return found > self.target
 
     def state_dict(self) -> dict[str, Any]:
-        sums = None if self.sums is None else self.sums.tolist()
+        sums = None if self.seen.sums is None else self.seen.sums.tolist()
         return {**super().state_dict(), "sums": sums, "overfitting": self.overfitting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        sums = state["sums"]
-        self.sums = None if sums is None else torch.tensor(sums, dtype=torch.float64)
+        self.seen.sums = Overfitting.sums_from(state["sums"])
         self.overfitting = state["overfitting"]
         super().load_state_dict(state)

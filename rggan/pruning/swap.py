@@ -12,6 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from rggan.pruning.agree import broadcast_tensors
+from rggan.pruning.fan import hold
 from rggan.pruning.layer import Layer, keep_alive
 from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm
@@ -35,6 +36,7 @@ class Swap:
         self.name, self.layers, self.rule, self.optimizers = name, list(layers), rule, list(optimizers)
         self.phase: Literal["prune", "dense"] = "prune"
         self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
+        self.fixed = False  # whether the masks stay as they are
         self.steps = [0] * len(self.optimizers)
         self._open = 0  # how many `dense()` are entered
         self._stepping: set[int] = set()  # optimizers between their gradients and the end of their step
@@ -69,7 +71,7 @@ class Swap:
             self._unsent = False
         for layer in layers:
             layer.open()
-        if self.phase == "prune":
+        if self.phase == "prune" and not self.fixed:
             self.rule.gradient(layers)
             return
         for layer in layers:  # the derivative of weight * mask
@@ -86,7 +88,7 @@ class Swap:
             return
         layers = self._of(optimizer)
         for layer in layers if self.phase == "prune" else ():
-            if self.rule.masked == "freeze":
+            if self.fixed or self.rule.masked == "freeze":
                 layer.freeze()
             elif self.rule.masked == "zero":
                 layer.weight.mul_(layer.mask)
@@ -102,7 +104,10 @@ class Swap:
     def _finish(self) -> None:
         """Masks move."""
         if self.phase == "prune":
-            self._move(self.rule.update)
+            if not self.fixed:
+                self._move(self.rule.update)
+            else:
+                self._close(self.layers)
         elif self.fading is not None:
             done, steps = self.fading[0] + 1, self.fading[1]
             with self.dense():
@@ -113,6 +118,8 @@ class Swap:
     def _move(self, change: Callable[[Sequence[Layer]], None]) -> None:
         with plainly(), self.dense():
             change(self.layers)
+            if self.rule.min_fan and self.phase == "prune":
+                hold(self.layers, self.rule.min_fan)
             keep_alive(self.layers)
 
     def _of(self, optimizer: Optimizer) -> list[Layer]:
@@ -206,8 +213,13 @@ class Swap:
 
     def refresh(self) -> None:
         """Make the masks again from the rule's state."""
-        if self.phase == "prune":
+        if self.phase == "prune" and not self.fixed:
             self._move(self.rule.refresh)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the density has come to the rule's target (which is not one that follows a signal)."""
+        return self.rule.reached
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -216,8 +228,9 @@ class Swap:
         if self.phase == "prune":
             return
         with self.dense():
-            for layer in self.layers:
-                layer.mask.fill_(1)  # a fade may not have ended
+            if not self.fixed:
+                for layer in self.layers:
+                    layer.mask.fill_(1)  # a fade may not have ended
             self.phase, self.fading = "prune", None
             self._stepped.clear()
             self.refresh()
@@ -236,6 +249,6 @@ class Swap:
             return  # dense already, or on the way
         with self.dense():
             self._stepped.clear()
-            self.phase, self.fading = "dense", (0, fade) if fade > 0 else None
+            self.phase, self.fading, self.fixed = "dense", (0, fade) if fade > 0 else None, False
             for layer in self.layers if fade == 0 else ():
                 layer.mask.fill_(1)

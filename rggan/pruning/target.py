@@ -1,7 +1,10 @@
-"""HOW MANY weights are kept: a ramp to a target density, and the offset that reaches it exactly."""
+"""HOW MANY weights are kept: a course that the density takes, and the offset that reaches it exactly."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rggan.pruning.adaptive import Adaptive
 from rggan.pruning.layer import Layer, kept_number
 
 
@@ -44,7 +48,12 @@ class Ramp:
         if self.start < 0:
             raise ValueError(f"a ramp starts at step 0 or later, not at {self.start}")
 
-    def to_list(self) -> list[float | int]:
+    @property
+    def least(self) -> float:
+        """The smallest density that it comes to."""
+        return self.density
+
+    def state_dict(self) -> list[float | int]:
         """What makes it again: Ramp(*these)."""
         return [float(self.density), self.steps, self.power, self.start]
 
@@ -54,53 +63,137 @@ class Ramp:
 
 
 @dataclass(frozen=True)
-class Target:
-    """Which layers share which ramp: {pattern of names: Ramp}; a layer takes the first pattern that matches its name.
+class DensityPath:
+    """A density that follows points: evenly on a logarithmic scale between two of them, constant before and after.
 
-    >>> Target.of({"head.*": 0.5, "*": Ramp(0.1, steps=100)}).density
+    To give one rule the densities that another one had: a control takes the path of the run that it is compared with.
+
+    points: (step, density), with rising steps.
+
+    Raises:
+        ValueError: no points, steps that do not rise, or a density outside (0, 1].
+
+    >>> path = DensityPath([(0, 1.0), (100, 0.25)])
+    >>> [path.at(step) for step in (0, 50, 1000)]
+    [1.0, 0.5, 0.25]
+    """
+
+    points: Sequence[tuple[int, float]]
+
+    def __post_init__(self) -> None:
+        points = [(int(step), float(density)) for step, density in self.points]
+        object.__setattr__(self, "points", points)
+        steps = [step for step, _ in points]
+        if not points or any(later <= step for step, later in itertools.pairwise(steps)):
+            raise ValueError("a path has points (step, density) whose steps rise")
+        if (wrong := next((density for _, density in points if not 0 < density <= 1), None)) is not None:
+            raise ValueError(f"a target density lies above 0 and at most at 1, not at {wrong!r}")
+
+    @property
+    def least(self) -> float:
+        return min(density for _, density in self.points)
+
+    def state_dict(self) -> list[list[float]]:
+        """What makes it again."""
+        return [[float(step), density] for step, density in self.points]
+
+    def at(self, step: int) -> float:
+        place = bisect_right([at for at, _ in self.points], step)
+        if place in (0, len(self.points)):
+            return self.points[max(0, place - 1)][1]
+        (start, from_), (end, to) = self.points[place - 1 : place + 1]
+        return math.exp(math.log(from_) + math.log(to / from_) * (step - start) / (end - start))
+
+
+Course = Ramp | DensityPath | Adaptive  # what a density can take: each says what it is `at` a step of pruning
+
+
+def course(density: Course | float) -> Course:
+    """
+    >>> course(0.5)
+    Ramp(density=0.5, steps=1, power=3, start=0)
+    """
+    return density if isinstance(density, Course) else Ramp(density)
+
+
+def taken_up(own: Course, state: Any) -> Course:
+    """The course that goes on from a state: the options of a Ramp and a path are in it, those of an Adaptive are not.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is the state of another kind of course; nothing is changed then.
+    """
+    if isinstance(own, Adaptive):
+        if not isinstance(state, dict):
+            raise ValueError("the rule's target follows a signal, and that of the state a ramp")
+        own.load_state_dict(state)
+        return own
+    if not isinstance(state, list) or not state:
+        raise ValueError("the rule's target is a ramp, and that of the state follows a signal")
+    if isinstance(state[0], list) != isinstance(own, DensityPath):
+        raise ValueError("the rule's target and that of the state are of two kinds")
+    return DensityPath(state) if isinstance(own, DensityPath) else Ramp(*state)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which layers share which course: {pattern of names: course}; a layer takes the first pattern that matches its
+    name.
+
+    >>> Target.of({"head.*": 0.5, "*": Ramp(0.1, steps=100)}).least
     0.1
     """
 
-    ramps: Mapping[str, Ramp]
+    courses: Mapping[str, Course]
 
     def __post_init__(self) -> None:
-        if not self.ramps:
-            raise ValueError("a target is a density, a Ramp, or {pattern of names: one of these}")
+        if not self.courses:
+            raise ValueError("a target is a density, a Ramp or an Adaptive, or {pattern of names: one of these}")
 
     @classmethod
-    def of(cls, target: Ramp | float | Mapping[str, Ramp | float] | Target) -> Target:
+    def of(cls, target: Course | float | Mapping[str, Course | float] | Target) -> Target:
         if isinstance(target, Target):
             return target
-        ramps = target if isinstance(target, Mapping) else {"*": target}
-        return cls({pattern: r if isinstance(r, Ramp) else Ramp(r) for pattern, r in ramps.items()})
+        courses = target if isinstance(target, Mapping) else {"*": target}
+        return cls({pattern: course(c) for pattern, c in courses.items()})
 
     @property
-    def density(self) -> float:
-        """The smallest of its ramps'."""
-        return min(ramp.density for ramp in self.ramps.values())
+    def least(self) -> float:
+        """The smallest density that a layer can come to."""
+        return min(c.least for c in self.courses.values())
 
-    def groups(self, layers: Sequence[Layer]) -> list[tuple[list[Layer], Ramp]]:
-        """The layers of each ramp.
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is to be pruned now: every layer follows a signal, and none asks for it."""
+        return all(isinstance(c, Adaptive) and c.rests for c in self.courses.values())
+
+    def groups(self, layers: Sequence[Layer]) -> list[tuple[list[Layer], Course]]:
+        """The layers of each course.
 
         Raises:
             ValueError: a layer that no pattern matches, or a pattern that takes no layer.
         """
-        found: dict[str, list[Layer]] = {pattern: [] for pattern in self.ramps}
+        found: dict[str, list[Layer]] = {pattern: [] for pattern in self.courses}
         for layer in layers:
-            pattern = next((p for p in self.ramps if fnmatchcase(layer.name, p)), None)
+            pattern = next((p for p in self.courses if fnmatchcase(layer.name, p)), None)
             if pattern is None:
                 raise ValueError(f"no density is given for {layer.name}: add one for '*', all others")
             found[pattern].append(layer)
         if (idle := next((p for p, group in found.items() if not group), None)) is not None:
             raise ValueError(f"no pruned weight takes the density of {idle!r} (there are {some(layers)})")
-        return [(group, self.ramps[pattern]) for pattern, group in found.items()]
+        return [(group, self.courses[pattern]) for pattern, group in found.items()]
 
-    def state_dict(self) -> dict[str, list[float | int]]:
-        return {pattern: ramp.to_list() for pattern, ramp in self.ramps.items()}
+    def state_dict(self) -> dict[str, Any]:
+        return {pattern: c.state_dict() for pattern, c in self.courses.items()}
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Target:
-        return cls({pattern: Ramp(*values) for pattern, values in state.items()})
+    def taken_up(self, state: Mapping[str, Any]) -> Target:
+        """The target that goes on from a state.
+
+        Raises:
+            ValueError: its patterns or kinds are others.
+        """
+        if state.keys() != self.courses.keys():
+            raise ValueError(f"the state's targets are for {', '.join(state)}, not for {', '.join(self.courses)}")
+        return Target({pattern: taken_up(c, state[pattern]) for pattern, c in self.courses.items()})
 
 
 def some(layers: Sequence[Layer]) -> str:

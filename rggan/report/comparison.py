@@ -13,7 +13,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rggan.config import HERE, RULES_WITH, SCHEDULES_WITH, TrainConfig
+from rggan.config import TrainConfig
+from rggan.options import HERE, RULES_WITH, SCHEDULES_WITH
 from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
 
 WIDEST = 100  # characters of a line of the legend

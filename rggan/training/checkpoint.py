@@ -17,7 +17,7 @@ from rggan.errors import UserError, one_line
 from rggan.files import flush_folder
 from rggan.pruning.merge import split_state
 
-FORMAT = 5
+FORMAT = 6
 KEPT = 2
 NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
 
@@ -138,6 +138,8 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
     # Before 4, a rule did not say its target: `fitted_pruner` takes that of the options.
     if version < 5 and "training" in state:
         state = {**state, "training": swapped(state["training"])}
+    if version < 6 and "training" in state:
+        state = {**state, "training": apart(state["training"])}
     return {**state, "format": FORMAT}
 
 
@@ -154,3 +156,13 @@ def swapped(training: dict[str, Any]) -> dict[str, Any]:
                 rule["target"] = [*ramp, 0] if "density" in rule else {"*": [*ramp, 0]}
             pruners.append({**pruner, "rule": rule, "layers": layers})
     return {**training, "pruners": pruners}
+
+
+def apart(training: dict[str, Any]) -> dict[str, Any]:
+    """Before 6 there was one schedule for both networks, or none, and its sums counted no images."""
+    schedule = training["schedule"]
+    if schedule is not None and schedule.get("sums") is not None:
+        real, sign, held_out, fake = schedule["sums"]
+        schedule = {**schedule, "sums": [real, sign, fake, held_out, [0.0, 0.0], [real[1], 0.0]]}
+    rest = {name: part for name, part in training.items() if name != "schedule"}
+    return {**rest, "schedules": [] if schedule is None else [schedule]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +13,29 @@ from rggan.adaptive import AdaptiveAugment
 from rggan.augment import diff_augment
 from rggan.config import TrainConfig
 from rggan.data import Batches, ImageSet
+from rggan.errors import UserError
 from rggan.generator import build, check_device
 from rggan.losses import r1_penalty
 from rggan.metrics import Memoriser, Score
 from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner, Threshold
 from rggan.training.ema import EMA
-from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 from rggan.training.judge import Judgement, gap_of, judge, real_diversity
 from rggan.training.latents import Latents
-from rggan.training.method import fitted_pruner, fitted_schedule, make_rule, make_schedule, selection
+from rggan.training.method import (
+    adaptive_targets,
+    make_rule,
+    make_schedules,
+    selection,
+    steps_in,
+)
 from rggan.training.objective import Objective
-from rggan.training.start import freeze_lower, start_from
+from rggan.training.rates import ema_beta, in_finale, lr_factor
+from rggan.training.rewinding import Rewinding
+from rggan.training.start import drop_out, freeze_lower, start_from
+from rggan.training.state import checked, state_of, take_up
 
+BALANCE_EVERY = 10  # steps of G between two looks at the balance of the game
 ADA_EVERY = 4  # steps of D between two of the augmentation's probability
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
@@ -79,6 +89,7 @@ class Training:
         if config.init is not None and fresh:
             start_from(config.init, self.network, self.g, self.d)
         freeze_lower(self.d, config.freeze_d)
+        drop_out(self.d, config.dropout_d)
         self.trained_d = [p for p in self.d.parameters() if p.requires_grad]
         self.learning_rates = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         betas = (config.beta1, config.beta2)
@@ -89,8 +100,13 @@ class Training:
             self.prune_g = Pruner(self.g, self.opt_g, make_rule(config, "g"), selection(config.network))
         if config.rule != "none" and config.networks in ("both", "d"):
             self.prune_d = Pruner(self.d, self.opt_d, make_rule(config, "d"), selection(config.network))
-        self.pruners = [pruner for pruner in (self.prune_g, self.prune_d) if pruner is not None]
-        self.schedule = make_schedule(config, self.pruners)
+        both: dict[Literal["g", "d"], Pruner | None] = {"g": self.prune_g, "d": self.prune_d}
+        own = {network: pruner for network, pruner in both.items() if pruner is not None}
+        self.pruners = list(own.values())
+        self.schedules = make_schedules(config, own)
+        self.adaptive = adaptive_targets(self.pruners)
+        self.rewinding = None if config.rewind is None else Rewinding(self.pruners, round(config.rewind * 1000))
+        self.lr_share, self.finale = 1.0, False  # what returns to a good state left of the rates; whether it began
         self.balance = Balance(self.prune_d) if config.balance and self.prune_d is not None else None
         self.ledgers = [Ledger(pruner) for pruner in self.pruners]
         self.ema = EMA(self.place(build(self.network)), self.g, config.ema)
@@ -109,6 +125,10 @@ class Training:
             "ema": True,
         }
         self.held_out = None if reference is data else reference
+        if self.held_out is None and any(target.signal == "r_v" for target in self.adaptive):
+            raise UserError(
+                "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
+            )
         self.memoriser: Memoriser | None = None
         if reference is data:  # so few that none are held out: a good score may come from copying them
             with contextlib.suppress(ValueError):  # fewer than three different ones
@@ -143,6 +163,7 @@ class Training:
 
     def step(self) -> None:
         """d_steps discriminator steps and one generator step."""
+        self.set_rates()
         for _ in range(self.config.d_steps):
             self.discriminator_step()
         self.generator_step()
@@ -166,13 +187,32 @@ class Training:
             self.logit_sums += (
                 torch.stack([on_real.mean(), on_real.sign().mean(), on_fake.mean()]) / self.config.d_steps
             )
-            if isinstance(self.schedule, OverfitSchedule):
-                self.schedule.observe(on_real)
+            for schedule in self.schedules:
+                if isinstance(schedule, OverfitSchedule):
+                    schedule.observe(on_real)
+            for target in self.adaptive:
+                if target.signal != "balance":
+                    held_out = self.on_held_out() if target.signal == "r_v" and target.moves_next else None
+                    target.observe(on_real, fake=on_fake, held_out=held_out)
         self.images += self.config.batch
         if self.ada is not None:
             self.ada.observe(on_real.detach())
             if self.images // self.config.batch % ADA_EVERY == 0:
                 self.ada.step()
+
+    def on_held_out(self) -> Tensor:
+        """D's outputs on a batch of held-out images, treated as training images are; D's statistics stay."""
+        assert self.held_out is not None
+        data, batch = self.held_out, self.config.batch
+        index = (torch.arange(batch) + self.images) % len(data)
+        x = data.at(index).to(self.device).float().div_(127.5).sub_(1)
+        labels = (data.labels[index].to(self.device),) if self.conditional and data.labels is not None else ()
+        before = [buffer.clone() for buffer in self.d.buffers()]
+        with self.autocast():
+            outputs: Tensor = self.run_d(self.prepared(x), *labels)
+        for buffer, old in zip(self.d.buffers(), before, strict=True):
+            buffer.copy_(old)
+        return outputs
 
     def outputs(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, drawn_labels: tuple[Tensor, ...]
@@ -214,21 +254,50 @@ class Training:
         self.opt_g.step()
         for parameter in self.trained_d:
             parameter.requires_grad_(True)
-        if self.balance is not None:
-            self.weigh(self.balance, drawn, on_fake.detach())
+        self.weigh(drawn, on_fake.detach())
+        if self.rewinding is not None and self.rewinding.due(self.images):
+            self.rewinding.step()
         self.ema.update(self.g)
         self.loss_sums[0] += loss.detach()
 
     @torch.no_grad()
-    def weigh(self, balance: Balance, drawn: tuple[Tensor, ...], before: Tensor) -> None:
-        """Every tenth step, look at what the step of G was worth to D; every fiftieth, move D's density."""
+    def weigh(self, drawn: tuple[Tensor, ...], before: Tensor) -> None:
+        """Where D's density follows the balance of the game: every tenth step, look at what the step of G was worth."""
+        targets = [target for target in self.adaptive if target.signal == "balance"]
         steps = self.images // (self.config.batch * self.config.d_steps)
-        if steps % 10 == 0:
+        if steps % BALANCE_EVERY == 0 and (targets or self.balance is not None):
             with self.autocast():
                 after = self.d(self.prepared(self.g(*drawn)), *drawn[1:])
-            balance.observe(before, after, self.on_real)
-        if steps % 50 == 0:
-            balance.step()
+            if self.balance is not None:
+                self.balance.observe(before, after, self.on_real)
+            images = BALANCE_EVERY * self.config.batch * self.config.d_steps
+            for target in targets:
+                target.observe(self.on_real, fake=before, after=after, images=images)
+        if self.balance is not None and steps % (5 * BALANCE_EVERY) == 0:
+            self.balance.step()
+
+    def set_rates(self) -> None:
+        """Learning rates, the average's decay and the finale, as this place of the run wants them."""
+        if in_finale(self.config, self.images) and not self.finale:
+            self.begin_finale()
+        dense = self.prune_g is not None and self.prune_g.phase == "dense"
+        rates: list[tuple[Literal["g", "d"], torch.optim.Optimizer]] = [("g", self.opt_g), ("d", self.opt_d)]
+        for name, optimizer in rates:
+            factor = self.lr_share * lr_factor(self.config, name, self.images, dense)
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rates[name] * factor
+        self.ema.beta = ema_beta(self.config, self.images)
+
+    def begin_finale(self) -> None:
+        """G's weights come back over the first half of it, and no schedule takes them away again."""
+        self.finale = True
+        if self.prune_g is None or not self.config.finale_dense:
+            return
+        for schedule in self.schedules:
+            schedule.released = [self.prune_g]
+        self.prune_g.integrate(
+            steps_in(self.config, "g", self.config.fade or self.config.finale * self.config.kimg / 2)
+        )
 
     def snapshot(self) -> nn.Module:
         """The average as it would be kept: live masks, fresh batch statistics, evaluation mode."""
@@ -255,10 +324,9 @@ class Training:
         return self.losses_are_finite() and all(map(bool, weights))
 
     def scale_learning_rates(self, factor: float) -> None:
-        """Of both networks, as a multiple of the option's."""
-        for name, optimizer in (("g", self.opt_g), ("d", self.opt_d)):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rates[name] * factor
+        """Of both networks, as a multiple of what the options say."""
+        self.lr_share = factor
+        self.set_rates()
 
     def reseed(self, number: int) -> None:
         """Other latents, augmentations and order from here on than in the attempts before."""
@@ -283,6 +351,10 @@ class Training:
             told |= self.gap(self.held_out)
         if self.ada is not None:
             told["aug_p"] = self.ada.p
+        for name, pruner in (("g", self.prune_g), ("d", self.prune_d)):
+            for target in adaptive_targets([] if pruner is None else [pruner]):
+                told |= {f"signal_{name}": target.value if math.isfinite(target.value) else None}
+                told |= {f"set_point_{name}": target.set_point, "signal": target.signal}
         if self.balance is not None:
             told["balance"] = self.balance.ratio if math.isfinite(self.balance.ratio) else None
         told["layers"] = {}
@@ -300,86 +372,20 @@ class Training:
 
     @property
     def phase(self) -> str:
-        return self.pruners[0].phase if self.pruners else "dense"
+        """'prune' while one of the networks prunes."""
+        return "prune" if any(pruner.phase == "prune" for pruner in self.pruners) else "dense"
+
+    def phases(self) -> dict[str, str]:
+        """That of each network, where they may differ."""
+        if len({pruner.phase for pruner in self.pruners}) < 2 and len(self.schedules) < 2 and not self.finale:
+            return {}
+        both = (("g", self.prune_g), ("d", self.prune_d))
+        return {f"phase_{name}": "dense" if pruner is None else pruner.phase for name, pruner in both}
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "g": self.g.state_dict(),
-            "d": self.d.state_dict(),
-            "opt_g": self.opt_g.state_dict(),
-            "opt_d": self.opt_d.state_dict(),
-            "pruners": [pruner.state_dict() for pruner in self.pruners],
-            "schedule": self.schedule.state_dict() if self.schedule else None,
-            "balance": self.balance.state_dict() if self.balance else None,
-            "ledgers": [ledger.state_dict() for ledger in self.ledgers],
-            "ema": self.ema.state_dict(),
-            "batches": self.batches.state_dict(),
-            "objective": self.objective.state_dict(),
-            "ada": None if self.ada is None else self.ada.state_dict(),
-            "images": self.images,
-            "loss_sums": self.loss_sums,
-            "logit_sums": self.logit_sums,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-        }
-
-    def checked(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The state, if every part of it has the form of the present one.
-
-        Raises:
-            ValueError: something does not fit. KeyError: it is not there.
-        """
-        own = self.state_dict()
-        parts = ("g", "d", "ema", "loss_sums", "logit_sums", "random", "images")
-        clean = {name: fitted(own[name], state[name], name) for name in parts}
-        for name, optimizer in (("opt_g", self.opt_g), ("opt_d", self.opt_d)):
-            (group,) = optimizer.param_groups
-            clean[name] = fitted_adam(group["params"], own[name]["param_groups"], state[name], name)
-        if len(state["pruners"]) != len(self.pruners):
-            raise ValueError(f"pruners has {len(state['pruners'])} entries, not {len(self.pruners)}")
-        clean["pruners"] = [fitted_pruner(*both) for both in zip(self.pruners, state["pruners"], strict=True)]
-        clean["schedule"] = fitted_schedule(self.schedule, state["schedule"]) if self.schedule else None
-        # A state of before there were ledgers has none: they begin at the masks that it holds.
-        clean["ledgers"] = None if state["ledgers"] is None else fitted(own["ledgers"], state["ledgers"], "ledgers")
-        balance, clean["balance"] = state["balance"], None
-        if self.balance is not None:
-            sums = balance["sums"]
-            fitted_numbers([balance["ratio"]], 1, "balance")
-            clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
-            clean["balance"]["ratio"] = balance["ratio"]
-        clean["batches"] = self.batches.checked(state["batches"])
-        clean["random_cuda"] = state["random_cuda"]
-        # States of before there were other losses and augmentations have neither: they begin afresh.
-        clean["objective"] = fitted(own["objective"], state.get("objective", own["objective"]), "objective")
-        found = state.get("ada")
-        clean["ada"] = own["ada"] if found is None or own["ada"] is None else fitted(own["ada"], found, "ada")
-        if clean["images"] < 0:
-            raise ValueError("a negative number of images")
-        return clean
+        """All that decides the next step (`training.state`)."""
+        return state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ValueError, KeyError or TypeError for a state of another form, and then nothing is changed."""
-        state = self.checked(state)
-        self.g.load_state_dict(state["g"])
-        self.d.load_state_dict(state["d"])
-        self.opt_g.load_state_dict(state["opt_g"])
-        self.opt_d.load_state_dict(state["opt_d"])
-        for pruner, saved in zip(self.pruners, state["pruners"], strict=True):
-            pruner.load_state_dict(saved)
-        if self.schedule:
-            self.schedule.load_state_dict(state["schedule"])
-        if self.balance:
-            self.balance.load_state_dict(state["balance"])
-        for ledger, pruner, saved in zip(self.ledgers, self.pruners, state["ledgers"] or self.pruners, strict=True):
-            ledger.load_state_dict(Ledger(pruner).state_dict() if saved is pruner else saved)
-        self.ema.load_state_dict(state["ema"])
-        self.batches.load_state_dict(state["batches"])
-        self.objective.load_state_dict(state["objective"])
-        if self.ada is not None:
-            self.ada.load_state_dict(state["ada"])
-        self.images = state["images"]
-        self.loss_sums.copy_(state["loss_sums"])
-        self.logit_sums.copy_(state["logit_sums"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        take_up(self, checked(self, state))

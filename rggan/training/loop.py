@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rggan.config import CHANGEABLE, TrainConfig
+from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
 from rggan.data.decode import parse_size
 from rggan.data.pictures import grid, save_picture
@@ -20,6 +20,7 @@ from rggan.files import write_whole
 from rggan.generator import check_device
 from rggan.networks import check_resolution
 from rggan.networks.sizes import LIMITS
+from rggan.options import CHANGEABLE
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
 from rggan.training.runlog import (
@@ -44,6 +45,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), config.network)
     check_device(config.device)
+    check_paths(config)
     refuse_inside("--outdir", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
@@ -68,6 +70,15 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
             f"--cond needs classes in {config.data}: one folder per class with every picture inside one, or labels."
         )
     return data
+
+
+def check_paths(config: TrainConfig) -> None:
+    """Raises UserError where a target names a run whose densities cannot be read."""
+    for option, target in (("--target-g", config.target_g), ("--target-d", config.target_d)):
+        if isinstance(target, str) and target != "auto" and not read_rows(Path(target)):
+            raise UserError(
+                f"{option} is a density, 'auto', or a run folder whose densities it takes; {target} is none."
+            )
 
 
 def refuse_inside(option: str, path: Path, data: str) -> None:

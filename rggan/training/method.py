@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from rggan.config import THRESHOLDS, TrainConfig
+from rggan.config import ScheduleName, TrainConfig
+from rggan.errors import UserError
+from rggan.options import THRESHOLDS
 from rggan.pruning import (
     SET,
+    Adaptive,
     Always,
+    DensityPath,
     Magnitude,
     Never,
     OneShot,
@@ -29,8 +35,11 @@ from rggan.pruning import (
     Threshold,
     Weights,
 )
+from rggan.pruning.overfitting import Overfitting
 from rggan.pruning.select import Chosen, Select, prunable
+from rggan.pruning.target import Course, Target
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
+from rggan.training.runlog import read_rows
 
 PHASES = ("prune", "dense")
 RIVAL_DENSITY = 0.5  # where no target is given
@@ -56,52 +65,102 @@ def selection(network: str) -> Select:
     return select
 
 
+def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | None:
+    """The course of one network's density, in its steps; None where the options name none.
+
+    Raises:
+        UserError: the run whose densities it shall take tells none.
+    """
+    target = config.target_g if network == "g" else config.target_d
+    if target is None:
+        return None
+    if target == "auto":
+        return Adaptive(
+            config.signal,
+            config.set_point,
+            config.adapt_kimg,
+            config.adapt_band,
+            config.density_low,
+            config.density_high,
+        )
+    if isinstance(target, str):
+        rows = [row for row in read_rows(Path(target)) if row[f"density_{network}"] > 0]
+        if not rows:
+            raise UserError(f"--target-{network} {target}: its stats.jsonl tells no densities.")
+        points = {steps_in(config, network, row["kimg"]): row[f"density_{network}"] for row in rows}
+        return DensityPath([(0, 1.0), *points.items()])
+    ramp_steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
+    return Ramp(target, ramp_steps, 3 if config.ramp_shape == "cubic" else 1)
+
+
+def adaptive_targets(pruners: Iterable[Pruner]) -> list[Adaptive]:
+    """The targets that follow a signal."""
+    found: list[Adaptive] = []
+    for pruner in pruners:
+        target = getattr(pruner.rule, "target", None)
+        courses = target.courses.values() if isinstance(target, Target) else [target]
+        found += [course for course in courses if isinstance(course, Adaptive)]
+    return found
+
+
 def make_rule(config: TrainConfig, network: Literal["g", "d"]) -> Rule:
     """A fresh rule for one network, as the options say."""
-    target = config.target_g if network == "g" else config.target_d
     if config.rule == "published":
         penalty = 1e-12 if config.penalty is None else config.penalty
         return PublishedThreshold(penalty, config.threshold_lr, floor=config.floor)
-    ramp_steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
-    power = 3 if config.ramp_shape == "cubic" else 1
+    target = make_target(config, network)
+    spread: dict[str, Any] = {"distribution": config.distribution, "min_fan": config.min_fan}
+    spread = {name: value for name, value in spread.items() if value is not None}
     if config.rule in THRESHOLDS:
         return Threshold(
             "hard" if config.rule == "hard" else "straight-through",
             1.0 if config.penalty is None else config.penalty,
             config.threshold_lr,
             config.floor,
-            None if target is None else Ramp(target, ramp_steps, power),
+            target,
             Rows() if config.granularity == "row" else Weights(),
             Regrowth(config.regrow) if config.regrow else None,
+            **spread,
         )
-    density = RIVAL_DENSITY if target is None else target
+    # Of a plain density the rules of others, but for the gradual one, know no ramp.
+    density = RIVAL_DENSITY if target is None else target.density if isinstance(target, Ramp) else target
     steps = steps_in(config, network, config.kimg)
     every = max(1, steps // UPDATES)
     if config.rule == "magnitude":
-        return Magnitude(Ramp(density, ramp_steps, power), every)
+        ramp_steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
+        power = 3 if config.ramp_shape == "cubic" else 1
+        return Magnitude(Ramp(RIVAL_DENSITY, ramp_steps, power) if target is None else target, every, **spread)
     if config.rule == "oneshot":
-        return OneShot(density, every)
+        return OneShot(density, every, **spread)
     if config.rule == "static":
-        return Static(density, every, config.seed)
+        return Static(density, every, config.seed, **spread)
     if config.rule == "set":
-        return SET(density, every, seed=config.seed)
+        return SET(density, every, seed=config.seed, **spread)
     assert config.rule == "rigl"
-    return RigL(density, every, until=max(1, steps * 3 // 4), seed=config.seed)
+    return RigL(density, every, until=max(1, steps * 3 // 4), seed=config.seed, **spread)
 
 
-def make_schedule(config: TrainConfig, pruners: list[Pruner]) -> Schedule | None:
-    """One for all pruners; none where nothing is pruned."""
+def make_schedules(config: TrainConfig, pruners: Mapping[Literal["g", "d"], Pruner]) -> list[Schedule]:
+    """One for all pruners where their options are the same and neither has its own; else one for each."""
     if not pruners:
-        return None
-    networks: list[Literal["g", "d"]] = ["g", "d"] if config.networks == "both" else [config.networks]
-    fade = [steps_in(config, network, config.fade) if config.fade else 0 for network in networks]
-    if config.schedule == "score":
-        return ScoreSchedule(*pruners, dead_band=config.dead_band, fade=fade)
-    if config.schedule == "periodic":
-        return PeriodicSchedule(*pruners, prune=config.period, dense=config.period, first="dense", fade=fade)
-    if config.schedule == "overfit":
-        return OverfitSchedule(*pruners, dead_band=config.dead_band, fade=fade)
-    return Always(*pruners) if config.schedule == "always" else Never(*pruners)
+        return []
+    names = {network: config.schedule_of(network) for network in pruners}
+    own = config.schedule_g is not None or config.schedule_d is not None
+    if not own and len(set(names.values())) == 1:
+        return [make_schedule(config, names[next(iter(names))], dict(pruners))]
+    return [make_schedule(config, names[network], {network: pruner}) for network, pruner in pruners.items()]
+
+
+def make_schedule(config: TrainConfig, name: ScheduleName, pruners: dict[Literal["g", "d"], Pruner]) -> Schedule:
+    together = list(pruners.values())
+    fade = [steps_in(config, network, config.fade) if config.fade else 0 for network in pruners]
+    if name == "score":
+        return ScoreSchedule(*together, dead_band=config.dead_band, fade=fade)
+    if name == "periodic":
+        return PeriodicSchedule(*together, prune=config.period, dense=config.period, first="dense", fade=fade)
+    if name == "overfit":
+        return OverfitSchedule(*together, dead_band=config.dead_band, fade=fade)
+    return Always(*together) if name == "always" else Never(*together)
 
 
 def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
@@ -120,19 +179,17 @@ def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
             groups = torch.optim.Adam(thresholds, rule.lr, rule.betas).state_dict()["param_groups"]
             extra = {"adam": fitted_adam(thresholds, groups, adam, "thresholds")}
     if "target" in own:  # states of before format 4 have none: it is that of the options
-        found.setdefault("target", own["target"])
-        if (found["target"] is None) != (own["target"] is None):
-            raise ValueError("the rule has a target in one of the two, and none in the other")
+        found.setdefault("target", own.pop("target"))
+        rule.check({"target": found["target"]})
+        extra["target"] = found.pop("target")
     clean = fitted(own, found, "rule")
-    target = clean.get("target") or []
-    for ramp in target.values() if isinstance(target, dict) else [target] if target else []:
-        Ramp(*ramp)  # in range?
     sizes = [layer.weight.numel() for layer in pruner.layers]
     if "counts" in clean and any(not 0 < n <= size for n, size in zip(clean["counts"], sizes, strict=True)):
         raise ValueError("the rule's counts are none of its layers")
     if clean.get("steps", 0) < 0 or not 0 < clean.get("density", 1.0) <= 1:
         raise ValueError("the rule's steps or density are none")
-    state = {"phase": saved["phase"], "fading": saved["fading"], "rule": {**clean, **extra}, "layers": saved["layers"]}
+    kept = {"phase": saved["phase"], "fading": saved["fading"], "fixed": saved.get("fixed") is True}
+    state = {**kept, "rule": {**clean, **extra}, "layers": saved["layers"]}
     pruner.check(state)
     return state
 
@@ -153,12 +210,8 @@ def fitted_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:
         fitted_numbers(clean["scores"], len(schedule.weights), "scores")
     if clean.get("overfitting") is not None:
         fitted_numbers([clean["overfitting"]], 1, "overfitting")
-    if clean.get("sums") is not None:
-        sums = clean["sums"]
-        if not isinstance(sums, list) or len(sums) != 4:
-            raise ValueError("sums are no four pairs of numbers")
-        for row in sums:
-            fitted_numbers(row, 2, "sums", 2)
+    if "sums" in own:
+        Overfitting.sums_from(clean["sums"])
     if clean["phase"] not in PHASES:
         raise ValueError(f"there is no phase {clean['phase']}")
     return clean

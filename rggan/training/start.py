@@ -1,4 +1,4 @@
-"""Begin from trained weights, and train only a part of D: the usual practice with few images."""
+"""What is done to networks before they train: weights of another run, blocks of D that stay, dropout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from rggan.errors import UserError
 from rggan.pruning.packing import from_bits
@@ -72,3 +73,14 @@ def freeze_lower(d: nn.Module, count: int) -> None:
         raise UserError(f"--freeze-d {count}: D has {len(blocks)} blocks here, and one at least must train.")
     for block in blocks[:count]:
         block.requires_grad_(False)
+
+
+def drop_out(d: nn.Module, share: float) -> None:
+    """Drop this share of the outputs of each of D's blocks in training, and scale up the others."""
+
+    def dropped(block: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
+        return F.dropout(outputs, share, block.training)
+
+    blocks: Any = d.blocks
+    for block in blocks if share else ():
+        block.register_forward_hook(dropped)

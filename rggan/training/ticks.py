@@ -189,6 +189,7 @@ class Loop:
             "density_g": density_g,
             "density_d": density_d,
             "phase": training.phase,
+            **training.phases(),
             "loss_g": loss_g,
             "loss_d": loss_d,
             "decisions": 0,
@@ -201,11 +202,12 @@ class Loop:
         last = self.described(snapshot, row)
         if all(score < other["score"] for other in self.rows):
             self.best = last
-        if training.schedule is not None:
-            training.schedule.step(score)
-            row |= {"decisions": training.schedule.decisions, "flips": training.schedule.flips}
-            if isinstance(training.schedule, OverfitSchedule):
-                row["overfitting"] = training.schedule.overfitting
+        for schedule in training.schedules:
+            schedule.step(score)
+            row["decisions"] += schedule.decisions
+            row["flips"] += schedule.flips
+            if isinstance(schedule, OverfitSchedule):
+                row["overfitting"] = schedule.overfitting
         self.rows.append(row)
         training.loss_sums.zero_()
         training.logit_sums.zero_()

@@ -51,7 +51,7 @@ class AllGone(Rule):
 
 GREEDY = {
     "own": AllGone,
-    "target": lambda: Threshold(target=0.001, floor=0.0, every=1),
+    "target": lambda: Threshold(target=0.001, floor=0.0, every=1, min_fan=0),
     "hard": lambda: Threshold("hard", lr=10.0, floor=0.0),
     "one shot": lambda: OneShot(0.001),
     "magnitude": lambda: Magnitude(0.001, every=2),
@@ -100,7 +100,7 @@ def test_each_row_under_a_weight_norm_keeps_a_weight_at_every_step(norm, dim, na
 def test_coupled_rows_keep_their_floor_together():
     """One row of 140 is too few for 1 % of one layer and, counted in weights, enough for the other."""
     model = nn.ModuleList([nn.Linear(1, 140), nn.Linear(100, 140)])
-    rule = Threshold(granularity=Rows([("0.weight", "1.weight")]), target=0.5, floor=0.01)
+    rule = Threshold(granularity=Rows([("0.weight", "1.weight")], least=1), target=0.5, floor=0.01)
     pruner = Pruner(model, torch.optim.SGD(model.parameters(), 0.1), rule)
     first, second = pruner.layers
     with pruner.dense():

@@ -27,7 +27,7 @@ COUPLED = [("second.weight", "shortcut.weight")]
 def attach(coupled, lr=1.0, **options):
     torch.manual_seed(0)
     model = Residual().double()
-    rule = Threshold(lr=lr, granularity=Rows(coupled), floor=0, **options)
+    rule = Threshold(lr=lr, granularity=Rows(coupled, least=1), floor=0, **options)
     return model, rule, Pruner(model, torch.optim.SGD(model.parameters(), lr=0.0), rule)
 
 

@@ -13,6 +13,10 @@ from rggan.pruning.packing import from_bits
 def held_in_networks(training: dict[str, Any]) -> dict[str, Any]:
     """A `Training.state_dict()` in the form of format 4, whose rules said their ramps without a start."""
     training = copy.deepcopy(training)
+    schedules = training.pop("schedules")
+    training["schedule"] = schedules[0] if schedules else None
+    for name in ("finale", "rewinding"):
+        del training[name]
     for name, pruner in zip([n for n in ("g", "d") if training["pruners"]], training["pruners"], strict=False):
         state = training[name]
         for layer, found in pruner.pop("layers").items():

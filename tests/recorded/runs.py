@@ -63,6 +63,8 @@ def make(family: str, rule: str) -> Training:
     for pruner in run.pruners:
         if getattr(pruner.rule, "regrowth", None) is not None:
             pruner.rule.regrowth.every = 7
+        if rule == "rows":
+            pruner.rule.granularity.least = 1  # they could lose all but one then
     return run
 
 

@@ -71,7 +71,7 @@ def taken_up(name, monkeypatch):
     run = make("sngan", STATES[name]["rule"])
     path = HERE / "states" / f"{name}.pt"
     state = migrate(load(path), path)["training"]
-    state["schedule"]["phase"] = state["pruners"][0]["phase"]  # `course` moves pruners behind their schedule's back
+    state["schedules"][0]["phase"] = state["pruners"][0]["phase"]  # `course` moves pruners behind their schedule's back
     run.load_state_dict(state)
     return run
 

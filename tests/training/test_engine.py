@@ -63,7 +63,7 @@ def test_every_combination_trains(rule, cond, aug):
     assert run.images == 4 * 2 * 8
     if rule == "none":
         assert run.densities() == (1.0, 1.0)
-        assert run.schedule is None
+        assert run.schedules == []
     else:
         assert all(0.05 < density < 0.999 for density in run.densities())
     assert np.isfinite(run.evaluate(run.snapshot()))
@@ -144,7 +144,7 @@ def test_resumed_training_is_bit_identical_to_one_that_never_stopped():
     run = training(**options)
     for _ in range(3):
         run.step()
-    run.schedule.step(1.0)
+    run.schedules[0].step(1.0)
     saved = copy.deepcopy(run.state_dict())
     for _ in range(3):
         run.step()
@@ -158,7 +158,7 @@ def test_resumed_training_is_bit_identical_to_one_that_never_stopped():
             assert torch.equal(value, theirs[part][name]), name
     for name, value in ours["ema"]["network"].items():
         assert torch.equal(value, theirs["ema"]["network"][name]), name
-    assert ours["schedule"] == theirs["schedule"]
+    assert ours["schedules"] == theirs["schedules"]
     assert run.densities() == other.densities()
     assert run.densities()[0] < 1
 

@@ -78,12 +78,12 @@ BAD = [
     (("opt_d",), []),
     (("pruners",), []),
     (("pruners", 0, "phase"), "sleep"),
-    (("schedule",), None),
-    (("schedule", "scores"), ["a"]),
-    (("schedule", "scores"), [0.0] * 6),
-    (("schedule", "decisions"), "many"),
-    (("schedule", "phase"), 0),
-    (("schedule", "flips"), 1.5),
+    (("schedules",), [None, None]),
+    (("schedules", 0, "scores"), ["a"]),
+    (("schedules", 0, "scores"), [0.0] * 6),
+    (("schedules", 0, "decisions"), "many"),
+    (("schedules", 0, "phase"), 0),
+    (("schedules", 0, "flips"), 1.5),
     (("pruners", 0, "fading"), [3, 2]),
     (("pruners", 0, "fading"), "soon"),
     (("pruners", 0, "rule"), {}),
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(run, path, value):
     for part in ("g", "d"):
         assert all(torch.equal(value, after[part][name]) for name, value in before[part].items())
     assert after["images"] == before["images"]
-    assert after["schedule"] == before["schedule"]
+    assert after["schedules"] == before["schedules"]
 
 
 def test_settings_of_the_optimizer_are_not_taken_from_a_file(run):

@@ -1,0 +1,207 @@
+"""Which values of the options of a training run make sense, and which options go together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from rggan.data.decode import parse_color, parse_size
+from rggan.errors import UserError
+from rggan.networks import GENERATORS, check_resolution
+
+if TYPE_CHECKING:
+    from rggan.config import TrainConfig
+
+# Options that say where and how a run works, not what it computes: they may differ when it is resumed.
+HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume", "cfg")
+# Options that may change in the middle of a run (with --resume): no saved state has their shape.
+CHANGEABLE = (
+    *("data", "kimg", "lr", "lr_d", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
+    *("gamma", "lecam", "path_length", "style_mixing", "dropout_d", "beta1", "beta2", "ada_target", "ada_kimg"),
+    *("set_point", "adapt_kimg", "adapt_band", "lr_decay", "lr_dense", "finale", "finale_lr", "finale_ema"),
+    *("patience", "rollbacks", "rollback_lr"),
+)
+WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that may be 0, but not below
+# Which options of pruning go with which rules, and with which schedules. Others would be ignored: they are refused.
+THRESHOLDS, RANKINGS = ("threshold", "hard"), ("magnitude", "oneshot", "static", "set", "rigl")
+RULES_WITH = {
+    ("target_g", "target_d"): (*THRESHOLDS, *RANKINGS),
+    ("granularity", "regrow"): THRESHOLDS,
+    ("penalty", "threshold_lr", "floor"): (*THRESHOLDS, "published"),
+    ("ramp", "ramp_shape"): (*THRESHOLDS, "magnitude"),
+    ("balance",): ("set", "rigl"),
+    ("distribution", "min_fan"): (*THRESHOLDS, *RANKINGS),
+    ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense", "rewind"): (
+        *(*THRESHOLDS, "published", *RANKINGS),
+    ),
+}
+ADAPTIVE = ("signal", "set_point", "adapt_kimg", "adapt_band", "density_low", "density_high")  # of an 'auto' target
+FINALE = ("finale_lr", "finale_ema", "finale_dense")
+SCHEDULES_WITH = {
+    "fade": ("score", "periodic", "overfit"),
+    "dead_band": ("score", "overfit"),
+    "period": ("periodic",),
+}
+
+
+def check_options(config: TrainConfig) -> None:
+    """Raises UserError for a value out of its range, or for options that contradict each other."""
+    if config.resolution is not None:
+        parse_size(config.resolution)
+    parse_color(config.background)
+    positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers")
+    for name in positive:
+        if getattr(config, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}.")
+    for name in (
+        *("kimg", "snap", "lr", "lr_d", "memory_share", "rollback_lr", "ramp", "ada_kimg", "adapt_kimg"),
+        *("finale_lr", "lr_dense", "rewind"),
+    ):
+        if getattr(config, name) is not None and not getattr(config, name) > 0:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}.")
+    if config.patience is not None and config.patience < 1:
+        raise UserError(f"--patience must be at least 1, not {config.patience}.")
+    for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band", "min_fan", "adapt_band", *WEIGHTS):
+        if (getattr(config, name) or 0) < 0:
+            raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(config, name)}.")
+    for name in ("ema", "beta1", "beta2", "finale_ema"):
+        if not 0 <= (getattr(config, name) or 0) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must lie from 0 to below 1, not {getattr(config, name)}.")
+    if not 0 <= config.dropout_d < 1:
+        raise UserError(f"--dropout-d is a share, from 0 to below 1, not {config.dropout_d}.")
+    if not -1 < config.ada_target < 1:
+        raise UserError(f"--ada-target is a mean of signs, between -1 and 1, not {config.ada_target}.")
+    if not config.style_mixing <= 1:
+        raise UserError(f"--style-mixing is a probability, from 0 to 1, not {config.style_mixing}.")
+    check_course(config)
+    if not 0 <= config.floor < 1 or not 0 <= config.regrow <= 1:
+        raise UserError(f"--floor and --regrow are shares from 0 to 1, not {config.floor} and {config.regrow}.")
+    check_rule(config)
+    if config.score_samples < 2:
+        raise UserError(f"--score-samples must be at least 2, not {config.score_samples}.")
+    if config.network not in GENERATORS:
+        raise UserError(f"Unknown --network {config.network}; there are {', '.join(GENERATORS)}.")
+    check_network(config)
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {config.seed}.")
+
+
+def check_course(config: TrainConfig) -> None:
+    """Raises UserError for targets, and shares of the run, that are none or exclude each other."""
+    for name in ("target_g", "target_d"):
+        target = getattr(config, name)
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(target, str) and (number := number_of(target)) is not None:  # as the command line reads it
+            target = number
+            object.__setattr__(config, name, number)
+        if isinstance(target, float | int) and not 0 < target <= 1:
+            raise UserError(f"{flag} is a density: above 0 and at most 1, not {target}.")
+    if not -1 < config.set_point < 1:
+        raise UserError(f"--set-point lies between -1 and 1, not at {config.set_point}.")
+    if not 0 < config.density_low <= config.density_high <= 1:
+        raise UserError(
+            f"--density-low {config.density_low} and --density-high {config.density_high} exclude each other: 0 < low "
+            "<= high <= 1."
+        )
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    if "auto" not in (config.target_g, config.target_d):
+        for name in ADAPTIVE:
+            if getattr(config, name) != default[name]:
+                raise UserError(f"--{name.replace('_', '-')} goes with --target-d auto or --target-g auto.")
+    if not 0 <= config.finale < 1:
+        raise UserError(f"--finale is the last share of the run, from 0 to below 1, not {config.finale}.")
+    for name in FINALE:
+        if not config.finale and getattr(config, name) != default[name]:
+            raise UserError(f"--{name.replace('_', '-')} goes with --finale.")
+    if config.lr_decay is not None and not 0 <= config.lr_decay < 1:
+        raise UserError(f"--lr-decay is a share of the run, from 0 to below 1, not {config.lr_decay}.")
+    if config.rewind is not None and config.rewind >= config.kimg:
+        raise UserError(f"--rewind {config.rewind:g} lies outside the run of {config.kimg:g} kimg.")
+
+
+def check_network(config: TrainConfig) -> None:
+    """Raises UserError for options that the network or the augmentation has no use for, or that contradict."""
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    for name in ("mapping_layers", "style_mixing", "path_length"):
+        if config.network != "stylegan2" and getattr(config, name) != default[name]:
+            raise UserError(
+                f"--{name.replace('_', '-')} means nothing with --network {config.network}: it is StyleGAN2's."
+            )
+    for name in ("ada_target", "ada_kimg"):
+        if config.aug != "ada" and getattr(config, name) != default[name]:
+            raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {config.aug}: it goes with ada.")
+    if config.network == "biggan" and config.z_dim < 7:
+        raise UserError(f"--z-dim {config.z_dim}: BigGAN gives each of its blocks a part of it; take 7 at least.")
+    penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and config.network == "stylegan2")
+    if config.compile and penalised:
+        raise UserError(
+            "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
+            "leave --compile out, or give --gamma 0 and no --path-length."
+        )
+    if config.rule == "published" and config.network in ("fastgan", "biggan"):
+        raise UserError(
+            f"--rule published masks behind the spectral norm, and {config.network}'s G has one: its average cannot "
+            "follow. Take --rule hard, or --network sngan or stylegan2."
+        )
+    if config.freeze_d and config.init is None:
+        raise UserError("--freeze-d keeps D's lower blocks as they were trained: it goes with --init.")
+    if config.resolution is not None:
+        check_resolution(parse_size(config.resolution), config.network)
+
+
+def check_rule(config: TrainConfig) -> None:
+    """Raises UserError for options of pruning that the rule or the schedule has no use for."""
+    default = {field.name: field.default for field in dataclasses.fields(config)}
+    for names, rules in RULES_WITH.items():
+        given = [name for name in names if getattr(config, name) != default[name]]
+        if given and config.rule not in rules:
+            flag = f"--{given[0].replace('_', '-')}"
+            raise UserError(f"{flag} means nothing with --rule {config.rule}; it goes with {', '.join(rules)}.")
+    used = [config.schedule_of(name) for name in ("g", "d") if config.networks in ("both", name)]
+    for name, schedules in SCHEDULES_WITH.items():
+        if name == "fade" and config.finale and config.finale_dense:
+            continue
+        if getattr(config, name) != default[name] and not set(used) & set(schedules):
+            flag, there = f"--{name.replace('_', '-')}", " and ".join(dict.fromkeys(used))
+            raise UserError(f"{flag} means nothing with --schedule {there}; it goes with {', '.join(schedules)}.")
+    targets = {name: getattr(config, f"target_{name}") for name in ("g", "d") if config.networks in ("both", name)}
+    for name in ("g", "d"):
+        for option in (f"target_{name}", f"schedule_{name}"):
+            if getattr(config, option) is not None and name not in targets:
+                flag = f"--{option.replace('_', '-')}"
+                raise UserError(f"{flag} means nothing with --networks {config.networks}.")
+    ramps = [target for target in targets.values() if target is not None and not isinstance(target, str)]
+    if config.rule in THRESHOLDS:
+        for name in ("ramp", "ramp_shape"):
+            if getattr(config, name) != default[name] and not ramps:
+                raise UserError(f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d.")
+        for name in ("distribution", "min_fan"):
+            if getattr(config, name) is not None and not any(targets.values()):
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} goes with a target: give --target-g or --target-d.")
+        if config.min_fan and config.granularity == "row":
+            raise UserError("--min-fan is for single weights; with --granularity row whole neurons go.")
+        if config.penalty is not None and all(targets.values()):
+            raise UserError("--penalty decides how many weights go where no target does: leave one of them out.")
+        for name, target in targets.items():
+            least = config.density_low if target == "auto" else target
+            if isinstance(least, float | int) and config.regrow >= least:
+                what = "--density-low" if target == "auto" else f"--target-{name}"
+                raise UserError(f"--regrow {config.regrow} must be below {what} {least}.")
+    if config.balance and config.networks != "both":
+        raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
+    if config.balance and isinstance(config.target_d, str):
+        raise UserError("--balance moves D's density, and so does --target-d auto: leave one of them out.")
+    if config.rewind is not None and not ramps:
+        raise UserError("--rewind waits until a target is reached: give --target-g or --target-d a density.")
+
+
+def number_of(text: str) -> float | None:
+    """
+    >>> number_of("0.5"), number_of("runs/00001")
+    (0.5, None)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,131 @@
+"""Dynamic sparse training: at each update some weights make room for as many others.
+
+Where they come: at random (`SET`), or where the dense gradient is largest (`RigL`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rggan.pruning.distribute import Distribution, pools
+from rggan.pruning.layer import Layer
+from rggan.pruning.ranking import Ranking, kept
+from rggan.pruning.target import Course
+
+
+class SET(Ranking):
+    """Sparse evolutionary training (Mocanu et al., 2018): at each update a share of the kept weights of each layer (or
+    of all, where the distribution is 'global'), the smallest ones, make room for as many at random places, which begin
+    at zero.
+
+    share: of the kept weights, 0..1.
+
+    >>> rule = SET(density=0.3, share=0.3)
+    """
+
+    def __init__(
+        self,
+        density: Course | float = 0.5,
+        every: int = 100,
+        share: float = 0.3,
+        seed: int = 0,
+        distribution: Distribution = "even",
+        min_fan: int = 0,
+    ) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"the share that is replaced lies in 0..1, not at {share}")
+        super().__init__(density, every, seed, distribution, min_fan)
+        self.share = share
+        self.counts: list[int] = []  # kept weights of each layer that were aimed at
+
+    def begin(self, layers: Sequence[Layer]) -> None:
+        super().begin(layers)
+        self.count(layers)
+
+    @torch.no_grad()
+    def refresh(self, layers: Sequence[Layer]) -> None:
+        super().refresh(layers)
+        self.count(layers)
+
+    def count(self, layers: Sequence[Layer]) -> None:
+        self.counts = [int((layer.mask != 0).sum()) for layer in layers]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "counts": list(self.counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts = list(state["counts"])
+        super().load_state_dict(state)
+
+    def replaced(self) -> float:
+        """The share of the kept weights that this update replaces."""
+        return self.share
+
+    def worth(self, layer: Layer) -> Tensor:
+        """By what masked weights are chosen to come back."""
+        return self.noise(layer)
+
+    def revise(self, layers: Sequence[Layer]) -> None:
+        places = {layer.name: place for place, layer in enumerate(layers)}
+        for pool, density in pools(layers, self.density, self.distribution):
+            total = sum(layer.mask.numel() for layer in pool)
+            before = sum(self.counts[places[layer.name]] for layer in pool)
+            count = max(1, round(density * total))
+            # As many come as go, and more or fewer where the density was moved; there must be room for them.
+            going = min(round(self.replaced() * count), total - before)
+            masks = [layer.mask > 0 for layer in pool]
+            size = [(layer.weight.abs() + torch.finfo(layer.mask.dtype).tiny) * layer.mask for layer in pool]
+            stay = kept(size, max(1, min(count - going, before)))
+            worth = [self.worth(layer).masked_fill(mask, -1) for layer, mask in zip(pool, masks, strict=True)]
+            new = self.best(pool, worth, count, stay)
+            for layer, mask, was in zip(pool, new, masks, strict=True):
+                layer.clear_moments(mask & ~was)  # of weights that begin anew at zero
+            self.show(pool, new)
+        self.count(layers)
+
+
+class RigL(SET):
+    """RigL (Evci et al., "Rigging the Lottery", 2020): as SET, but those with the largest dense gradients come; the
+    share falls along a cosine to zero at step `until` (eq. of section 3, "update schedule").
+
+    >>> rule = RigL(density=0.3, share=0.3, until=7_500)
+    """
+
+    def __init__(
+        self,
+        density: Course | float = 0.5,
+        every: int = 100,
+        share: float = 0.3,
+        until: int = 10_000,
+        seed: int = 0,
+        distribution: Distribution = "even",
+        min_fan: int = 0,
+    ) -> None:
+        super().__init__(density, every, share, seed, distribution, min_fan)
+        if until < 1:
+            raise ValueError(f"until must be at least 1 step, not {until}")
+        self.until = until
+        self.seen: dict[str, Tensor] = {}  # dense |gradients| by layer, at the step of an update
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = {}
+        super().load_state_dict(state)
+
+    def replaced(self) -> float:
+        return self.share / 2 * (1 + math.cos(math.pi * min(1.0, self.steps / self.until)))
+
+    def look(self, layers: Sequence[Layer]) -> None:
+        if self.due:
+            self.seen |= {layer.name: layer.weight.grad.abs() for layer in layers if layer.weight.grad is not None}
+
+    def worth(self, layer: Layer) -> Tensor:
+        return self.seen.get(layer.name, torch.zeros_like(layer.mask)).nan_to_num(0, 0, 0)
+
+    def revise(self, layers: Sequence[Layer]) -> None:
+        super().revise(layers)
+        self.seen = {}

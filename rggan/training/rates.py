@@ -1,0 +1,50 @@
+"""What changes along a run by the clock: learning rates, the average's length, and the dense finale."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rggan.config import TrainConfig
+
+FORGOTTEN = 0.25  # in the finale, of what the average forgets per step before
+
+
+def in_finale(config: TrainConfig, images: int) -> bool:
+    """Whether so many images that D has seen lie in the last share of the run.
+
+    >>> config = TrainConfig(kimg=10, finale=0.2)
+    >>> in_finale(config, 7_999), in_finale(config, 8_000)
+    (False, True)
+    """
+    return config.finale > 0 and images >= (1 - config.finale) * config.kimg * 1000
+
+
+def lr_factor(config: TrainConfig, network: Literal["g", "d"], images: int, dense: bool = False) -> float:
+    """By what a network's learning rate is multiplied at this place of the run. dense: G is in a dense phase.
+
+    >>> config = TrainConfig(kimg=10, lr_decay=0.5, finale=0.1, finale_lr=0.1)
+    >>> [round(lr_factor(config, "g", images), 4) for images in (5_000, 7_500, 9_500)]
+    [1.0, 0.5, 0.01]
+    >>> round(lr_factor(config, "d", 9_500), 4)
+    0.1
+    """
+    factor = 1.0
+    if config.lr_decay is not None:
+        share = images / (1000 * config.kimg)
+        factor = min(1.0, max(0.0, (1 - share) / (1 - config.lr_decay)))
+    if network == "d":
+        return factor
+    if in_finale(config, images):
+        return factor * config.finale_lr
+    return factor * config.lr_dense if dense else factor
+
+
+def ema_beta(config: TrainConfig, images: int) -> float:
+    """The decay of the generator's average at this place of the run.
+
+    >>> round(ema_beta(TrainConfig(kimg=10, ema=0.99, finale=0.1), 9_500), 4)
+    0.9975
+    """
+    if not in_finale(config, images):
+        return config.ema
+    return 1 - FORGOTTEN * (1 - config.ema) if config.finale_ema is None else config.finale_ema

@@ -1,0 +1,115 @@
+"""The state of a training: taken, looked through before it is used, and taken up again to the same bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rggan.pruning import Ledger
+from rggan.training.fit import fitted, fitted_adam, fitted_numbers
+from rggan.training.method import fitted_pruner, fitted_schedule
+
+if TYPE_CHECKING:
+    from rggan.training.engine import Training
+
+
+def state_of(training: Training) -> dict[str, Any]:
+    """Everything that decides the next step."""
+    return {
+        "g": training.g.state_dict(),
+        "d": training.d.state_dict(),
+        "opt_g": training.opt_g.state_dict(),
+        "opt_d": training.opt_d.state_dict(),
+        "pruners": [pruner.state_dict() for pruner in training.pruners],
+        "schedules": [schedule.state_dict() for schedule in training.schedules],
+        "finale": training.finale,
+        "rewinding": None if training.rewinding is None else training.rewinding.state_dict(),
+        "balance": training.balance.state_dict() if training.balance else None,
+        "ledgers": [ledger.state_dict() for ledger in training.ledgers],
+        "ema": training.ema.state_dict(),
+        "batches": training.batches.state_dict(),
+        "objective": training.objective.state_dict(),
+        "ada": None if training.ada is None else training.ada.state_dict(),
+        "images": training.images,
+        "loss_sums": training.loss_sums,
+        "logit_sums": training.logit_sums,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
+    }
+
+
+def checked(training: Training, state: dict[str, Any]) -> dict[str, Any]:
+    """The state, if every part of it has the form of the present one.
+
+    Raises:
+        ValueError: something does not fit. KeyError: it is not there.
+    """
+    own = state_of(training)
+    parts = ("g", "d", "ema", "loss_sums", "logit_sums", "random", "images")
+    clean = {name: fitted(own[name], state[name], name) for name in parts}
+    for name, optimizer in (("opt_g", training.opt_g), ("opt_d", training.opt_d)):
+        (group,) = optimizer.param_groups
+        clean[name] = fitted_adam(group["params"], own[name]["param_groups"], state[name], name)
+    if len(state["pruners"]) != len(training.pruners):
+        raise ValueError(f"pruners has {len(state['pruners'])} entries, not {len(training.pruners)}")
+    clean["pruners"] = [fitted_pruner(*both) for both in zip(training.pruners, state["pruners"], strict=True)]
+    saved = state["schedules"]
+    if not saved:  # before format 3 `Always` was no schedule
+        saved = [None] * len(training.schedules)
+    clean["schedules"] = [fitted_schedule(*both) for both in zip(training.schedules, saved, strict=True)]
+    clean["finale"] = bool(state.get("finale", False))
+    clean["rewinding"] = None if training.rewinding is None else training.rewinding.checked(state.get("rewinding"))
+    # A state of before there were ledgers has none: they begin at the masks that it holds.
+    clean["ledgers"] = None if state["ledgers"] is None else fitted(own["ledgers"], state["ledgers"], "ledgers")
+    balance, clean["balance"] = state["balance"], None
+    if training.balance is not None:
+        sums = balance["sums"]
+        fitted_numbers([balance["ratio"]], 1, "balance")
+        clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
+        clean["balance"]["ratio"] = balance["ratio"]
+    clean["batches"] = training.batches.checked(state["batches"])
+    clean["random_cuda"] = state["random_cuda"]
+    # States of before there were other losses and augmentations have neither: they begin afresh.
+    clean["objective"] = fitted(own["objective"], state.get("objective", own["objective"]), "objective")
+    found = state.get("ada")
+    clean["ada"] = own["ada"] if found is None or own["ada"] is None else fitted(own["ada"], found, "ada")
+    if clean["images"] < 0:
+        raise ValueError("a negative number of images")
+    return clean
+
+
+def take_up(training: Training, state: dict[str, Any]) -> None:
+    """Go on from a state that `checked` looked through."""
+    training.g.load_state_dict(state["g"])
+    training.d.load_state_dict(state["d"])
+    training.opt_g.load_state_dict(state["opt_g"])
+    training.opt_d.load_state_dict(state["opt_d"])
+    for pruner, saved in zip(training.pruners, state["pruners"], strict=True):
+        pruner.load_state_dict(saved)
+    training.finale = state["finale"]
+    for schedule in training.schedules:
+        schedule.released = (
+            [training.prune_g] if training.finale and training.prune_g and training.config.finale_dense else []
+        )
+    for schedule, saved in zip(training.schedules, state["schedules"], strict=True):
+        schedule.load_state_dict(saved)
+    if training.rewinding is not None:
+        training.rewinding.load_state_dict(state["rewinding"])
+    if training.balance:
+        training.balance.load_state_dict(state["balance"])
+    for ledger, pruner, saved in zip(
+        training.ledgers, training.pruners, state["ledgers"] or training.pruners, strict=True
+    ):
+        ledger.load_state_dict(Ledger(pruner).state_dict() if saved is pruner else saved)
+    training.ema.load_state_dict(state["ema"])
+    training.batches.load_state_dict(state["batches"])
+    training.objective.load_state_dict(state["objective"])
+    if training.ada is not None:
+        training.ada.load_state_dict(state["ada"])
+    training.images = state["images"]
+    training.loss_sums.copy_(state["loss_sums"])
+    training.logit_sums.copy_(state["logit_sums"])
+    torch.set_rng_state(state["random"])
+    if training.device.type == "cuda" and state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"], training.device)
