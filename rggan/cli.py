@@ -31,7 +31,7 @@ from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
 from rggan.training.estimate import estimate
-from rggan.training.loop import read_data, reading, refuse_inside, resumed, summary, train
+from rggan.training.loop import read_data, read_fresh, reading, refuse_inside, resumed, summary, train
 from rggan.training.runlog import find_run, read_rows
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
@@ -108,7 +108,8 @@ def run_train(config: TrainConfig, console: Console) -> None:
     if config.dry_run:
         if config.resume:
             resumed(config)
-        lines = [json.dumps(config.to_json(), indent=2), *summary(config, read_data(config, console))]
+        data = read_data(config, console) if config.resume else read_fresh(config, console)
+        lines = [json.dumps(config.to_json(), indent=2), *summary(config, data)]
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return
     try:

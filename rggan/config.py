@@ -110,8 +110,8 @@ class TrainConfig:
     lr_dense: float = 1.0
     """Factor of G's learning rate while G is in a dense phase."""
     finale: float = 0.0
-    """Last share of the run in which G is dense again (its weights come back over the first half of it), with a lower
-    learning rate and a longer average; D stays as it is. 0: none."""
+    """Last share of the run in which G is dense again (its weights come back over --fade, or over the first half of
+    it), with a lower learning rate and a longer average; D goes on as before. 0: none."""
     finale_lr: float = 0.1
     """Factor of G's learning rate in the finale."""
     finale_ema: float | None = None
@@ -136,7 +136,7 @@ class TrainConfig:
     schedule: ScheduleName = "score"
     """When: RG-GAN's rule on the last five scores; pruning from beginning to end; phases of --period evaluations in
     turn; while D overfits (by the signs of its outputs); or never (masks without effect). A network whose target is
-    'auto' is left to its density: always."""
+    'auto', or that of a run, is left to its density: always."""
     schedule_g: ScheduleName | None = None
     """The same of G alone, if another."""
     schedule_d: ScheduleName | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.errors import UserError
@@ -30,8 +31,9 @@ RULES_WITH = {
     ("penalty", "threshold_lr", "floor"): (*THRESHOLDS, "published"),
     ("ramp", "ramp_shape"): (*THRESHOLDS, "magnitude"),
     ("balance",): ("set", "rigl"),
+    ("rewind",): (*THRESHOLDS, "magnitude"),
     ("distribution", "min_fan"): (*THRESHOLDS, *RANKINGS),
-    ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense", "rewind"): (
+    ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense"): (
         *(*THRESHOLDS, "published", *RANKINGS),
     ),
 }
@@ -96,6 +98,8 @@ def check_course(config: TrainConfig) -> None:
             object.__setattr__(config, name, number)
         if isinstance(target, float | int) and not 0 < target <= 1:
             raise UserError(f"{flag} is a density: above 0 and at most 1, not {target}.")
+    if not config.adapt_band < 1:
+        raise UserError(f"--adapt-band is 0 or more and below 1, not {config.adapt_band}.")
     if not -1 < config.set_point < 1:
         raise UserError(f"--set-point lies between -1 and 1, not at {config.set_point}.")
     if not 0 < config.density_low <= config.density_high <= 1:
@@ -159,7 +163,7 @@ def check_rule(config: TrainConfig) -> None:
             raise UserError(f"{flag} means nothing with --rule {config.rule}; it goes with {', '.join(rules)}.")
     used = [config.schedule_of(name) for name in ("g", "d") if config.networks in ("both", name)]
     for name, schedules in SCHEDULES_WITH.items():
-        if name == "fade" and config.finale and config.finale_dense:
+        if name == "fade" and config.finale and config.finale_dense and config.networks != "d":
             continue
         if getattr(config, name) != default[name] and not set(used) & set(schedules):
             flag, there = f"--{name.replace('_', '-')}", " and ".join(dict.fromkeys(used))
@@ -192,8 +196,34 @@ def check_rule(config: TrainConfig) -> None:
         raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
     if config.balance and isinstance(config.target_d, str):
         raise UserError("--balance moves D's density, and so does --target-d auto: leave one of them out.")
-    if config.rewind is not None and not ramps:
+    check_along(config, targets, used)
+
+
+def check_along(config: TrainConfig, targets: dict[str, Any], used: Sequence[str]) -> None:
+    """Raises UserError for what shall happen along the run to networks that it cannot happen to.
+
+    targets: of the networks that are pruned. used: their schedules.
+    """
+    prunes_g = config.rule != "none" and "g" in targets
+    if config.rule != "none" and config.schedule != "score" and config.schedule not in used:
+        raise UserError(f"--schedule {config.schedule} is used by neither network: leave it out.")
+    if not config.finale_dense and not prunes_g:
+        raise UserError("--no-finale-dense keeps G sparse in the finale, and here G is not pruned: leave it out.")
+    if config.lr_dense != 1 and (not prunes_g or config.schedule_of("g") == "always"):
+        raise UserError("--lr-dense is G's rate in dense phases, and here G has none: leave it out.")
+    if config.ramp is not None and targets and all(isinstance(target, str) for target in targets.values()):
+        raise UserError("--ramp leads to a target: it goes with --target-g, --target-d.")
+    if config.rewind is None:
+        return
+    ramped = [t for t in targets.values() if isinstance(t, float | int) or (t is None and config.rule == "magnitude")]
+    if not ramped:
         raise UserError("--rewind waits until a target is reached: give --target-g or --target-d a density.")
+    ramp = config.kimg / 2 if config.ramp is None else config.ramp
+    if config.rewind >= ramp:
+        raise UserError(
+            f"--rewind {config.rewind:g} must be below --ramp {ramp:g}: it goes back to weights of before the target "
+            "was reached."
+        )
 
 
 def number_of(text: str) -> float | None:

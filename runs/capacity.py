@@ -21,6 +21,7 @@ images), the claims and the controls (seeds from 0, judged against test images).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import time
@@ -53,7 +54,20 @@ TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: its op
 # The best of each arm by "best" on the tuning seed.
 ARMS_A = {"dense": DENSE, "adaptive": {**ADAPTIVE, "adapt_kimg": 10, "set_point": 0.5}}
 TUNING_SEED = 100
-SEEDS = range(6)
+SEEDS, FEW_SEEDS = range(6), range(3)
+HALF_G = {**ARMS_A["adaptive"], "networks": "both", "target_g": 0.5, "ramp": 40, "schedule": "always"}
+FINALE = {"finale": 0.25, "finale_lr": 0.1}
+SAME_PATH = "the adaptive run's"  # densities, of the same seed: taken from its row
+CONTROLS: dict[str, dict[str, Any]] = {
+    "small dense D": {**DENSE, "width_d": 12},  # as many weights as the adaptive D ends with
+    "static, same path": {"rule": "static", "networks": "d", "target_d": SAME_PATH, "min_fan": 1},
+    "D dropout": {**DENSE, "dropout_d": 0.2},
+    "magnitude, same path": {"rule": "magnitude", "networks": "d", "target_d": SAME_PATH, "min_fan": 1},
+    "decay": {**DENSE, "lr_decay": 0.3},
+    "R1": {**DENSE, "gamma": 0.1},
+    "LeCam": {**DENSE, "lecam": 0.3},
+    "ADA": {**DENSE, "aug": "ada", "ada_kimg": 50},
+}
 ROUNDED = 4
 
 
@@ -67,9 +81,12 @@ class Curve(Job):
     def run(self, cifar: Path, out: Path) -> dict[str, Any]:
         started, place = time.perf_counter(), out / "runs" / self.key.replace(" ", "_").replace(",", "")
         options = self.train_options()
-        part, pattern = ("train", options["pattern"]) if self.stage == "tune" else ("test", "*")
+        part, pattern = ("train", options["pattern"]) if self.stage.startswith("tune") else ("test", "*")
         judge = Judge(load_images(str(cifar / part), SIDE, max_images=REFERENCE, seed=0, pattern=pattern))
-        folder, curve = watched(TrainConfig(data=str(self.data(cifar)), outdir=place, **options), judge)
+        known = {**options}
+        if options.get("target_d") == SAME_PATH:
+            known["target_d"] = str(path_of(self.seed, out))
+        folder, curve = watched(TrainConfig(data=str(self.data(cifar)), outdir=place, **known), judge)
         row: dict[str, Any] = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
         row |= ends(curve)
         row["curve"] = [
@@ -78,6 +95,21 @@ class Curve(Job):
         ]
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return row | {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
+
+
+def path_of(seed: int, out: Path) -> Path:
+    """A folder with the densities of the adaptive run of this seed, as a run of its own would tell them.
+
+    Raises:
+        SystemExit: its row is not there yet.
+    """
+    rows = [row for row in done_rows(ROWS) if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", seed)]
+    if not rows:
+        raise SystemExit(f"The controls of seed {seed} take the densities of (a)'s adaptive run: run stage a first.")
+    folder = out / "paths" / str(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stats.jsonl").write_text("".join(json.dumps(point) + "\n" for point in rows[0]["curve"]))
+    return folder
 
 
 def ends(curve: list[dict[str, Any]]) -> dict[str, float]:
@@ -109,8 +141,17 @@ def stages() -> dict[str, list[Curve]]:
         for arm, (options, knob, values) in TUNED.items()
         for value in values
     ]
+    # Where dense turns late: the same learning rates with 200 images.
+    later = {**DENSE, "max_images": 200, "kimg": 128}
+    tune += [Curve("tune, 200 images", "dense", TUNING_SEED, lr, {**later, "lr": lr}) for lr in (1e-3, 2e-3)]
     a = [Curve("a", arm, seed, "", options) for seed in SEEDS for arm, options in ARMS_A.items()]
-    return {"tune": tune, "a": a, "pilot": pilot}
+    few = [Curve("a", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in {"half G": HALF_G}.items()]
+    controls = [Curve("a", arm, seed, "", options) for arm, options in CONTROLS.items() for seed in FEW_SEEDS]
+    finale = {"finale": {**HALF_G, **FINALE}, "drop": {**HALF_G, **FINALE, "finale_dense": False}}
+    e = [Curve("e", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in finale.items()]
+    c = [Curve("c", arm, seed, "", {**o, "aug": "diff", "kimg": 240}) for seed in SEEDS for arm, o in ARMS_A.items()]
+    b = [Curve("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
+    return {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot, "c": c, "b": b}
 
 
 def open_jobs(names: list[str]) -> Iterator[Curve]:

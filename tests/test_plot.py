@@ -313,3 +313,18 @@ def test_runs_that_were_trained_are_drawn_with_all_that_they_tell(tmp_path):
     assert widths[0] > 1.5 * widths[1]  # beside the sums, the layers of the pruned one
     with Image.open(tmp_path / "both.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_what_an_auto_density_follows_is_drawn_with_its_set_point():
+    rows = new_rows()
+    assert "mean sign of D" not in [axes.get_ylabel() for axes in run_figure(rows).axes]
+    for i, row in enumerate(rows):
+        row |= {"signal": "r_t", "signal_d": None if i == 0 else 0.1 * i, "set_point_d": 0.3}
+    axes = panel(run_figure(rows), "mean sign of D")
+    values = line(axes, "r_t, for the discriminator")
+    assert math.isnan(values[0])
+    assert list(values[1:]) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert list(line(axes, "its set point")) == [0.3] * 6
+    for row in rows:
+        row |= {"signal_g": row["signal_d"], "set_point_g": 0.3}
+    assert len(panel(run_figure(rows), "mean sign of D").lines) == 2  # the same one twice

@@ -114,9 +114,9 @@ class Adaptive:
         """Add D's outputs on a batch of training images, [N] or [N, ...]; every so many calls, move the density.
 
         fake: on generated images; 'r_v' and 'balance' need them. held_out: on held-out images ('r_v'), where some were
-        looked at in this step. after: on what the latents of `fake` give after a step of G ('balance'), likewise. To
-        images: how many training images this step stands for, if others than those in `real`. To be called in every
-        process of a distributed run.
+        looked at in this step. after: on what the latents of `fake` give after a step of G ('balance'). images: how
+        many training images this step stands for, if not those in `real`. To be called in every process of a
+        distributed run.
 
         Raises:
             ValueError: at a move, if the signal was not shown what it needs.

@@ -17,7 +17,7 @@ from rggan.pruning.layer import Layer
 def slices(layer: Layer) -> Iterator[Tensor]:
     """Views of the weight's places, int64 [slices, members]: its output neurons, then its input channels.
 
-    A vector has neither; of a grouped convolution an input channel is one of its group's.
+    A vector has neither. Of a grouped convolution, the channels at the same place of all groups count as one.
     """
     weight = layer.weight
     if weight.dim() < 2:
@@ -29,7 +29,15 @@ def slices(layer: Layer) -> Iterator[Tensor]:
         yield places.flatten(1)
         return
     yield places.movedim(layer.dim, 0).flatten(1)
-    yield places.movedim(1 if layer.dim == 0 else 0, 0).flatten(1)
+    yield places.movedim(channels(layer), 0).flatten(1)
+
+
+def channels(layer: Layer) -> int:
+    """The dimension of the input channels: of a modulated weight [1, out, in, k, k] the third."""
+    shape = layer.weight.shape
+    if layer.dim == 1 and len(shape) == 5 and shape[0] == 1:
+        return 2
+    return 1 if layer.dim == 0 else 0
 
 
 def counts(layer: Layer, kept: Tensor) -> Iterator[tuple[Tensor, int]]:
@@ -38,7 +46,7 @@ def counts(layer: Layer, kept: Tensor) -> Iterator[tuple[Tensor, int]]:
         return
     values = kept.to(layer.threshold.dtype)
     yield layer.neuron_sum(values), kept.numel() // len(layer.threshold)
-    place = 0 if layer.groups > 1 or layer.dim != 0 else 1
+    place = 0 if layer.groups > 1 else channels(layer)
     yield values.sum(dim=[d for d in range(kept.dim()) if d != place]), kept.numel() // kept.shape[place]
 
 

@@ -83,6 +83,9 @@ class Overfitting:
         """Raises ValueError for what no `sums.tolist()` is."""
         if saved is None:
             return None
+        if isinstance(saved, list) and len(saved) == 4:  # as they were: real, sign, held_out, fake, and no count
+            real, sign, held_out, fake = saved
+            saved = [real, sign, fake, held_out, [0.0, 0.0], [real[-1], 0.0]]
         fits = (
             isinstance(saved, list)
             and len(saved) == len(ROWS) + 1

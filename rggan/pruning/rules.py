@@ -183,6 +183,7 @@ class Threshold(Rule):
                 layer.keep_moments(before)
         self.steps += 1
         if self.rests:
+            self.pull = {}  # of an optimizer that stepped before it came to rest
             self.refresh(layers)
             return
         self.move(layers)
@@ -220,7 +221,8 @@ class Threshold(Rule):
                 self.offset_pool(pool, density)
 
     def offset_pool(self, layers: Sequence[Layer], density: float) -> None:
-        margins = self.margins(layers)
+        plain = self.margins(layers)
+        margins = [margin.clone() for margin in plain] if self.min_fan else plain  # what stays in any case is lifted
         if self.regrowth is not None:
             self.regrowth.keep(layers, margins)
         by = cut(margins, density)
@@ -230,8 +232,9 @@ class Threshold(Rule):
             by = cut(margins, density)  # what stays in any case counts as kept, and others go for it
         if self.regrowth is not None or self.min_fan:  # all that is kept may be kept in any case: no other passes then
             others = torch.stack([margin.masked_fill(margin.isinf(), -torch.inf).amax() for margin in margins]).amax()
-            by = torch.where(by.isinf(), others + ABOVE, by)
-        for layer, margin in zip(layers, margins, strict=True):
+            above = torch.where(others.isinf(), cut(plain, 1.0), others + ABOVE)
+            by = torch.where(by.isinf(), above, by)
+        for layer, margin in zip(layers, plain, strict=True):
             # No layer keeps less than the floor: its thresholds rise no further than that.
             share = self.granularity.share(layer, self.floor)
             need = kept_number(share, margin.numel())
@@ -269,14 +272,13 @@ class Threshold(Rule):
         self.granularity.show(layers, self.scales(layers), None if self.target is None else self.floor)
         if self.regrowth is not None:
             self.regrowth.show(layers)
-        if self.target is not None:
+        if self.target is not None or (self.floor == 0 and isinstance(self.granularity, Weights)):
             return
         # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
         # under a spectral norm would divide by zero in the next forward pass.
-        means = torch.stack([layer.mask.mean(dtype=layer.threshold.dtype) for layer in layers])
-        shares = means.new_tensor([self.granularity.share(layer, self.floor) for layer in layers])
-        alive = (means > self.floor) & (means >= shares * (1 - 1e-6)) if self.floor else means >= shares * (1 - 1e-6)
-        for layer, lives in zip(layers, alive.unbind(), strict=True):
+        for layer in layers:
+            mean, share = layer.mask.mean(dtype=layer.threshold.dtype), self.granularity.share(layer, self.floor)
+            lives = mean > self.floor if share == self.floor else mean >= share * (1 - 1e-6)
             layer.threshold.mul_(lives)
             layer.mask.masked_fill_(~lives, 1)
 

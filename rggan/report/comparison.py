@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,23 @@ def matters(name: str, options: dict[str, Any]) -> bool:
     >>> matters("period", {"rule": "threshold", "schedule": "periodic"}), matters("target_g", {"rule": "none"})
     (True, False)
     """
-    for key, tables in (("rule", RULES_WITH), ("schedule", SCHEDULES_WITH)):
-        for names, ones in tables.items():
-            if name in (names if isinstance(names, tuple) else (names,)) and options.get(key) not in ones:
-                return False
-    return True
+    if any(name in names and options.get("rule") not in rules for names, rules in RULES_WITH.items()):
+        return False
+    if name == "fade" and options.get("finale"):
+        return True
+    return name not in SCHEDULES_WITH or bool(set(schedules(options)) & set(SCHEDULES_WITH[name]))
+
+
+def schedules(options: dict[str, Any]) -> Iterator[str]:
+    """Of the networks that are pruned, as `TrainConfig.schedule_of` has them.
+
+    >>> list(schedules({"schedule": "score", "target_d": "auto"}))
+    ['score', 'always']
+    """
+    for network in ("g", "d"):
+        if options.get("networks", "both") in ("both", network):
+            follows = isinstance(options.get(f"target_{network}"), str)
+            yield options.get(f"schedule_{network}") or ("always" if follows else options.get("schedule", "score"))
 
 
 def shown(name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of one run over kimg: score, densities, what D says, births and deaths, the density of each layer."""
+"""Pictures of one run over kimg: score, densities, what they follow, what D says, births and deaths, each layer."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ SHARES = (  # key in a row, label, colour, line
     ("copies", "copies among the samples", "tab:red", "--"),
     ("aug_p", "ADA's p", "tab:purple", ":"),
 )
+SIGNALS = {"r_t": "mean sign of D", "r_v": "D's gap on held-out", "balance": "balance of the game"}
 KIMG = "kimg (thousands of real images that D has seen)"
 SHADE = "0.88"
 LONGEST = 26  # characters of a layer's name
@@ -50,6 +51,8 @@ def plot_run(rows: Sequence[Row], path: Path, title: str = "") -> None:
 def run_figure(rows: Sequence[Row], title: str = "") -> Figure:
     """All that the rows of a run tell; panels of what they do not tell are left out. Dense phases are shaded."""
     panels = [draw_score, draw_densities]
+    if any(known(row.get(f"signal_{network}")) for row in rows for network in NETWORKS):
+        panels.append(draw_signal)
     if any(known(row.get(key)) for row in rows for key in OUTPUTS):
         panels.append(draw_outputs)
     networks = [network for network in NETWORKS if layer_names(rows, network)]
@@ -141,6 +144,20 @@ def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
         if any(map(known, values)):
             axes.plot(series(rows, "kimg"), values, label=label, color=color, linestyle=line)
     axes.set(ylim=(0, 1.04), ylabel="density (kept / all)")
+
+
+def draw_signal(axes: Axes, rows: Sequence[Row]) -> None:
+    """What an 'auto' density follows, and the set point that it holds."""
+    name = next((row["signal"] for row in rows if row.get("signal") in SIGNALS), "signal")
+    drawn: set[float] = set()
+    for network, (called, color) in NETWORKS.items():
+        values, points = series(rows, f"signal_{network}"), series(rows, f"set_point_{network}")
+        if not any(map(known, values)) or (drawn and points[-1] in drawn):
+            continue  # both follow the same one
+        axes.plot(series(rows, "kimg"), values, marker=".", color=color, label=f"{name}, for the {called}")
+        axes.plot(series(rows, "kimg"), points, "--", color=color, linewidth=1, label="its set point")
+        drawn.add(points[-1])
+    axes.set_ylabel(SIGNALS.get(name, name))
 
 
 def draw_outputs(axes: Axes, rows: Sequence[Row]) -> None:

@@ -159,10 +159,7 @@ def swapped(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def apart(training: dict[str, Any]) -> dict[str, Any]:
-    """Before 6 there was one schedule for both networks, or none, and its sums counted no images."""
+    """Before 6 there was one schedule for both networks, or none."""
     schedule = training["schedule"]
-    if schedule is not None and schedule.get("sums") is not None:
-        real, sign, held_out, fake = schedule["sums"]
-        schedule = {**schedule, "sums": [real, sign, fake, held_out, [0.0, 0.0], [real[1], 0.0]]}
     rest = {name: part for name, part in training.items() if name != "schedule"}
     return {**rest, "schedules": [] if schedule is None else [schedule]}

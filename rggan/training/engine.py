@@ -28,6 +28,7 @@ from rggan.training.method import (
     make_schedules,
     selection,
     steps_in,
+    with_ramps,
 )
 from rggan.training.objective import Objective
 from rggan.training.rates import ema_beta, in_finale, lr_factor
@@ -35,6 +36,7 @@ from rggan.training.rewinding import Rewinding
 from rggan.training.start import drop_out, freeze_lower, start_from
 from rggan.training.state import checked, state_of, take_up
 
+LOOK_EVERY = 8  # steps of D between two looks at held-out images, as `Adaptive` moves
 BALANCE_EVERY = 10  # steps of G between two looks at the balance of the game
 ADA_EVERY = 4  # steps of D between two of the augmentation's probability
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
@@ -105,7 +107,9 @@ class Training:
         self.pruners = list(own.values())
         self.schedules = make_schedules(config, own)
         self.adaptive = adaptive_targets(self.pruners)
-        self.rewinding = None if config.rewind is None else Rewinding(self.pruners, round(config.rewind * 1000))
+        self.rewinding = (
+            None if config.rewind is None else Rewinding(with_ramps(self.pruners), round(config.rewind * 1000))
+        )
         self.lr_share, self.finale = 1.0, False  # what returns to a good state left of the rates; whether it began
         self.balance = Balance(self.prune_d) if config.balance and self.prune_d is not None else None
         self.ledgers = [Ledger(pruner) for pruner in self.pruners]
@@ -126,9 +130,7 @@ class Training:
         }
         self.held_out = None if reference is data else reference
         if self.held_out is None and any(target.signal == "r_v" for target in self.adaptive):
-            raise UserError(
-                "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
-            )
+            raise UserError("--signal r_v compares with held-out images, and there are none.")
         self.memoriser: Memoriser | None = None
         if reference is data:  # so few that none are held out: a good score may come from copying them
             with contextlib.suppress(ValueError):  # fewer than three different ones
@@ -204,7 +206,8 @@ class Training:
         """D's outputs on a batch of held-out images, treated as training images are; D's statistics stay."""
         assert self.held_out is not None
         data, batch = self.held_out, self.config.batch
-        index = (torch.arange(batch) + self.images) % len(data)
+        look = self.images // (batch * LOOK_EVERY)
+        index = (torch.arange(batch) * len(data) // batch + look) % len(data)  # over all classes, others each time
         x = data.at(index).to(self.device).float().div_(127.5).sub_(1)
         labels = (data.labels[index].to(self.device),) if self.conditional and data.labels is not None else ()
         before = [buffer.clone() for buffer in self.d.buffers()]
@@ -255,7 +258,7 @@ class Training:
         for parameter in self.trained_d:
             parameter.requires_grad_(True)
         self.weigh(drawn, on_fake.detach())
-        if self.rewinding is not None and self.rewinding.due(self.images):
+        if self.rewinding is not None and not self.finale and self.rewinding.due(self.images):
             self.rewinding.step()
         self.ema.update(self.g)
         self.loss_sums[0] += loss.detach()

@@ -35,6 +35,8 @@ from rggan.training.runlog import (
 )
 from rggan.training.ticks import Loop, WriteFailed, given_up
 
+NONE_HELD_OUT = "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
+
 
 def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     """The images that the options ask for.
@@ -45,7 +47,6 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), config.network)
     check_device(config.device)
-    check_paths(config)
     refuse_inside("--outdir", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
@@ -72,13 +73,30 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     return data
 
 
-def check_paths(config: TrainConfig) -> None:
-    """Raises UserError where a target names a run whose densities cannot be read."""
-    for option, target in (("--target-g", config.target_g), ("--target-d", config.target_d)):
-        if isinstance(target, str) and target != "auto" and not read_rows(Path(target)):
-            raise UserError(
-                f"{option} is a density, 'auto', or a run folder whose densities it takes; {target} is none."
-            )
+def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
+    """The images of a new run, whose options are looked through together with what they name.
+
+    Raises:
+        UserError: a target names a run that tells no densities; too few images for what an 'auto' target follows; or
+            see `read_data`.
+    """
+    for network in ("g", "d"):
+        target = getattr(config, f"target_{network}")
+        if isinstance(target, str) and target != "auto":
+            densities = [row[f"density_{network}"] for row in read_rows(Path(target))]
+            if not densities or min(densities) <= 0:
+                raise UserError(
+                    f"--target-{network} is a density, 'auto', or a run whose densities it takes; {target} is none."
+                )
+            if config.regrow >= min(densities):
+                raise UserError(
+                    f"--regrow {config.regrow} must be below all densities of --target-{network} {target}, which fall "
+                    f"to {min(densities):.3g}."
+                )
+    data = read_data(config, console)
+    if config.signal == "r_v" and data.split(config.seed)[1] is None:
+        raise UserError(NONE_HELD_OUT)
+    return data
 
 
 def refuse_inside(option: str, path: Path, data: str) -> None:
@@ -134,7 +152,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     run = resumed(config) if config.resume else find_run(config)
     with ExitStack() as held:
         if run is None:
-            data = read_data(config, console)
+            data = read_fresh(config, console)
             with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
                 if (run := find_run(config)) is not None:  # the same command, started meanwhile
                     raise UserError(busy(run))

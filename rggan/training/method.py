@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from rggan.config import ScheduleName, TrainConfig
-from rggan.errors import UserError
 from rggan.options import THRESHOLDS
 from rggan.pruning import (
     SET,
@@ -66,11 +65,7 @@ def selection(network: str) -> Select:
 
 
 def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | None:
-    """The course of one network's density, in its steps; None where the options name none.
-
-    Raises:
-        UserError: the run whose densities it shall take tells none.
-    """
+    """The course of one network's density, in its steps; None where the options name none."""
     target = config.target_g if network == "g" else config.target_d
     if target is None:
         return None
@@ -84,13 +79,23 @@ def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | Non
             config.density_high,
         )
     if isinstance(target, str):
+        # Of a run that goes on the points are in its state; a new one was looked through before (`check_paths`).
         rows = [row for row in read_rows(Path(target)) if row[f"density_{network}"] > 0]
-        if not rows:
-            raise UserError(f"--target-{network} {target}: its stats.jsonl tells no densities.")
         points = {steps_in(config, network, row["kimg"]): row[f"density_{network}"] for row in rows}
         return DensityPath([(0, 1.0), *points.items()])
     ramp_steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
     return Ramp(target, ramp_steps, 3 if config.ramp_shape == "cubic" else 1)
+
+
+def with_ramps(pruners: Iterable[Pruner]) -> list[Pruner]:
+    """Those whose density comes to its end by the clock."""
+
+    def ramped(rule: Rule) -> bool:
+        target = getattr(rule, "target", None)
+        courses = list(target.courses.values()) if isinstance(target, Target) else [target]
+        return all(isinstance(course, Ramp) for course in courses)
+
+    return [pruner for pruner in pruners if ramped(pruner.rule)]
 
 
 def adaptive_targets(pruners: Iterable[Pruner]) -> list[Adaptive]:

@@ -16,7 +16,7 @@ from rggan.training.fit import fitted
 
 
 class Rewinding:
-    """Keeps all pruned networks' weights of `images` seen, and goes back to them when the masks have reached their
+    """Keeps the networks' weights of `images` seen, and goes back to them when the masks have reached their
     targets.
 
     Attributes:
@@ -34,7 +34,7 @@ class Rewinding:
             return False
         if self.early is None:
             return images >= self.images
-        return all(pruner.reached for pruner in self.pruners)
+        return all(pruner.phase == "prune" and pruner.reached for pruner in self.pruners)
 
     def step(self) -> None:
         """Keep the weights, or go back to them."""

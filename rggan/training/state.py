@@ -9,6 +9,7 @@ import torch
 from rggan.pruning import Ledger
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 from rggan.training.method import fitted_pruner, fitted_schedule
+from rggan.training.rates import in_finale
 
 if TYPE_CHECKING:
     from rggan.training.engine import Training
@@ -87,7 +88,8 @@ def take_up(training: Training, state: dict[str, Any]) -> None:
     training.opt_d.load_state_dict(state["opt_d"])
     for pruner, saved in zip(training.pruners, state["pruners"], strict=True):
         pruner.load_state_dict(saved)
-    training.finale = state["finale"]
+    # A run that is made longer leaves its finale again: its schedule takes G up.
+    training.finale = state["finale"] and in_finale(training.config, state["images"])
     for schedule in training.schedules:
         schedule.released = (
             [training.prune_g] if training.finale and training.prune_g and training.config.finale_dense else []

@@ -168,3 +168,16 @@ def test_rows_under_a_spectral_norm_change_one_at_a_time_at_least():
     assert int((before & after).sum()) == 1
     model(torch.randn(4, 1, 16, 16)).sum().backward()
     assert all(math.isfinite(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("distribution", ["global", "even", "erk"])
+def test_what_stays_in_any_case_counts_and_does_not_hold_the_masks_of_before(distribution):
+    """Where all that a layer keeps is what its neurons need, no weight reaches its threshold: its mask moves all the
+    same."""
+    torch.manual_seed(0)
+    model = SNGANDiscriminator(16, 1, 16)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    pruner = Pruner(model, optimizer, Threshold(target=0.02, every=2, distribution=distribution))
+    train_steps(model, optimizer, lambda: torch.randn(4, 1, 16, 16), 6)
+    assert max(pruner.densities()["blocks.1.conv1.weight"], pruner.densities()["blocks.2.conv2.weight"]) < 0.06
+    assert pruner.density() < 0.06

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rggan import UserError
+from rggan.pruning.overfitting import Overfitting
 from rggan.training import checkpoint
 from rggan.training.checkpoint import checkpoints, load, readable, save_checkpoint
 
@@ -143,3 +144,26 @@ def test_format_1_migrates(tmp_path):
     assert state["rollbacks"] == 0
     assert state["rows"] == [{"tick": 0, "kimg": 1.0, "score": 0.5, "diversity": 1.0}]
     assert load(tmp_path / "state-000001.000.pt")["rows"] == rows
+
+
+def test_before_format_6_there_was_one_schedule_whose_sums_counted_no_images(tmp_path):
+    """D's outputs on 8 training images, their signs, on 2 held-out images, on 8 generated ones."""
+    schedule = {"decisions": 3, "flips": 1, "phase": "dense", "overfitting": 0.4}
+    sums = [[4.0, 8.0], [2.0, 8.0], [-1.0, 2.0], [-4.0, 8.0]]
+    for number, saved in enumerate(({**schedule, "sums": sums}, {**schedule, "sums": None}, None)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        torch.save({"format": 5, "training": {"schedule": saved, "images": 8}}, folder / "state-000000001.000.pt")
+        found = newest(folder)["training"]
+        assert "schedule" not in found
+        if saved is None:
+            assert found["schedules"] == []
+            continue
+        (one,) = found["schedules"]
+        assert one["phase"] == "dense"
+        if saved["sums"] is None:
+            assert one["sums"] is None
+            continue
+        taken = Overfitting.sums_from(one["sums"])
+        assert Overfitting.told(taken, "r_t") == (0.25, 8)
+        assert Overfitting.told(taken, "r_v")[0] == (0.5 + 0.5) / (0.5 + 0.5)

@@ -51,7 +51,7 @@ OPTIONS = {
     "schedules": {"schedule_g": "periodic", "period": 1, "schedule_d": "overfit", "threshold_lr": 0.05, "fade": 0.04},
     "finale": {"finale": 0.5, "target_g": 0.3, "target_d": 0.3, "ramp": 0.05, "lr_decay": 0.3},
     "rewinding": {"rewind": 0.06, "target_g": 0.3, "target_d": 0.3, "ramp": 0.1, "schedule": "always"},
-    "rewinding, SET": {"rewind": 0.06, "rule": "magnitude", "target_g": 0.3, "ramp": 0.1, "schedule": "always"},
+    "rewinding, magnitude": {"rewind": 0.06, "rule": "magnitude", "target_g": 0.3, "ramp": 0.1, "schedule": "always"},
     "dropout": {"rule": "none", "dropout_d": 0.3},
 }
 
@@ -169,6 +169,23 @@ def test_a_return_to_before_the_finale_lets_schedules_prune_again(training):
     assert run.prune_g.phase == "prune"
 
 
+def test_a_run_that_is_made_longer_leaves_its_finale_and_comes_to_a_later_one(training):
+    options = {"finale": 0.4, "target_g": 0.3, "ramp": 0.05, "networks": "g", "schedule": "always"}
+    run, longer = training(**options), training(**options, kimg=0.8)
+    while run.images < 384:
+        run.step()
+    assert run.prune_g.phase == "dense"
+    longer.load_state_dict(copy.deepcopy(run.state_dict()))
+    assert longer.prune_g.phase == "prune"
+    longer.step()
+    assert longer.opt_g.param_groups[0]["lr"] == 2e-4
+    assert longer.densities()[0] == pytest.approx(0.3, abs=0.1)
+    while longer.images < 800:
+        longer.step()
+    assert longer.finale
+    assert longer.densities()[0] == 1.0
+
+
 def test_rates_follow_the_clock():
     config = Config(kimg=100, lr_decay=0.5, finale=0.2, finale_lr=0.1, lr_dense=0.3, ema=0.99, finale_ema=0.5)
     for images in range(0, 100_001, 5000):
@@ -203,6 +220,17 @@ def test_rewinding_puts_the_early_weights_under_the_late_masks(training):
     assert run.prune_g.density() == 1.0
 
 
+def test_in_the_finale_nothing_is_rewound(training):
+    options = {"rewind": 0.05, "ramp": 0.06, "target_g": 0.3, "target_d": 0.3, "schedule_g": "always"}
+    run = training(**options, schedule_d="never", finale=0.5)
+    while run.images < 400:
+        run.step()
+    assert not run.rewinding.done  # D never came to its target
+    run.prune_d.prune()
+    run.step()
+    assert not run.rewinding.done
+
+
 def test_rewinding_refuses_the_weights_of_another_network(training):
     run = training(target_g=0.3)
     with pytest.raises(ValueError, match="rewinding needs the weights of"):
@@ -229,7 +257,14 @@ def test_a_run_takes_the_densities_of_another(tmp_path):
     assert isinstance(data.prune_d.rule.target, DensityPath)
     with pytest.raises(UserError, match="'auto', or a run"):
         quiet(dataclasses.replace(config, target_d="atuo", outdir=tmp_path / "c"))
+    with pytest.raises(UserError, match=r"--regrow 0.3 must be below all densities"):
+        quiet(dataclasses.replace(config, rule="threshold", regrow=0.3, outdir=tmp_path / "c"))
+    with pytest.raises(UserError, match="none are held out"):
+        quiet(dataclasses.replace(config, rule="threshold", target_d="auto", signal="r_v", outdir=tmp_path / "c"))
     assert not (tmp_path / "c").exists()
+    first.rename(tmp_path / "moved")  # the points are in the state of the run that took them
+    quiet(dataclasses.replace(config, kimg=0.5, resume=second))
+    assert read_rows(second)[-1]["density_d"] == pytest.approx(its[-1]["density_d"], abs=0.02)
 
 
 def two_sets():
@@ -250,6 +285,13 @@ BAD = {
     "--lr-decay is a share": {"lr_decay": 1.5},
     "lies outside the run": {"rewind": 2000.0, "target_g": 0.5},
     "--rewind waits": {"rewind": 1.0},
+    "--rewind 60 must be below --ramp 50": {"rewind": 60.0, "ramp": 50.0, "target_g": 0.5},
+    "--rewind means nothing with --rule rigl": {"rewind": 1.0, "rule": "rigl", "target_g": 0.5},
+    "--adapt-band is 0 or more and below 1": {"target_d": "auto", "adapt_band": 1.5},
+    "--schedule periodic is used by neither": {"schedule": "periodic", "schedule_g": "always", "schedule_d": "always"},
+    "--no-finale-dense keeps G sparse": {"finale": 0.2, "finale_dense": False, "networks": "d"},
+    "--lr-dense is G's rate": {"lr_dense": 0.5, "networks": "d"},
+    "--ramp leads to a": {"rule": "magnitude", "networks": "g", "target_g": "auto", "ramp": 5.0},
     "--schedule-g means nothing": {"networks": "d", "schedule_g": "always"},
     "--min-fan goes with a target": {"min_fan": 2},
     "whole neurons": {"min_fan": 2, "granularity": "row", "target_g": 0.5},

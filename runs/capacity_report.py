@@ -1,0 +1,157 @@
+"""What the capacity study found: the tables of docs/results.md and its picture, from docs/capacity.jsonl.
+
+    python runs/capacity_report.py         # prints the tables, writes docs/images/capacity.png
+
+Ratios are over paired seeds: geometric mean, and the 95 % t interval of the log ratio. Claims that were named are
+tested one-sided and adjusted after Holm over all five; one that has fewer than two pairs counts as p = 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from study_report import by_seed, holm, p_value, pairs, told_ratio
+
+DOCS = Path(__file__).parents[1] / "docs"
+Row = dict[str, Any]
+CLAIMS = {  # name: (stage, arm, against, no more than)
+    "(a) adaptive D against dense, 100 images": ("a", "adaptive", "dense", 1.0),
+    "(b) the same, 1,000 images": ("b", "adaptive", "dense", 1.0),
+    "(c) the same with DiffAugment, 100 images": ("c", "adaptive", "dense", 1.0),
+    "(d) G at half of its weights besides, against adaptive": ("a", "half G", "adaptive", 1.05),
+    "(e) finale against the same drop of the rate": ("e", "finale", "drop", 1.0),
+}
+COLORS = {"dense": "tab:red", "adaptive": "tab:blue"}
+
+
+def curves_table(rows: Sequence[Row]) -> list[str]:
+    """Of each run of the pilot and of the tuning."""
+    lines = [
+        "| stage | arm | images | value | best by steering | last quarter | lowest at kimg |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if row["stage"].startswith(("pilot", "tune")):
+            lowest = min(row["curve"], key=lambda point: point["fid"])
+            value = "" if row["stage"] == "pilot" else f"{row['value']:g}"
+            lines.append(
+                f"| {row['stage']}, seed {row['seed']} | {row['arm']} | {row['options']['max_images']} | {value} "
+                f"| {row['best']:.1f} | {row['last']:.1f} | {lowest['fid']:.1f} at {lowest['kimg']:.0f} |"
+            )
+    return lines
+
+
+def seeds_table(rows: Sequence[Row], stage: str = "a") -> list[str]:
+    lines = ["| seed | arm | best by steering | last quarter | D's density: least, last |", "|---|---|---|---|---|"]
+    for row in sorted((row for row in rows if row["stage"] == stage), key=lambda row: (row["seed"], row["arm"])):
+        densities = [point["density_d"] for point in row["curve"]]
+        lines.append(
+            f"| {row['seed']} | {row['arm']} | {row['best']:.1f} | {row['last']:.1f} "
+            f"| {min(densities):.2f}, {densities[-1]:.2f} |"
+        )
+    return lines
+
+
+def claims_table(rows: Sequence[Row]) -> list[str]:
+    lines = ["| claim | pairs | best by steering | last quarter | p (best), Holm |", "|---|---|---|---|---|"]
+    found = []
+    for stage, arm, other, most in CLAIMS.values():
+        both = {key: pairs(by_seed(rows, stage, arm), by_seed(rows, stage, other), key) for key in ("best", "last")}
+        found.append((both, p_value(both["best"], most)))
+    adjusted = holm([p for _, p in found])
+    for name, (both, _), p in zip(CLAIMS, found, adjusted, strict=True):
+        count = len(both["best"][0])
+        told = [told_ratio(both[key]) if count > 1 else "not measured" for key in ("best", "last")]
+        lines.append(f"| {name} | {count} | {told[0]} | {told[1]} | {p:.3f} |")
+    return lines
+
+
+def regret_table(rows: Sequence[Row]) -> list[str]:
+    """How far the snapshot that a steering rule chooses lies above the lowest of its run: mean over all curves."""
+    lines = ["| what steers | mean regret | worst |", "|---|---|---|"]
+    for name, steering in STEERING.items():
+        regrets = [regret(row["curve"], steering) for row in rows]
+        lines.append(f"| {name} | {sum(regrets) / len(regrets):.4f} | {max(regrets):.3f} |")
+    return lines
+
+
+def regret(curve: Sequence[Row], steering: Callable[[Sequence[Row]], list[float]]) -> float:
+    """FID at the snapshot that is chosen, over the lowest of the run.
+
+    >>> curve = [{"fid": 20.0, "s": 1.0}, {"fid": 10.0, "s": 2.0}]
+    >>> regret(curve, lambda points: [point["s"] for point in points])
+    2.0
+    """
+    values = steering(curve)
+    return float(curve[values.index(min(values))]["fid"] / min(point["fid"] for point in curve))
+
+
+def smoothed(values: Sequence[float], before: float, after: float) -> list[float]:
+    """Geometric means with the neighbours, whose weights these are; that of the value itself is 2.
+
+    >>> smoothed([1.0, 1.0, 1.0], 1, 1)
+    [1.0, 1.0, 1.0]
+    """
+    found = []
+    for place in range(len(values)):
+        near = [(place - 1, before), (place, 2.0), (place + 1, after)]
+        taken = [(values[i], weight) for i, weight in near if 0 <= i < len(values) and weight]
+        total = sum(weight for _, weight in taken)
+        found.append(math.exp(sum(weight * math.log(max(1e-6, value)) for value, weight in taken) / total))
+    return found
+
+
+STEERING: dict[str, Callable[[Sequence[Row]], list[float]]] = {
+    "KID of 250 samples": lambda points: [point["kid_250"] for point in points],
+    "KID of 500 samples (what the runs did)": lambda points: [point["score"] for point in points],
+    "KID of 1,000 samples": lambda points: [point["kid_1000"] for point in points],
+    "500, smoothed over both neighbours": lambda points: smoothed([point["score"] for point in points], 1, 1),
+    "1,000, smoothed over both neighbours": lambda points: smoothed([point["kid_1000"] for point in points], 1, 1),
+    "1,000, smoothed over the one before": lambda points: smoothed([point["kid_1000"] for point in points], 1, 0),
+    "500, times 1 + r_t / 2": lambda points: [point["score"] * (1 + max(0, point["d_sign"]) / 2) for point in points],
+    "1,000, times 1 + D's gap / 20": lambda points: [
+        point["kid_1000"] * (1 + (point["d_on_train"] - point["d_test"]) / 20) for point in points
+    ],
+}
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """FID over kimg of every seed of claim (a), and below it D's density."""
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    told: set[str] = set()
+    for row in rows:
+        if row["stage"] != "a" or row["arm"] not in COLORS:
+            continue
+        kimg = [point["kimg"] for point in row["curve"]]
+        label = None if row["arm"] in told else row["arm"]
+        told.add(row["arm"])
+        style = {"color": COLORS[row["arm"]], "alpha": 0.8}
+        above.plot(kimg, [point["fid"] for point in row["curve"]], label=label, **style)
+        below.plot(kimg, [point["density_d"] for point in row["curve"]], **style)
+    above.set_yscale("log")
+    ticks = [25, 30, 40, 50, 60, 80]
+    above.set_yticks(ticks, list(map(str, ticks)))
+    above.tick_params(axis="y", which="minor", labelleft=False)
+    above.set_ylabel("FID (reporting network)")
+    above.legend(frameon=False, title="discriminator")
+    below.set(ylabel="D's density", xlabel="kimg (thousands of real images that D has seen)", ylim=(0, 1.05))
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    rows = [json.loads(line) for line in (DOCS / "capacity.jsonl").read_text().splitlines()]
+    for table in (curves_table, seeds_table, claims_table, regret_table):
+        print("\n".join(table(rows)) + "\n")
+    picture(rows, DOCS / "images" / "capacity.png")
+
+
+if __name__ == "__main__":
+    main()

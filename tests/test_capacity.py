@@ -1,0 +1,75 @@
+"""The capacity study's plan is fair and valid, and its page says what its rows say."""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rggan import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "runs"))
+capacity, report = pytest.importorskip("capacity"), pytest.importorskip("capacity_report")
+sys.path.remove(str(ROOT / "runs"))
+ROWS = [json.loads(line) for line in (ROOT / "docs" / "capacity.jsonl").read_text().splitlines()]
+
+
+def test_every_job_is_a_valid_run_and_none_comes_twice():
+    jobs = list(capacity.open_jobs([]))
+    assert len({job.key for job in jobs}) == len(jobs)
+    for job in jobs:
+        TrainConfig(data="somewhere", **job.train_options())
+
+
+def test_tuning_and_confirming_share_no_seed():
+    for name, jobs in capacity.stages().items():
+        assert all((job.seed >= 100) == (name == "tune") for job in jobs)
+    for _, _, values in capacity.TUNED.values():
+        assert len(values) <= 3
+
+
+def test_arms_of_a_seed_differ_in_their_own_options_only():
+    for name in ("a", "b", "c", "e"):
+        for seed, jobs in itertools.groupby(capacity.stages()[name], key=lambda job: job.seed):
+            options = [job.train_options() for job in jobs]
+            shared = {key for key, value in options[0].items() if all(o.get(key) == value for o in options)}
+            assert {"seed", "kimg", "lr", "width_g", "width_d", "max_images", "aug", "snap", "pattern"} <= shared
+            assert options[0]["seed"] == seed
+
+
+def test_rows_were_made_by_the_jobs_that_stand_here():
+    there = {job.key: job.train_options() for job in capacity.open_jobs([])}
+    assert len({capacity.key_of(row) for row in ROWS}) == len(ROWS)
+    for row in ROWS:
+        assert row["options"] == json.loads(json.dumps(there[capacity.key_of(row)])), capacity.key_of(row)
+        assert row["commit"]
+        found = capacity.ends(row["curve"])
+        assert {name: row[name] for name in found} == pytest.approx(found, abs=1e-3)
+
+
+def test_results_page_has_the_tables_that_the_rows_give():
+    page = (ROOT / "docs" / "results.md").read_text()
+    for table in (report.curves_table, report.seeds_table, report.claims_table, report.regret_table):
+        for line in table(ROWS):
+            assert line in page, line
+
+
+def test_smoothing_is_a_weighted_geometric_mean():
+    found = report.smoothed([1.0, 4.0, 16.0], 1, 1)
+    assert found == pytest.approx([(1 * 1 * 4) ** (1 / 3), 4.0, (4 * 16 * 16) ** (1 / 3)])
+    assert report.smoothed([1.0, 4.0], 1, 0) == pytest.approx([1.0, (1 * 4 * 4) ** (1 / 3)])
+
+
+def test_an_adaptive_runs_densities_come_back_as_a_run(tmp_path, monkeypatch):
+    row = next((row for row in ROWS if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", 0)), None)
+    if row is None:
+        with pytest.raises(SystemExit, match="run stage a first"):
+            capacity.path_of(0, tmp_path)
+        return
+    from rggan.training.method import make_target
+
+    target = make_target(TrainConfig(target_d=str(capacity.path_of(0, tmp_path)), batch=16, kimg=96), "d")
+    for point in row["curve"]:
+        assert target.at(round(point["kimg"] * 1000 / 16)) == pytest.approx(point["density_d"])
