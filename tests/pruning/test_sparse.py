@@ -107,28 +107,24 @@ def test_what_is_lacking_agrees_with_a_plain_loop():
 
 
 def gan(seed, **options):
-    sizes = {"width_g": 8, "width_d": 32, "z_dim": 16, "batch": 16, "score_samples": 16, "resolution": 16}
-    always = {"schedule": "always", "networks": "d", "ramp": 0.5, "lr": 1e-3, "aug": "none"}
+    sizes = {"width_g": 8, "width_d": 32, "z_dim": 16, "batch": 4, "score_samples": 16, "resolution": 16}
+    always = {"schedule": "always", "networks": "d", "ramp": 0.1, "lr": 1e-3, "aug": "none"}
     config = TrainConfig(seed=seed, device="cpu", precision="fp32", kimg=4, **{**sizes, **always, **options})
     data = load_images("digits", 16, max_images=100, seed=seed)
     return Training(config, data, data)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"target_d": 0.01},
-        {"target_d": 0.02},
-        {"target_d": 0.02, "granularity": "row"},
-        {"target_d": 0.02, "rule": "hard"},
-    ],
-    ids=["0.01", "0.02", "rows", "hard"],
+    ("options", "seed"),
+    [({"target_d": density}, seed) for density in (0.01, 0.02) for seed in range(5)]
+    + [({"target_d": 0.02, "granularity": "row"}, seed) for seed in range(2)]
+    + [({"target_d": 0.02, "rule": "hard"}, 0)],
+    ids=str,
 )
-def test_a_discriminator_of_a_hundredth_trains_without_nan(seed, options):
+def test_a_discriminator_of_a_hundredth_trains_without_nan(options, seed):
     run = gan(seed, **options)
-    for _ in range(60):
+    for _ in range(40):
         run.step()
     assert run.is_finite()
     # at 0.01 the neurons and channels need a little more than that

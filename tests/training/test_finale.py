@@ -57,7 +57,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("at", [2, 11, 18])
+@pytest.mark.parametrize("at", [11, 18])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(training, name, at):
     ours, theirs = training(**OPTIONS[name]), training(**OPTIONS[name])
     torch.manual_seed(0)
