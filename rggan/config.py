@@ -16,7 +16,7 @@ from rggan.data.decode import Resize, parse_size
 from rggan.data.images import Channels
 from rggan.errors import UserError
 from rggan.networks import GENERATORS
-from rggan.options import HERE, check_options
+from rggan.options import HERE, check_options, schedule_of
 from rggan.presets import PRESETS, settings
 
 ScheduleName = Literal["score", "always", "periodic", "overfit", "never"]
@@ -151,7 +151,7 @@ class TrainConfig:
     signal: Literal["r_t", "r_v", "balance"] = "r_t"
     """What an 'auto' target follows: the mean sign of D's outputs on training images, how far held-out images fall
     behind them, or the share of D's lead that a step of G takes away."""
-    set_point: float = 0.6
+    set_point: float = 0.5
     """Value of the signal that an 'auto' target holds: while D is stronger its density falls, else it rises."""
     adapt_kimg: float = 10.0
     """An 'auto' density changes by a factor of two within so many kimg."""
@@ -246,11 +246,9 @@ class TrainConfig:
         >>> TrainConfig(target_d="auto").schedule_of("d"), TrainConfig(target_d="auto").schedule_of("g")
         ('always', 'score')
         """
-        own: ScheduleName | None = self.schedule_g if network == "g" else self.schedule_d
-        if own is not None:
-            return own
-        follows = isinstance(self.target_g if network == "g" else self.target_d, str)
-        return "always" if follows else self.schedule
+        found: Any = schedule_of(vars(self), network)
+        name: ScheduleName = found
+        return name
 
     @classmethod
     def of(cls, name: str, **options: Any) -> TrainConfig:

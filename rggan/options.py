@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rggan.data.decode import parse_color, parse_size
@@ -174,11 +174,13 @@ def check_rule(config: TrainConfig) -> None:
             if getattr(config, option) is not None and name not in targets:
                 flag = f"--{option.replace('_', '-')}"
                 raise UserError(f"{flag} means nothing with --networks {config.networks}.")
-    ramps = [target for target in targets.values() if target is not None and not isinstance(target, str)]
+    # Gradual magnitude pruning has a ramp without a target, too.
+    gradual = config.rule == "magnitude"
+    ramps = [t for t in targets.values() if isinstance(t, float | int) or (t is None and gradual)]
+    for name in ("ramp", "ramp_shape"):
+        if getattr(config, name) != default[name] and not ramps:
+            raise UserError(f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d.")
     if config.rule in THRESHOLDS:
-        for name in ("ramp", "ramp_shape"):
-            if getattr(config, name) != default[name] and not ramps:
-                raise UserError(f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d.")
         for name in ("distribution", "min_fan"):
             if getattr(config, name) is not None and not any(targets.values()):
                 flag = f"--{name.replace('_', '-')}"
@@ -196,27 +198,24 @@ def check_rule(config: TrainConfig) -> None:
         raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
     if config.balance and isinstance(config.target_d, str):
         raise UserError("--balance moves D's density, and so does --target-d auto: leave one of them out.")
-    check_along(config, targets, used)
+    check_along(config, bool(ramps), used)
 
 
-def check_along(config: TrainConfig, targets: dict[str, Any], used: Sequence[str]) -> None:
+def check_along(config: TrainConfig, ramps: bool, used: Sequence[str]) -> None:
     """Raises UserError for what shall happen along the run to networks that it cannot happen to.
 
-    targets: of the networks that are pruned. used: their schedules.
+    ramps: whether one of the networks' densities comes to its end by the clock. used: their schedules.
     """
-    prunes_g = config.rule != "none" and "g" in targets
+    prunes_g = config.rule != "none" and config.networks != "d"
     if config.rule != "none" and config.schedule != "score" and config.schedule not in used:
         raise UserError(f"--schedule {config.schedule} is used by neither network: leave it out.")
     if not config.finale_dense and not prunes_g:
         raise UserError("--no-finale-dense keeps G sparse in the finale, and here G is not pruned: leave it out.")
     if config.lr_dense != 1 and (not prunes_g or config.schedule_of("g") == "always"):
         raise UserError("--lr-dense is G's rate in dense phases, and here G has none: leave it out.")
-    if config.ramp is not None and targets and all(isinstance(target, str) for target in targets.values()):
-        raise UserError("--ramp leads to a target: it goes with --target-g, --target-d.")
     if config.rewind is None:
         return
-    ramped = [t for t in targets.values() if isinstance(t, float | int) or (t is None and config.rule == "magnitude")]
-    if not ramped:
+    if not ramps:
         raise UserError("--rewind waits until a target is reached: give --target-g or --target-d a density.")
     ramp = config.kimg / 2 if config.ramp is None else config.ramp
     if config.rewind >= ramp:
@@ -224,6 +223,17 @@ def check_along(config: TrainConfig, targets: dict[str, Any], used: Sequence[str
             f"--rewind {config.rewind:g} must be below --ramp {ramp:g}: it goes back to weights of before the target "
             "was reached."
         )
+
+
+def schedule_of(options: Mapping[str, Any], network: str) -> str:
+    """The schedule of one network, 'g' or 'd': its own, 'always' where its density follows something, or that of both.
+
+    >>> schedule_of({"schedule": "score", "target_d": "auto"}, "d")
+    'always'
+    """
+    follows = isinstance(options.get(f"target_{network}"), str)
+    own: str | None = options.get(f"schedule_{network}")
+    return own or ("always" if follows else options.get("schedule", "score"))
 
 
 def number_of(text: str) -> float | None:

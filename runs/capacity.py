@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 from curves import Judge, watched
-from study import Job, commit, done_rows, key_of, work
+from study import Job, act, commit, done_rows
 
 from rggan import TrainConfig
 from rggan.data import load_images
@@ -145,7 +145,7 @@ def stages() -> dict[str, list[Curve]]:
     later = {**DENSE, "max_images": 200, "kimg": 128}
     tune += [Curve("tune, 200 images", "dense", TUNING_SEED, lr, {**later, "lr": lr}) for lr in (1e-3, 2e-3)]
     a = [Curve("a", arm, seed, "", options) for seed in SEEDS for arm, options in ARMS_A.items()]
-    few = [Curve("a", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in {"half G": HALF_G}.items()]
+    few = [Curve("a", "half G", seed, "", HALF_G) for seed in FEW_SEEDS]
     controls = [Curve("a", arm, seed, "", options) for arm, options in CONTROLS.items() for seed in FEW_SEEDS]
     finale = {"finale": {**HALF_G, **FINALE}, "drop": {**HALF_G, **FINALE, "finale_dense": False}}
     e = [Curve("e", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in finale.items()]
@@ -170,12 +170,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    if arguments.command == "work":
-        work(arguments.cifar, arguments.out, arguments.rows, open_jobs(arguments.stages))
-        return
-    there = {key_of(row) for row in done_rows(arguments.rows)}
-    for job in open_jobs(arguments.stages):
-        print("done" if job.key in there else "    ", job.key)
+    act(arguments, open_jobs(arguments.stages))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from torch import Tensor
 from rggan import Generator, TrainConfig
 from rggan.data import ImageSet
 from rggan.files import write_whole
-from rggan.metrics import Frechet, Kernel, Moments
+from rggan.metrics import Frechet, Kernel
+from rggan.metrics.distances import statistics
 from rggan.metrics.features import extract, feature_network
 from rggan.training.judge import gap_of
 from rggan.training.loop import begin, read_data
@@ -40,16 +41,10 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.reporting, self.steering = feature_network("reporting", "cpu"), feature_network("steering", "cpu")
-        self.frechet = Frechet(statistics_of(extract(self.reporting, self.reference)))
+        self.frechet = Frechet(statistics(extract(self.reporting, self.reference)))
 
     def __call__(self, pictures: Tensor) -> float:
-        return self.frechet(statistics_of(extract(self.reporting, pictures)))
-
-
-def statistics_of(features: Tensor) -> Any:
-    moments = Moments()
-    moments.add(features)
-    return moments.statistics()
+        return self.frechet(statistics(extract(self.reporting, pictures)))
 
 
 class Watched(Loop):

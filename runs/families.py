@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import Job, done_rows, key_of, work
+from study import Job, act
 
 ROWS = Path(__file__).parents[1] / "docs" / "families.jsonl"
 DATA: dict[str, dict[str, Any]] = {
@@ -91,12 +91,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=ROWS)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    if arguments.command == "work":
-        work(arguments.cifar, arguments.out, arguments.rows, jobs(arguments.data, arguments.faces))
-        return
-    there = {key_of(row) for row in done_rows(arguments.rows)}
-    for job in jobs(arguments.data):
-        print("done" if job.key in there else "    ", job.key)
+    act(arguments, jobs(arguments.data, arguments.faces))
 
 
 if __name__ == "__main__":

@@ -223,6 +223,16 @@ def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job]) -> None:
             continue
 
 
+def act(arguments: argparse.Namespace, jobs: Iterable[Job]) -> None:
+    """The command: do the jobs, or list them and say which are done."""
+    if arguments.command == "work":
+        work(arguments.cifar, arguments.out, arguments.rows, jobs)
+        return
+    there = {key_of(row) for row in done_rows(arguments.rows)}
+    for job in jobs:
+        print("done" if job.key in there else "    ", job.key)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", type=Path)
@@ -233,12 +243,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
-    if arguments.command == "work":
-        work(arguments.cifar, arguments.out, arguments.rows, open_jobs(arguments.stages))
-        return
-    there = {key_of(row) for row in done_rows(arguments.rows)}
-    for job in open_jobs(arguments.stages):
-        print("done" if job.key in there else "    ", job.key)
+    act(arguments, open_jobs(arguments.stages))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Adaptive:
 
     Give it to a rule as its target, and show it what D says in training, at each of D's steps:
 
-        target = Adaptive(kimg=20)
+        target = Adaptive()
         pruner = Pruner(D, optimizer_d, Threshold(target=target))
         ...
         target.observe(on_real)          # in D's step
@@ -56,8 +56,8 @@ class Adaptive:
     def __init__(
         self,
         signal: Literal["r_t", "r_v", "balance"] = "r_t",
-        set_point: float = 0.6,
-        kimg: float = 50.0,
+        set_point: float = 0.5,
+        kimg: float = 10.0,
         dead_band: float = 0.05,
         low: float = 0.02,
         high: float = 1.0,

@@ -6,30 +6,38 @@ weight is left divide by their spectral norm, and what no longer reaches the out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rggan.pruning.layer import Layer
 
+Back = Callable[[Tensor], Tensor]
 
-def slices(layer: Layer) -> Iterator[Tensor]:
-    """Views of the weight's places, int64 [slices, members]: its output neurons, then its input channels.
+
+def slices(layer: Layer, values: Tensor) -> Iterator[tuple[Tensor, Back]]:
+    """Weight-shaped values as [slices, members], and how such a tensor becomes weight-shaped again: by output neurons,
+    then by input channels.
 
     A vector has neither. Of a grouped convolution, the channels at the same place of all groups count as one.
     """
-    weight = layer.weight
-    if weight.dim() < 2:
+    if values.dim() < 2:
         return
-    places = torch.arange(weight.numel(), device=weight.device).view(weight.shape)
     if layer.groups > 1:
-        per_group = weight.shape[0] // layer.groups
-        yield places.view(layer.groups, per_group, *weight.shape[1:]).transpose(1, 2).flatten(2).flatten(0, 1)
-        yield places.flatten(1)
+        apart = values.reshape(layer.groups, -1, *values.shape[1:]).transpose(1, 2)
+        yield apart.flatten(2).flatten(0, 1), lambda t: t.view(apart.shape).transpose(1, 2).reshape(values.shape)
+        yield values.flatten(1), lambda t: t.view(values.shape)
         return
-    yield places.movedim(layer.dim, 0).flatten(1)
-    yield places.movedim(channels(layer), 0).flatten(1)
+    for dim in (layer.dim, channels(layer)):
+        moved = values.movedim(dim, 0)
+        yield moved.flatten(1), partial(moved_back, moved.shape, dim)
+
+
+def moved_back(shape: torch.Size, dim: int, rows: Tensor) -> Tensor:
+    """[slices, members] of a weight whose dimension `dim` was moved to the front."""
+    return rows.view(shape).movedim(0, dim)
 
 
 def channels(layer: Layer) -> int:
@@ -60,12 +68,12 @@ def lacking(layer: Layer, kept: Tensor, values: Tensor, fewest: int) -> Tensor |
     both = list(counts(layer, kept))
     if not both or (kept.device.type == "cpu" and not any(bool((n < min(fewest, of)).any()) for n, of in both)):
         return None
-    chosen, flat = values.new_zeros(values.numel()), values.flatten()
-    for (count, of), places in zip(both, slices(layer), strict=True):
-        best = places.gather(1, flat[places].topk(min(fewest, of), dim=1).indices)
+    found = torch.zeros_like(kept)
+    for (count, of), (rows, back) in zip(both, slices(layer, values), strict=True):
+        best = rows.topk(min(fewest, of), dim=1).indices
         short = (count < min(fewest, of))[:, None].expand_as(best)
-        chosen.scatter_reduce_(0, best.flatten(), short.flatten().to(chosen), "amax")
-    return chosen.view(values.shape) > 0
+        found |= back(torch.zeros_like(rows, dtype=torch.bool).scatter_(1, best, short))
+    return found
 
 
 def hold(layers: Sequence[Layer], fewest: int) -> None:

@@ -230,7 +230,7 @@ class Threshold(Rule):
             if not self.secure(layers, margins, by):
                 break
             by = cut(margins, density)  # what stays in any case counts as kept, and others go for it
-        if self.regrowth is not None or self.min_fan:  # all that is kept may be kept in any case: no other passes then
+        if by.device.type != "cpu" or by.isinf():  # all that is kept is kept in any case: no other passes then
             others = torch.stack([margin.masked_fill(margin.isinf(), -torch.inf).amax() for margin in margins]).amax()
             above = torch.where(others.isinf(), cut(plain, 1.0), others + ABOVE)
             by = torch.where(by.isinf(), above, by)

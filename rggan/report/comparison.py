@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rggan.config import TrainConfig
-from rggan.options import HERE, RULES_WITH, SCHEDULES_WITH
+from rggan.options import HERE, RULES_WITH, SCHEDULES_WITH, schedule_of
 from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
 
 WIDEST = 100  # characters of a line of the legend
@@ -93,19 +93,9 @@ def matters(name: str, options: dict[str, Any]) -> bool:
         return False
     if name == "fade" and options.get("finale"):
         return True
-    return name not in SCHEDULES_WITH or bool(set(schedules(options)) & set(SCHEDULES_WITH[name]))
-
-
-def schedules(options: dict[str, Any]) -> Iterator[str]:
-    """Of the networks that are pruned, as `TrainConfig.schedule_of` has them.
-
-    >>> list(schedules({"schedule": "score", "target_d": "auto"}))
-    ['score', 'always']
-    """
-    for network in ("g", "d"):
-        if options.get("networks", "both") in ("both", network):
-            follows = isinstance(options.get(f"target_{network}"), str)
-            yield options.get(f"schedule_{network}") or ("always" if follows else options.get("schedule", "score"))
+    networks = [network for network in ("g", "d") if options.get("networks", "both") in ("both", network)]
+    used = {schedule_of(options, network) for network in networks}
+    return name not in SCHEDULES_WITH or bool(used & set(SCHEDULES_WITH[name]))
 
 
 def shown(name: str, value: Any) -> str:

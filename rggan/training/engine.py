@@ -36,7 +36,6 @@ from rggan.training.rewinding import Rewinding
 from rggan.training.start import drop_out, freeze_lower, start_from
 from rggan.training.state import checked, state_of, take_up
 
-LOOK_EVERY = 8  # steps of D between two looks at held-out images, as `Adaptive` moves
 BALANCE_EVERY = 10  # steps of G between two looks at the balance of the game
 ADA_EVERY = 4  # steps of D between two of the augmentation's probability
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
@@ -192,21 +191,24 @@ class Training:
             for schedule in self.schedules:
                 if isinstance(schedule, OverfitSchedule):
                     schedule.observe(on_real)
-            for target in self.adaptive:
-                if target.signal != "balance":
-                    held_out = self.on_held_out() if target.signal == "r_v" and target.moves_next else None
-                    target.observe(on_real, fake=on_fake, held_out=held_out)
+            followed = [target for target in self.adaptive if target.signal != "balance"]  # all have one signal
+            look = any(target.signal == "r_v" and target.moves_next for target in followed)
+            held_out = self.on_held_out(self.images // (self.config.batch * followed[0].every)) if look else None
+            for target in followed:
+                target.observe(on_real, fake=on_fake, held_out=held_out)
         self.images += self.config.batch
         if self.ada is not None:
             self.ada.observe(on_real.detach())
             if self.images // self.config.batch % ADA_EVERY == 0:
                 self.ada.step()
 
-    def on_held_out(self) -> Tensor:
-        """D's outputs on a batch of held-out images, treated as training images are; D's statistics stay."""
+    def on_held_out(self, look: int) -> Tensor:
+        """D's outputs on a batch of held-out images, treated as training images are; D's statistics stay.
+
+        look: how many there were before; each takes others.
+        """
         assert self.held_out is not None
         data, batch = self.held_out, self.config.batch
-        look = self.images // (batch * LOOK_EVERY)
         index = (torch.arange(batch) * len(data) // batch + look) % len(data)  # over all classes, others each time
         x = data.at(index).to(self.device).float().div_(127.5).sub_(1)
         labels = (data.labels[index].to(self.device),) if self.conditional and data.labels is not None else ()

@@ -64,6 +64,12 @@ def selection(network: str) -> Select:
     return select
 
 
+def make_ramp(config: TrainConfig, network: Literal["g", "d"], density: float) -> Ramp:
+    """To this density, along the options."""
+    steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
+    return Ramp(density, steps, 3 if config.ramp_shape == "cubic" else 1)
+
+
 def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | None:
     """The course of one network's density, in its steps; None where the options name none."""
     target = config.target_g if network == "g" else config.target_d
@@ -83,8 +89,7 @@ def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | Non
         rows = [row for row in read_rows(Path(target)) if row[f"density_{network}"] > 0]
         points = {steps_in(config, network, row["kimg"]): row[f"density_{network}"] for row in rows}
         return DensityPath([(0, 1.0), *points.items()])
-    ramp_steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
-    return Ramp(target, ramp_steps, 3 if config.ramp_shape == "cubic" else 1)
+    return make_ramp(config, network, target)
 
 
 def with_ramps(pruners: Iterable[Pruner]) -> list[Pruner]:
@@ -132,9 +137,7 @@ def make_rule(config: TrainConfig, network: Literal["g", "d"]) -> Rule:
     steps = steps_in(config, network, config.kimg)
     every = max(1, steps // UPDATES)
     if config.rule == "magnitude":
-        ramp_steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
-        power = 3 if config.ramp_shape == "cubic" else 1
-        return Magnitude(Ramp(RIVAL_DENSITY, ramp_steps, power) if target is None else target, every, **spread)
+        return Magnitude(target or make_ramp(config, network, RIVAL_DENSITY), every, **spread)
     if config.rule == "oneshot":
         return OneShot(density, every, **spread)
     if config.rule == "static":

@@ -99,7 +99,7 @@ def test_signals_are_what_the_networks_say(training):
         run.step()
     assert math.isfinite(run.adaptive[0].value)
     weights = copy.deepcopy(run.d.state_dict())
-    outputs = run.on_held_out()
+    outputs = run.on_held_out(0)
     assert outputs.shape == (8,)
     assert all(torch.equal(weights[key], value) for key, value in run.d.state_dict().items())
     with pytest.raises(UserError, match="held-out"):
