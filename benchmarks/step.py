@@ -29,8 +29,9 @@ from rggan import TrainConfig
 from rggan.data import ImageSet
 from rggan.generator import check_device
 from rggan.pruning import Ranking
-from rggan.training.engine import Training, use_bf16
+from rggan.training.engine import Training
 from rggan.training.estimate import peak_memory
+from rggan.training.start import use_bf16
 
 SIZES = {"published": (256, 128), "48 channels": (48, 48)}
 RULES: dict[str, dict[str, Any]] = {

@@ -101,6 +101,9 @@ class TrainConfig:
     """Weight of the LeCam regularisation (published: 0.1 to 0.3)."""
     dropout_d: float = 0.0
     """Share of the outputs of each of D's blocks that is dropped in training."""
+    dynamic_d: float = 1.0
+    """Each step trains D with random rows of its convolutions; their share falls evenly from 1 to this over the run
+    (DynamicD; published: 0.5)."""
     lr: float = 2e-4
     """Adam's learning rate."""
     lr_d: float | None = None

@@ -18,7 +18,8 @@ HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error",
 # Options that may change in the middle of a run (with --resume): no saved state has their shape.
 CHANGEABLE = (
     *("data", "kimg", "lr", "lr_d", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
-    *("gamma", "lecam", "path_length", "style_mixing", "dropout_d", "beta1", "beta2", "ada_target", "ada_kimg"),
+    *("gamma", "lecam", "path_length", "style_mixing", "dropout_d", "dynamic_d", "ada_target", "ada_kimg"),
+    *("beta1", "beta2"),
     *("set_point", "adapt_kimg", "adapt_band", "lr_decay", "lr_dense", "finale", "finale_lr", "finale_ema"),
     *("patience", "rollbacks", "rollback_lr"),
 )
@@ -71,6 +72,8 @@ def check_options(config: TrainConfig) -> None:
             raise UserError(f"--{name.replace('_', '-')} must lie from 0 to below 1, not {getattr(config, name)}.")
     if not 0 <= config.dropout_d < 1:
         raise UserError(f"--dropout-d is a share, from 0 to below 1, not {config.dropout_d}.")
+    if not 0 < config.dynamic_d <= 1:
+        raise UserError(f"--dynamic-d is a share of D's rows, above 0 and at most 1, not {config.dynamic_d}.")
     if not -1 < config.ada_target < 1:
         raise UserError(f"--ada-target is a mean of signs, between -1 and 1, not {config.ada_target}.")
     if not config.style_mixing <= 1:

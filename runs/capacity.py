@@ -2,6 +2,7 @@
 
     python runs/capacity.py CIFAR10_FOLDER OUT list            # the jobs of every stage, and which are done
     python runs/capacity.py CIFAR10_FOLDER OUT work [STAGE...] # do the others; may run twice, may be stopped
+    python runs/capacity.py CIFAR10_FOLDER OUT work faces --faces FOLDER  # the other networks, on a hundred pictures
 
 CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. The queue of runs/study.py: each job trains one run in OUT/runs and
 appends one row to docs/capacity.jsonl, with the curve of its snapshots (runs/curves.py): the reporting network's
@@ -9,7 +10,9 @@ Fréchet distance of 2,000 samples at every evaluation. A job whose row is there
 goes on at its last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
 
 Stages: `pilot` (dense, how long it takes until it turns), `tune` (seeds from 100, judged against CIFAR-10 training
-images), the claims and the controls (seeds from 0, judged against test images). Named before they were run:
+images), the claims and the controls (seeds from 0, judged against test images), `faces` (FastGAN and StyleGAN2 at 64
+pixels, judged against the pictures they train on, for there are no others: described, no claim). Named before they were
+run:
 
     end points  "best": FID of the snapshot that steering chose. "last": mean FID of the last quarter of the run.
     (a)         adaptive D against dense, 100 images, no augmentation
@@ -36,6 +39,7 @@ from study import Job, act, commit, done_rows
 
 from rggan import TrainConfig
 from rggan.data import load_images
+from rggan.presets import settings
 
 ROWS = Path(__file__).parents[1] / "docs" / "capacity.jsonl"
 SIDE, REFERENCE = 16, 5000
@@ -62,7 +66,11 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "small dense D": {**DENSE, "width_d": 12},  # as many weights as the adaptive D ends with
     "static, same path": {"rule": "static", "networks": "d", "target_d": SAME_PATH, "min_fan": 1},
     "D dropout": {**DENSE, "dropout_d": 0.2},
+    "dense, half the rate": {**DENSE, "lr": COMMON["lr"] / 2},  # nearly as good as adaptive on the tuning seed
+}
+MORE_CONTROLS: dict[str, dict[str, Any]] = {
     "magnitude, same path": {"rule": "magnitude", "networks": "d", "target_d": SAME_PATH, "min_fan": 1},
+    "DynamicD rows": {**DENSE, "dynamic_d": 0.5},
     "decay": {**DENSE, "lr_decay": 0.3},
     "R1": {**DENSE, "gamma": 0.1},
     "LeCam": {**DENSE, "lecam": 0.3},
@@ -71,22 +79,41 @@ CONTROLS: dict[str, dict[str, Any]] = {
 ROUNDED = 4
 
 
+FACES: dict[str, dict[str, Any]] = {  # the networks of runs/families.py, without its augmentation
+    "FastGAN": {**settings("fastgan"), "width_g": 12, "width_d": 12, "z_dim": 128, "kimg": 16, "lr": 2e-4},
+    "StyleGAN2": {**settings("stylegan2"), "width_g": 32, "width_d": 32, "z_dim": 128, "kimg": 24, "batch": 16},
+}
+
+
 @dataclass(frozen=True)
 class Curve(Job):
-    """A run whose options are all its own, and its curve."""
+    """A run whose options are all its own, and its curve.
+
+    faces: what it trains on and is judged by, if not CIFAR-10.
+    """
+
+    faces: Path | None = None
+
+    def data(self, cifar: Path) -> Path:
+        return self.faces or super().data(cifar)
 
     def train_options(self) -> dict[str, Any]:
         return {**COMMON, **self.options, "seed": self.seed}
 
+    def judge(self, cifar: Path) -> Judge:
+        """Tuning is judged by other pictures than what is reported."""
+        options = self.train_options()
+        part, pattern = ("train", options["pattern"]) if self.stage.startswith("tune") else ("test", "*")
+        place = self.faces or cifar / part
+        return Judge(load_images(str(place), options["resolution"], max_images=REFERENCE, seed=0, pattern=pattern))
+
     def run(self, cifar: Path, out: Path) -> dict[str, Any]:
         started, place = time.perf_counter(), out / "runs" / self.key.replace(" ", "_").replace(",", "")
         options = self.train_options()
-        part, pattern = ("train", options["pattern"]) if self.stage.startswith("tune") else ("test", "*")
-        judge = Judge(load_images(str(cifar / part), SIDE, max_images=REFERENCE, seed=0, pattern=pattern))
         known = {**options}
         if options.get("target_d") == SAME_PATH:
             known["target_d"] = str(path_of(self.seed, out))
-        folder, curve = watched(TrainConfig(data=str(self.data(cifar)), outdir=place, **known), judge)
+        folder, curve = watched(TrainConfig(data=str(self.data(cifar)), outdir=place, **known), self.judge(cifar))
         row: dict[str, Any] = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
         row |= ends(curve)
         row["curve"] = [
@@ -130,8 +157,23 @@ def rounded(value: Any) -> Any:
     return round(value, ROUNDED) if isinstance(value, float) else value
 
 
-def stages() -> dict[str, list[Curve]]:
-    """Every job, in the order of their worth."""
+def faces_jobs(faces: Path) -> list[Curve]:
+    """Dense, adaptive, DiffAugment and both, on the families that pictures of 64 pixels want."""
+    found = []
+    for family, options in FACES.items():
+        known = {**options, "resolution": 64, "pattern": "*", "d_steps": 1, "snap": options["kimg"] / 8}
+        for seed in FEW_SEEDS:
+            for aug in ("none", "diff"):
+                for arm, method in ARMS_A.items():
+                    value = f"{family}, DiffAugment" if aug == "diff" else family
+                    # A density may halve within the same share of the run as on CIFAR-10.
+                    speed = {"adapt_kimg": options["kimg"] * 10 / 96} if arm == "adaptive" else {}
+                    found.append(Curve("faces", arm, seed, value, {**known, **method, "aug": aug, **speed}, faces))
+    return found
+
+
+def stages(faces: Path = Path("faces")) -> dict[str, list[Curve]]:
+    """Every job, in the order of their worth. faces: what stage `faces` trains on."""
     pilot = [
         Curve("pilot", "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": kimg / 16})
         for images, kimg in PILOT.items()
@@ -146,16 +188,20 @@ def stages() -> dict[str, list[Curve]]:
     tune += [Curve("tune, 200 images", "dense", TUNING_SEED, lr, {**later, "lr": lr}) for lr in (1e-3, 2e-3)]
     a = [Curve("a", arm, seed, "", options) for seed in SEEDS for arm, options in ARMS_A.items()]
     few = [Curve("a", "half G", seed, "", HALF_G) for seed in FEW_SEEDS]
-    controls = [Curve("a", arm, seed, "", options) for arm, options in CONTROLS.items() for seed in FEW_SEEDS]
+    controls, more = (
+        [Curve("a", arm, seed, "", options) for arm, options in arms.items() for seed in FEW_SEEDS]
+        for arms in (CONTROLS, MORE_CONTROLS)
+    )
     finale = {"finale": {**HALF_G, **FINALE}, "drop": {**HALF_G, **FINALE, "finale_dense": False}}
     e = [Curve("e", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in finale.items()]
     c = [Curve("c", arm, seed, "", {**o, "aug": "diff", "kimg": 240}) for seed in SEEDS for arm, o in ARMS_A.items()]
     b = [Curve("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
-    return {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot, "c": c, "b": b}
+    found = {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot, "more": more}
+    return {**found, "c": c, "b": b, "faces": faces_jobs(faces)}
 
 
-def open_jobs(names: list[str]) -> Iterator[Curve]:
-    for name, jobs in stages().items():
+def open_jobs(names: list[str], faces: Path = Path("faces")) -> Iterator[Curve]:
+    for name, jobs in stages(faces).items():
         if not names or name in names:
             yield from jobs
 
@@ -166,11 +212,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("command", choices=("list", "work"))
     parser.add_argument("stages", nargs="*")
+    parser.add_argument("--faces", type=Path, default=Path("faces"), help="a hundred pictures, for stage faces")
     parser.add_argument("--rows", type=Path, default=ROWS)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    act(arguments, open_jobs(arguments.stages))
+    act(arguments, open_jobs(arguments.stages, arguments.faces))
 
 
 if __name__ == "__main__":

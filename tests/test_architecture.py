@@ -33,6 +33,7 @@ FLOORS = {
     "training.latents": 2,
     "training.start": 3,
     "training.runlog": 3,
+    "training.dynamic": 3,
     "training.rates": 3,
     "training.rewinding": 3,
     "training.state": 4,

@@ -19,6 +19,7 @@ from rggan.losses import r1_penalty
 from rggan.metrics import Memoriser, Score
 from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner, Threshold
+from rggan.training.dynamic import DynamicRows
 from rggan.training.ema import EMA
 from rggan.training.judge import Judgement, gap_of, judge, real_diversity
 from rggan.training.latents import Latents
@@ -31,24 +32,14 @@ from rggan.training.method import (
     with_ramps,
 )
 from rggan.training.objective import Objective
-from rggan.training.rates import ema_beta, in_finale, lr_factor
+from rggan.training.rates import ema_beta, in_finale, lr_factor, rows_of_d
 from rggan.training.rewinding import Rewinding
-from rggan.training.start import drop_out, freeze_lower, start_from
+from rggan.training.start import drop_out, freeze_lower, start_from, use_bf16
 from rggan.training.state import checked, state_of, take_up
 
 BALANCE_EVERY = 10  # steps of G between two looks at the balance of the game
 ADA_EVERY = 4  # steps of D between two of the augmentation's probability
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md)."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return amx is not None and bool(amx())
 
 
 class Training:
@@ -91,6 +82,7 @@ class Training:
             start_from(config.init, self.network, self.g, self.d)
         freeze_lower(self.d, config.freeze_d)
         drop_out(self.d, config.dropout_d)
+        self.dynamic = None if config.dynamic_d == 1 else DynamicRows(self.d, selection(config.network))
         self.trained_d = [p for p in self.d.parameters() if p.requires_grad]
         self.learning_rates = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         betas = (config.beta1, config.beta2)
@@ -170,6 +162,7 @@ class Training:
         self.generator_step()
 
     def discriminator_step(self) -> None:
+        self.draw_rows()
         real, labels = self.batches.next()
         drawn = self.draw()
         with self.autocast():
@@ -201,6 +194,11 @@ class Training:
             self.ada.observe(on_real.detach())
             if self.images // self.config.batch % ADA_EVERY == 0:
                 self.ada.step()
+
+    def draw_rows(self) -> None:
+        """Where D has fewer rows at each step: those of the next one."""
+        if self.dynamic is not None:
+            self.dynamic.draw(rows_of_d(self.config, self.images))
 
     def on_held_out(self, look: int) -> Tensor:
         """D's outputs on a batch of held-out images, treated as training images are; D's statistics stay.
@@ -243,6 +241,7 @@ class Training:
         return r1_penalty(logits, x)
 
     def generator_step(self) -> None:
+        self.draw_rows()
         drawn = self.draw()
         for parameter in self.trained_d:  # only the gradient to the images is wanted
             parameter.requires_grad_(False)

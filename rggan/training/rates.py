@@ -1,4 +1,4 @@
-"""What changes along a run by the clock: learning rates, the average's length, and the dense finale."""
+"""What changes along a run by the clock: learning rates, D's rows, the average's length, and the dense finale."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def lr_factor(config: TrainConfig, network: Literal["g", "d"], images: int, dens
     if in_finale(config, images):
         return factor * config.finale_lr
     return factor * config.lr_dense if dense else factor
+
+
+def rows_of_d(config: TrainConfig, images: int) -> float:
+    """The share of D's rows that a step of D or G takes at this place of the run: evenly from 1 to --dynamic-d.
+
+    >>> rows_of_d(TrainConfig(kimg=10, dynamic_d=0.5), 5_000)
+    0.75
+    """
+    return 1 - (1 - config.dynamic_d) * min(1.0, images / (1000 * config.kimg))
 
 
 def ema_beta(config: TrainConfig, images: int) -> float:

@@ -1,4 +1,4 @@
-"""What is done to networks before they train: weights of another run, blocks of D that stay, dropout."""
+"""What is done to networks before they train: precision, weights of another run, blocks of D that stay, dropout."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from rggan.errors import UserError
 from rggan.pruning.packing import from_bits
 from rggan.pruning.select import chains
 from rggan.training.checkpoint import checkpoints, readable
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md)."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return amx is not None and bool(amx())
 
 
 @torch.no_grad()

@@ -13,8 +13,11 @@ from rich.console import Console
 from rggan import TrainConfig, train
 from rggan.config import TrainConfig as Config
 from rggan.errors import UserError
+from rggan.networks import DISCRIMINATORS
 from rggan.pruning import Adaptive, Always, DensityPath, Never, OverfitSchedule, ScoreSchedule
+from rggan.training.dynamic import DynamicRows
 from rggan.training.engine import Training
+from rggan.training.method import selection
 from rggan.training.rates import ema_beta, in_finale, lr_factor
 from rggan.training.runlog import read_rows
 
@@ -53,6 +56,7 @@ OPTIONS = {
     "rewinding": {"rewind": 0.06, "target_g": 0.3, "target_d": 0.3, "ramp": 0.1, "schedule": "always"},
     "rewinding, magnitude": {"rewind": 0.06, "rule": "magnitude", "target_g": 0.3, "ramp": 0.1, "schedule": "always"},
     "dropout": {"rule": "none", "dropout_d": 0.3},
+    "random rows": {"rule": "none", "dynamic_d": 0.3},
 }
 
 
@@ -104,6 +108,49 @@ def test_signals_are_what_the_networks_say(training):
     assert all(torch.equal(weights[key], value) for key, value in run.d.state_dict().items())
     with pytest.raises(UserError, match="held-out"):
         training(held=False, **OPTIONS["held out"])
+
+
+def test_random_rows_stay_for_a_step_and_leave_the_mean():
+    torch.manual_seed(0)
+    d = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3)).requires_grad_(False)
+    conv, x = d[0], torch.randn(2, 1, 6, 6)
+    whole = conv(x)
+    rows, seen = DynamicRows(d), []
+    for _ in range(400):
+        rows.draw(0.25)
+        assert torch.equal(d(x), d(x))
+        outputs = conv(x)
+        alive = outputs.abs().sum(dim=(0, 2, 3)) > 0
+        assert int(alive.sum()) == 2  # of eight
+        torch.testing.assert_close(outputs[:, alive], 4 * whole[:, alive])
+        seen.append(outputs)
+    assert len({tuple(o.abs().sum(dim=(0, 2, 3)).gt(0).tolist()) for o in seen}) > 20
+    spread = torch.stack(seen).std(dim=0) / 20
+    assert ((torch.stack(seen).mean(dim=0) - whole).abs() < 5 * spread + 1e-6).all()
+    d.eval()
+    torch.testing.assert_close(conv(x), whole)
+
+
+def test_rows_of_d_fall_from_all_to_a_share(training):
+    """The first step is a dense one, to the same bits."""
+    run, dense = training(rule="none", dynamic_d=0.5), training(rule="none")
+    for one in (run, dense):
+        torch.manual_seed(0)
+        one.discriminator_step()
+    assert all(torch.equal(a, b) for a, b in zip(run.d.parameters(), dense.d.parameters(), strict=True))
+    run.images = 400
+    run.draw_rows()
+    scales = run.dynamic.scales.values()
+    assert len(scales) == 7
+    assert all(scale.count_nonzero() == 4 for scale in scales)
+
+
+@pytest.mark.parametrize("network", DISCRIMINATORS)
+def test_colours_and_d_s_output_are_no_rows(network):
+    d = DISCRIMINATORS[network](64, 3, 8)
+    layers = DynamicRows(d, selection(network)).layers
+    assert len(layers) > 4
+    assert all(layer.out_channels > 3 for layer in layers)
 
 
 def test_each_network_has_its_own_schedule(training):
@@ -297,6 +344,7 @@ BAD = {
     "whole neurons": {"min_fan": 2, "granularity": "row", "target_g": 0.5},
     "must be below --density-low": {"target_d": "auto", "regrow": 0.1},
     "--dropout-d is a share": {"dropout_d": 1.0},
+    "--dynamic-d is a share": {"dynamic_d": 0.0},
     "leave one of them out": {"rule": "set", "balance": True, "target_d": "auto"},
 }
 

@@ -1,0 +1,56 @@
+"""A discriminator whose capacity falls by the clock: random rows of its layers, drawn anew at each step.
+
+After Yang, Shen, Xu and Zhou 2022, "Improving GANs with A Dynamic Discriminator" (few images: the decreasing scheme).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rggan.pruning.select import Select, prunable
+
+
+class DynamicRows:
+    """Trains a discriminator with a random share of the outputs of each convolution, the same for a whole step.
+
+    What stays is scaled up by the share that is left out, so that the mean of each output stays. In evaluation, and
+    where all rows stay, the network is as it was. Outputs that stand alone, as D's last one does, always stay.
+
+    Args:
+        select: which layers, as for `Pruner`.
+
+    >>> d = nn.Sequential(nn.Conv2d(3, 8, 1))
+    >>> rows = DynamicRows(d)
+    >>> rows.draw(0.5)
+    >>> (d(torch.randn(2, 3, 4, 4)) != 0).any(dim=3).any(dim=2).sum(dim=1).tolist()
+    [4, 4]
+    """
+
+    def __init__(self, d: nn.Module, select: Select = prunable) -> None:
+        self.layers = [
+            module
+            for name, module in d.named_modules()
+            if isinstance(module, nn.Conv2d) and module.out_channels > 1 and select(name, module) is not None
+        ]
+        self.scales: dict[nn.Module, Tensor | None] = dict.fromkeys(self.layers)
+        for layer in self.layers:
+            layer.register_forward_hook(self.scaled)
+
+    def draw(self, share: float) -> None:
+        """Choose rows for the next step: this share of each layer's, rounded, at least one."""
+        for layer in self.layers:
+            count = layer.out_channels
+            kept = max(1, round(share * count))
+            if kept >= count:
+                self.scales[layer] = None
+                continue
+            scale = torch.zeros(count)
+            scale[torch.randperm(count)[:kept]] = count / kept
+            self.scales[layer] = scale.to(layer.weight.device)[:, None, None]
+
+    def scaled(self, layer: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
+        scale = self.scales[layer]
+        return outputs if scale is None or not layer.training else outputs * scale.to(outputs.dtype)
