@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ from rggan.evaluation.compare import CompareConfig, compare
 from rggan.generating import GenerateConfig, generate, write_picture
 from rggan.generator import check_device
 from rggan.networks import GENERATORS, check_resolution
-from rggan.presets import Found, choose
+from rggan.presets import Found, choose, pruning
 from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
@@ -160,7 +160,7 @@ def parse(arguments: Sequence[str]) -> Command:
                 options = TrainConfig.from_json(path / "config.json")
                 default = dataclasses.replace(options, resume=path, outdir=path.parent)
     if arguments[:1] == ["train"] and "--config" not in words and "--resume" not in words:
-        default = family(words, default)
+        default = family(words)
     if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
         arguments = ["--against" if argument == "--" else argument for argument in arguments]
     commands: Any = (
@@ -175,36 +175,39 @@ def parse(arguments: Sequence[str]) -> Command:
     return parsed
 
 
-def family(words: Sequence[str], default: TrainConfig) -> TrainConfig:
-    """What `--cfg NAME`, or else `--network NAME`, brings along; 'auto' looks at the data that the others name."""
+def family(words: Sequence[str]) -> TrainConfig:
+    """What `--cfg NAME`, or else `--network NAME`, brings along, and what is pruned where the options do not say it;
+    'auto' looks at the data that the others name."""
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    given = {option.removeprefix("--").removeprefix("no-").replace("-", "_") for option in options}
+    name = "sngan"
     for option in ("--cfg", "--network"):
         if option in words[:-1]:
             name = words[words.index(option) + 1]
             if name == "auto" and option == "--cfg":
                 rest = [word for i, word in enumerate(words) if word != "--cfg" and words[i - 1] != "--cfg"]
-                given = parse(rest)
-                assert isinstance(given, TrainConfig)
-                network = given.network if "--network" in words else None
-                return dataclasses.replace(chosen(given, network, Console()), cfg="auto")
+                parsed = parse(rest)
+                assert isinstance(parsed, TrainConfig)
+                network = parsed.network if "--network" in words else None
+                return dataclasses.replace(chosen(parsed, network, given, Console()), cfg="auto")
             if option == "--cfg" and "--network" in words:
                 raise UserError("--cfg names a network already: leave --network out, or give --cfg auto.")
-            return TrainConfig.of(name) if option == "--cfg" or name in GENERATORS else default
-    return default
+            if option == "--network" and name not in GENERATORS:
+                name = "sngan"  # the option's own check says it
+            break
+    return TrainConfig.of(name, **pruning(given))
 
 
-def chosen(given: TrainConfig, network: str | None, console: Console) -> TrainConfig:
+def chosen(config: TrainConfig, network: str | None, given: Collection[str], console: Console) -> TrainConfig:
     """The options of `--cfg auto` for these pictures and this device; says why, a line for each."""
-    pictures = find_pictures(given.data, given.pattern)
-    count = min(max(1, round(len(pictures) * given.fraction)), given.max_images or len(pictures))
-    side = natural_resolution(short_sides(pictures)) if given.resolution is None else min(parse_size(given.resolution))
-    cuda = check_device(given.device).type == "cuda"
+    pictures = find_pictures(config.data, config.pattern)
+    count = min(max(1, round(len(pictures) * config.fraction)), config.max_images or len(pictures))
+    side = (
+        natural_resolution(short_sides(pictures)) if config.resolution is None else min(parse_size(config.resolution))
+    )
+    cuda = check_device(config.device).type == "cuda"
     found = Found(count, side, len(class_names(pictures)), cuda)
-    options, why = choose(found, given.cond, network)
-    if given.rule != "threshold" or given.penalty is not None:  # what was asked for decides
-        del options["target_g"], options["target_d"]
-        why[-1] = "pruning    as the options say"
-    for name in {"g", "d"} - ({"g", "d"} if given.networks == "both" else {given.networks}):
-        options.pop(f"target_{name}", None)
+    options, why = choose(found, config.cond, network, given)
     console.print("\n".join(why), markup=False, highlight=False, soft_wrap=True)
     return TrainConfig(**options)
 

@@ -17,7 +17,7 @@ from rggan.data.images import Channels
 from rggan.errors import UserError
 from rggan.networks import GENERATORS
 from rggan.options import HERE, check_options, schedule_of
-from rggan.presets import PRESETS, settings
+from rggan.presets import PRESETS, pruning, settings
 
 ScheduleName = Literal["score", "always", "periodic", "overfit", "never"]
 
@@ -145,7 +145,8 @@ class TrainConfig:
     schedule_d: ScheduleName | None = None
     """The same of D alone, if another."""
     networks: Literal["both", "g", "d"] = "both"
-    """Which networks are pruned."""
+    """Which networks are pruned. `rggan train` prunes D with --target-d auto, and G too if one of its options is given;
+    any option that decides it, this one too, leaves the paper's own way: both networks, by --penalty."""
     target_g: float | str | None = None
     """Density that G shall reach, above 0 and at most 1; 'auto': one that follows how far D overfits; a run folder: the
     densities that its G had; without it, --penalty alone decides (other rules: 0.5)."""
@@ -255,17 +256,19 @@ class TrainConfig:
 
     @classmethod
     def of(cls, name: str, **options: Any) -> TrainConfig:
-        """The settings of a preset or a family of networks, with these options instead of theirs.
+        """The settings of a preset or a family of networks, and what is pruned by default (`presets.pruning`), with
+        these options instead of theirs: what `rggan train` takes. `TrainConfig()` alone is the paper's method.
 
         Raises:
             UserError: there is no such preset or family.
 
-        >>> TrainConfig.of("fastgan", batch=8).beta1
-        0.5
+        >>> config = TrainConfig.of("fastgan", batch=8)
+        >>> config.beta1, config.networks, config.target_d
+        (0.5, 'd', 'auto')
         """
         if name not in PRESETS and name not in GENERATORS:
             raise UserError(f"Unknown --cfg {name}; there are auto, {', '.join([*PRESETS, *GENERATORS])}.")
-        return cls(**{**settings(name), **options})
+        return cls(**{**settings(name), **pruning(options), **options})
 
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""

@@ -5,6 +5,7 @@ Plain dicts of options of `TrainConfig`, without a word about how they are used.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from rggan.networks.sizes import LIMITS
@@ -40,6 +41,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+# Any of these says which network is pruned, or how far D is, and then nothing is chosen for it.
+DECIDED_BY = (
+    *("rule", "networks", "target_d", "penalty", "schedule", "schedule_d", "balance"),
+    *("fade", "dead_band", "period", "lr_dense", "rewind"),
+)
+OF_G = ("target_g", "schedule_g")
+
+
 class Found(NamedTuple):
     """What `choose` looks at. side: the shorter one that pictures are trained at."""
 
@@ -59,10 +68,29 @@ def settings(name: str) -> dict[str, Any]:
     return {**FAMILIES.get(options["network"], {}), **options}
 
 
-def choose(found: Found, cond: bool = False, network: str | None = None) -> tuple[dict[str, Any], list[str]]:
+def pruning(given: Collection[str]) -> dict[str, Any]:
+    """What is pruned by default: D alone, as far as it overfits; with options of G's pruning, G too.
+
+    given: the options that were asked for. If they decide it, the paper's own way is left: both networks, by a penalty.
+
+    >>> pruning(["batch"])
+    {'networks': 'd', 'target_d': 'auto'}
+    >>> pruning(["target_g"])
+    {'networks': 'both', 'target_d': 'auto'}
+    >>> pruning(["rule", "penalty"])
+    {'networks': 'both', 'target_d': None}
+    """
+    if any(name in given for name in DECIDED_BY):
+        return {"networks": "both", "target_d": None}
+    return {"networks": "both" if any(name in given for name in OF_G) else "d", "target_d": "auto"}
+
+
+def choose(
+    found: Found, cond: bool = False, network: str | None = None, given: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """The options for these pictures on this device, and a line for each choice that says why.
 
-    network: where that is decided already.
+    network: where that is decided already. given: the names of the options that were asked for.
 
     >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False))
     >>> options["network"], options["batch"], options["aug"]
@@ -108,6 +136,10 @@ def choose(found: Found, cond: bool = False, network: str | None = None) -> tupl
         why.append(
             f"gamma      0.0002 x pixels / batch: {0.0002 * found.side**2 / batch:.3g} for a square and this batch"
         )
-    options |= {"target_g": 0.5, "target_d": 0.5}
-    why.append("pruning    both networks to half of their weights, while the score does not suffer (score schedule)")
+    options |= pruning(given)
+    if options["target_d"] is None:
+        why.append("pruning    as the options say")
+    else:
+        g = "G stays dense" if options["networks"] == "d" else "G as the options say"
+        why.append(f"pruning    D, as far as it overfits (--target-d auto); {g}")
     return options, why

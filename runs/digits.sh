@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
-$bin/rggan train --outdir demo --kimg 300 --snap 25 --width-g 48 --width-d 48 --aug none --d-steps 1 --lr 4e-4
+$bin/rggan train --outdir demo --kimg 300 --snap 25 --width-g 48 --width-d 48 --aug none --d-steps 1 --lr 4e-4 \
+    --networks both
 run=$(ls -d demo/[0-9]*-digits-* | tail -n 1)
 $bin/rggan generate "$run" --seeds 0-99 --grid --outdir "$run/samples"
 $bin/python runs/check_digits.py "$run"

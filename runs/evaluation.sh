@@ -13,7 +13,7 @@ for seed in 0 1 2 3; do
             "${small[@]}" --seed $seed --rule $rule --outdir "$out/cifar"
     done
 done
-$rggan train --data "$faces" --resolution 64 --kimg 100 "${small[@]}" --outdir "$out/faces"
+$rggan train --data "$faces" --resolution 64 --kimg 100 "${small[@]}" --networks both --outdir "$out/faces"
 
 run=$(ls -d "$out"/cifar/*-threshold | head -n 1)
 face=$(ls -d "$out"/faces/*-threshold | head -n 1)

@@ -8,7 +8,8 @@ faces=${1:?give the folder of faces} out=${2:?give the folder for the run}
 python=${PYTHON:-.venv/bin/python}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # one core
 # A fifth of the length that `auto` would take, so an average that forgets sooner and fewer samples a score.
-$python -m rggan train --data "$faces" --resolution 128 --cfg auto --kimg 20 --snap 2 --mirror --score-samples 300 \
+$python -m rggan train --data "$faces" --resolution 128 --cfg auto --target-g 0.5 --target-d 0.5 \
+    --kimg 20 --snap 2 --mirror --score-samples 300 \
     --ema 0.995 --precision bf16 --seed 0 --outdir "$out"
 run=$out/00000-$(basename "$faces")-128-fastgan-threshold
 $python -m rggan generate "$run" --seeds 0-19 --grid --outdir "$out/grid"

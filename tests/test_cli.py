@@ -24,7 +24,7 @@ TINY = [
     *("--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
     *("--score-samples", "20", "--precision", "fp32"),
 ]
-SHORT = [*TINY, "--kimg", "0.16", "--snap", "0.032", "--d-steps", "1", "--threshold-lr", "0.01"]
+SHORT = [*TINY, "--kimg", "0.16", "--snap", "0.032", "--d-steps", "1", "--threshold-lr", "0.01", "--networks", "both"]
 
 
 def train(outdir, *options):

@@ -17,7 +17,7 @@ from rggan.cli import main, parse
 from rggan.generator import build
 from rggan.networks import DISCRIMINATORS, GENERATORS, check_resolution
 from rggan.networks.sizes import LIMITS
-from rggan.presets import FAMILIES, PRESETS, Found, choose, settings
+from rggan.presets import FAMILIES, PRESETS, Found, choose, pruning, settings
 from rggan.training.checkpoint import checkpoints
 from rggan.training.objective import Objective
 from rggan.training.runlog import find_run, read_rows, runs
@@ -43,7 +43,7 @@ def networks(config, side, classes=0):
 @pytest.mark.parametrize("name", [*PRESETS, *FAMILIES])
 def test_presets_and_families_are_valid_and_can_be_built(name):
     config = TrainConfig.of(name)
-    assert config == TrainConfig(**settings(name))
+    assert config == TrainConfig(**settings(name), **pruning([]))
     side = config.resolution or 64
     narrow = config if config.network == "stylegan2" else dataclasses.replace(config, width_g=16, width_d=16)
     for network in networks(narrow, side, classes=3 if config.cond else 0):
@@ -54,7 +54,7 @@ def test_presets_and_families_are_valid_and_can_be_built(name):
 def test_every_family_of_networks_has_settings():
     assert set(FAMILIES) == set(GENERATORS) == set(DISCRIMINATORS) == set(LIMITS)
     assert not set(PRESETS) & set(FAMILIES)
-    assert TrainConfig.of("sngan") == TrainConfig()
+    assert TrainConfig.of("sngan", networks="both") == TrainConfig()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -131,8 +131,8 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
         assert ("GPU" if cuda else "CPU") in lines["width"]
         assert lines["length"].startswith(f"{config.kimg:g} kimg, looked at every {config.snap:g}: ")
         assert lines["augment"].startswith(f"{config.aug}: {images:,} pictures")
-        assert config.target_g == config.target_d == 0.5
-        assert "half" in lines["pruning"]
+        assert (config.networks, config.target_g, config.target_d) == ("d", None, "auto")
+        assert lines["pruning"].startswith("D, as far as it overfits")
         if config.network == "stylegan2":
             assert config.gamma is None  # the run's own rule of thumb
             assert lines["gamma"].startswith(f"0.0002 x pixels / batch: {0.0002 * side * side / config.batch:.3g} ")
@@ -171,22 +171,46 @@ def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path):
     assert parse([*many, "--max-images", "100"]).aug == "diff"
 
 
-@pytest.mark.parametrize(
-    ("asked", "targets"),
-    [
-        (["--rule", "none"], (None, None)),
-        (["--rule", "published"], (None, None)),
-        (["--penalty", "0.5"], (None, None)),
-        (["--networks", "g"], (0.5, None)),
-        (["--target-g", "0.3"], (0.3, 0.5)),
-        (["--network", "stylegan2", "--resolution", "32"], (0.5, 0.5)),
-    ],
-)
-def test_auto_leaves_to_the_user_what_the_user_decides(asked, targets):
-    config = parse(["train", "--cfg", "auto", "--device", "cpu", "--max-images", "50", *asked])
-    assert (config.target_g, config.target_d) == targets
-    if "--network" in asked:
+ASKED = {
+    "": ("d", None, "auto"),
+    "--data rule": ("d", None, "auto"),
+    "--network stylegan2 --resolution 32": ("d", None, "auto"),
+    "--set-point 0.3": ("d", None, "auto"),
+    "--target-g 0.3": ("both", 0.3, "auto"),
+    "--target-g=0.3": ("both", 0.3, "auto"),
+    "--schedule-g always": ("both", None, "auto"),
+    "--target-d 0.3": ("both", None, 0.3),
+    "--target_d 0.3": ("both", None, 0.3),
+    "--rule none": ("both", None, None),
+    "--rule published": ("both", None, None),
+    "--rule=threshold": ("both", None, None),
+    "--penalty 0.5": ("both", None, None),
+    "--networks both": ("both", None, None),
+    "--networks g": ("g", None, None),
+    "--networks g --target-g 0.5": ("g", 0.5, None),
+    "--fade 5": ("both", None, None),
+    "--rule set --balance": ("both", None, None),
+}
+
+
+@pytest.mark.parametrize("cfg", [[], ["--cfg", "auto"]])
+@pytest.mark.parametrize("line", ASKED)
+def test_what_is_pruned_is_left_to_whom_decides_it(line, cfg, tmp_path, monkeypatch):
+    """D as far as it overfits; any option that decides it leaves the paper's own way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule").mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((16, 16, 3), 50 * i, np.uint8)).save(tmp_path / "rule" / f"{i}.png")
+    config = parse(["train", "--device", "cpu", "--max-images", "50", *cfg, *line.split()])
+    assert (config.networks, config.target_g, config.target_d) == ASKED[line]
+    if "--network" in line.split():
         assert (config.network, config.loss, config.beta2) == ("stylegan2", "nonsaturating", 0.99)
+
+
+def test_a_preset_in_python_prunes_as_the_command_does():
+    assert TrainConfig.of("sngan", data="x") == parse(["train", "--data", "x"])
+    assert TrainConfig.of("biggan", target_g=0.3) == parse(["train", "--network", "biggan", "--target-g", "0.3"])
+    assert TrainConfig.of("fastgan", rule="none").networks == "both"
 
 
 def test_the_same_command_with_auto_continues_its_run(tmp_path, capsys):

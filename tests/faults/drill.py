@@ -39,6 +39,7 @@ from rggan.training.runlog import runs
 OPTIONS = [
     *("--max-images", "60", "--cond", "--mirror", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
     *("--score-samples", "20", "--kimg", "0.32", "--snap", "0.064", "--d-steps", "2", "--threshold-lr", "0.01"),
+    *("--networks", "both"),
 ]
 TOO_LATE = "after the end"
 PLACES = ("half-written", "before rename", "after rename", "evaluating", "step")
