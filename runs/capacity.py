@@ -50,7 +50,7 @@ COMMON: dict[str, Any] = {
 }
 DENSE = {"rule": "none"}
 ADAPTIVE = {"rule": "threshold", "networks": "d", "target_d": "auto"}
-PILOT = {100: 96, 200: 128, 500: 192, 1000: 256}  # images: kimg
+PILOT = {100: (96, 6), 200: (128, 8), 500: (288, 12), 1000: (512, 16)}  # images: kimg, between two evaluations
 TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: its options, its knob, what is tried
     "dense": (DENSE, "lr", (1e-3, 5e-4)),
     "adaptive": ({**ADAPTIVE, "adapt_kimg": 10}, "set_point", (0.5, 0.7)),
@@ -175,8 +175,8 @@ def faces_jobs(faces: Path) -> list[Curve]:
 def stages(faces: Path = Path("faces")) -> dict[str, list[Curve]]:
     """Every job, in the order of their worth. faces: what stage `faces` trains on."""
     pilot = [
-        Curve("pilot", "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": kimg / 16})
-        for images, kimg in PILOT.items()
+        Curve("pilot", "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
+        for images, (kimg, snap) in PILOT.items()
     ]
     tune = [
         Curve("tune", arm, TUNING_SEED, value, {**options, knob: value})
