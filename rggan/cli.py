@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -156,6 +156,8 @@ def parse(arguments: Sequence[str]) -> Command:
             path = Path(words[place])
             if option == "--config":
                 default = dataclasses.replace(TrainConfig.from_json(path), config=path)
+                if (default.networks, default.target_d) == ("d", "auto"):  # that run left it open, too
+                    default = dataclasses.replace(default, **pruning(options_in(words)))
             else:
                 options = TrainConfig.from_json(path / "config.json")
                 default = dataclasses.replace(options, resume=path, outdir=path.parent)
@@ -178,9 +180,7 @@ def parse(arguments: Sequence[str]) -> Command:
 def family(words: Sequence[str]) -> TrainConfig:
     """What `--cfg NAME`, or else `--network NAME`, brings along, and what is pruned where the options do not say it;
     'auto' looks at the data that the others name."""
-    options = [word.partition("=")[0] for word in words if word.startswith("--")]
-    given = {option.removeprefix("--").removeprefix("no-").replace("-", "_") for option in options}
-    name = "sngan"
+    given, name = options_in(words), "sngan"
     for option in ("--cfg", "--network"):
         if option in words[:-1]:
             name = words[words.index(option) + 1]
@@ -198,7 +198,21 @@ def family(words: Sequence[str]) -> TrainConfig:
     return TrainConfig.of(name, **pruning(given))
 
 
-def chosen(config: TrainConfig, network: str | None, given: Collection[str], console: Console) -> TrainConfig:
+def options_in(words: Sequence[str]) -> dict[str, str]:
+    """The options of a command line and their values as they stand there; '' for one without.
+
+    >>> options_in(["train", "--target-g", "0.5", "--lr=0.1", "-n", "--mirror"])
+    {'target_g': '0.5', 'lr': '0.1', 'mirror': ''}
+    """
+    found = {}
+    for word, after in zip(words, [*words[1:], "--"], strict=True):
+        if word.startswith("--"):
+            option, equals, value = word.removeprefix("--").partition("=")
+            found[option.removeprefix("no-").replace("-", "_")] = value if equals or after.startswith("--") else after
+    return found
+
+
+def chosen(config: TrainConfig, network: str | None, given: Mapping[str, object], console: Console) -> TrainConfig:
     """The options of `--cfg auto` for these pictures and this device; says why, a line for each."""
     pictures = find_pictures(config.data, config.pattern)
     count = min(max(1, round(len(pictures) * config.fraction)), config.max_images or len(pictures))

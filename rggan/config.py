@@ -103,7 +103,7 @@ class TrainConfig:
     """Share of the outputs of each of D's blocks that is dropped in training."""
     dynamic_d: float = 1.0
     """Each step trains D with random rows of its convolutions; their share falls evenly from 1 to this over the run
-    (DynamicD; published: 0.5)."""
+    (published: 0.5; with --rule none it is DynamicD alone)."""
     lr: float = 2e-4
     """Adam's learning rate."""
     lr_d: float | None = None
@@ -145,8 +145,9 @@ class TrainConfig:
     schedule_d: ScheduleName | None = None
     """The same of D alone, if another."""
     networks: Literal["both", "g", "d"] = "both"
-    """Which networks are pruned. `rggan train` prunes D with --target-d auto, and G too if one of its options is given;
-    any option that decides it, this one too, leaves the paper's own way: both networks, by --penalty."""
+    """Which networks are pruned. Where nothing says it, rggan train prunes D by --target-d auto, and G too if one of
+    its options is given; 'both', --rule, --penalty, or --schedule without a target ask for the paper's own way, both by
+    a penalty."""
     target_g: float | str | None = None
     """Density that G shall reach, above 0 and at most 1; 'auto': one that follows how far D overfits; a run folder: the
     densities that its G had; without it, --penalty alone decides (other rules: 0.5)."""

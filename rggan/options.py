@@ -26,10 +26,11 @@ CHANGEABLE = (
 WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that may be 0, but not below
 # Which options of pruning go with which rules, and with which schedules. Others would be ignored: they are refused.
 THRESHOLDS, RANKINGS = ("threshold", "hard"), ("magnitude", "oneshot", "static", "set", "rigl")
+PENALISED = (*THRESHOLDS, "published")  # without a target a penalty decides, and no density
 RULES_WITH = {
     ("target_g", "target_d"): (*THRESHOLDS, *RANKINGS),
     ("granularity", "regrow"): THRESHOLDS,
-    ("penalty", "threshold_lr", "floor"): (*THRESHOLDS, "published"),
+    ("penalty", "threshold_lr", "floor"): PENALISED,
     ("ramp", "ramp_shape"): (*THRESHOLDS, "magnitude"),
     ("balance",): ("set", "rigl"),
     ("rewind",): (*THRESHOLDS, "magnitude"),
@@ -137,6 +138,8 @@ def check_network(config: TrainConfig) -> None:
     for name in ("ada_target", "ada_kimg"):
         if config.aug != "ada" and getattr(config, name) != default[name]:
             raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {config.aug}: it goes with ada.")
+    if config.dynamic_d != 1 and config.network == "fastgan":
+        raise UserError("--dynamic-d means nothing with --network fastgan: D's batch norms undo what is drawn.")
     if config.network == "biggan" and config.z_dim < 7:
         raise UserError(f"--z-dim {config.z_dim}: BigGAN gives each of its blocks a part of it; take 7 at least.")
     penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and config.network == "stylegan2")
@@ -196,7 +199,7 @@ def check_rule(config: TrainConfig) -> None:
             least = config.density_low if target == "auto" else target
             if isinstance(least, float | int) and config.regrow >= least:
                 what = "--density-low" if target == "auto" else f"--target-{name}"
-                raise UserError(f"--regrow {config.regrow} must be below {what} {least}.")
+                raise UserError(f"--regrow {config.regrow} must be below {what} {least:g}; raise that, or regrow less.")
     if config.balance and config.networks != "both":
         raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
     if config.balance and isinstance(config.target_d, str):

@@ -5,7 +5,7 @@ Plain dicts of options of `TrainConfig`, without a word about how they are used.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rggan.networks.sizes import LIMITS
@@ -41,14 +41,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# Any of these says which network is pruned, or how far D is, and then nothing is chosen for it.
-DECIDED_BY = (
-    *("rule", "networks", "target_d", "penalty", "schedule", "schedule_d", "balance"),
-    *("fade", "dead_band", "period", "lr_dense", "rewind"),
-)
-OF_G = ("target_g", "schedule_g")
-
-
 class Found(NamedTuple):
     """What `choose` looks at. side: the shorter one that pictures are trained at."""
 
@@ -68,29 +60,37 @@ def settings(name: str) -> dict[str, Any]:
     return {**FAMILIES.get(options["network"], {}), **options}
 
 
-def pruning(given: Collection[str]) -> dict[str, Any]:
-    """What is pruned by default: D alone, as far as it overfits; with options of G's pruning, G too.
+def pruning(given: Mapping[str, object]) -> dict[str, Any]:
+    """Which networks are pruned, and D's target, where the options that were asked for leave it open.
 
-    given: the options that were asked for. If they decide it, the paper's own way is left: both networks, by a penalty.
+    D alone, as far as it overfits; G besides where an option is about it. A rule, a penalty, a schedule without a
+    target, or `networks="both"` ask for the paper's own way: both networks, by a penalty.
 
-    >>> pruning(["batch"])
+    >>> pruning({"batch": 8})
     {'networks': 'd', 'target_d': 'auto'}
-    >>> pruning(["target_g"])
+    >>> pruning({"target_g": 0.5})
     {'networks': 'both', 'target_d': 'auto'}
-    >>> pruning(["rule", "penalty"])
-    {'networks': 'both', 'target_d': None}
+    >>> pruning({"networks": "both"}), pruning({"networks": "g"})
+    ({'networks': 'both', 'target_d': None}, {'networks': 'g', 'target_d': None})
     """
-    if any(name in given for name in DECIDED_BY):
+    networks, targets = given.get("networks"), given.keys() & {"target_g", "target_d"}
+    if networks == "g":
+        return {"networks": "g", "target_d": None}
+    by_schedule = given.keys() & {"schedule", "schedule_d"} and not targets
+    if networks == "both" or "rule" in given or "penalty" in given or by_schedule:
         return {"networks": "both", "target_d": None}
-    return {"networks": "both" if any(name in given for name in OF_G) else "d", "target_d": "auto"}
+    of_g = given.keys() & {"target_g", "schedule_g", "lr_dense"}
+    # What goes with phases is about G, whose phases the score decides; a finale's fade is about the finale.
+    of_phases = given.keys() & {"fade", "dead_band", "period"} and not given.keys() & {"target_d", "finale"}
+    return {"networks": networks or ("both" if of_g or of_phases else "d"), "target_d": "auto"}
 
 
 def choose(
-    found: Found, cond: bool = False, network: str | None = None, given: Collection[str] = ()
+    found: Found, cond: bool = False, network: str | None = None, given: Mapping[str, object] | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """The options for these pictures on this device, and a line for each choice that says why.
 
-    network: where that is decided already. given: the names of the options that were asked for.
+    network: where that is decided already. given: the options that were asked for.
 
     >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False))
     >>> options["network"], options["batch"], options["aug"]
@@ -136,10 +136,8 @@ def choose(
         why.append(
             f"gamma      0.0002 x pixels / batch: {0.0002 * found.side**2 / batch:.3g} for a square and this batch"
         )
-    options |= pruning(given)
-    if options["target_d"] is None:
-        why.append("pruning    as the options say")
-    else:
-        g = "G stays dense" if options["networks"] == "d" else "G as the options say"
-        why.append(f"pruning    D, as far as it overfits (--target-d auto); {g}")
+    options |= pruning(given or {})
+    decided = options["target_d"] is None or (given is not None and "target_d" in given)
+    g = "G stays dense" if options["networks"] == "d" else "G as the options say"
+    why.append(f"pruning    {'as the options say' if decided else f'D, as far as it overfits (--target-d auto); {g}'}")
     return options, why

@@ -104,8 +104,8 @@ class Curve(Job):
         """Tuning is judged by other pictures than what is reported."""
         options = self.train_options()
         part, pattern = ("train", options["pattern"]) if self.stage.startswith("tune") else ("test", "*")
-        place = self.faces or cifar / part
-        return Judge(load_images(str(place), options["resolution"], max_images=REFERENCE, seed=0, pattern=pattern))
+        place, count = (self.faces, options["max_images"]) if self.faces else (cifar / part, REFERENCE)
+        return Judge(load_images(str(place), options["resolution"], max_images=count, seed=0, pattern=pattern))
 
     def run(self, cifar: Path, out: Path) -> dict[str, Any]:
         started, place = time.perf_counter(), out / "runs" / self.key.replace(" ", "_").replace(",", "")
@@ -172,8 +172,8 @@ def faces_jobs(faces: Path) -> list[Curve]:
     return found
 
 
-def stages(faces: Path = Path("faces")) -> dict[str, list[Curve]]:
-    """Every job, in the order of their worth. faces: what stage `faces` trains on."""
+def stages(faces: Path | None = None) -> dict[str, list[Curve]]:
+    """Every job, in the order of their worth. faces: what stage `faces` trains on; there is none without."""
     pilot = [
         Curve("pilot", "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
         for images, (kimg, snap) in PILOT.items()
@@ -197,10 +197,10 @@ def stages(faces: Path = Path("faces")) -> dict[str, list[Curve]]:
     c = [Curve("c", arm, seed, "", {**o, "aug": "diff", "kimg": 240}) for seed in SEEDS for arm, o in ARMS_A.items()]
     b = [Curve("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
     found = {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot, "more": more}
-    return {**found, "c": c, "b": b, "faces": faces_jobs(faces)}
+    return {**found, "c": c, "b": b, **({"faces": faces_jobs(faces)} if faces else {})}
 
 
-def open_jobs(names: list[str], faces: Path = Path("faces")) -> Iterator[Curve]:
+def open_jobs(names: list[str], faces: Path | None = None) -> Iterator[Curve]:
     for name, jobs in stages(faces).items():
         if not names or name in names:
             yield from jobs
@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("command", choices=("list", "work"))
     parser.add_argument("stages", nargs="*")
-    parser.add_argument("--faces", type=Path, default=Path("faces"), help="a hundred pictures, for stage faces")
+    parser.add_argument("--faces", type=Path, help="a hundred pictures, for stage faces")
     parser.add_argument("--rows", type=Path, default=ROWS)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"

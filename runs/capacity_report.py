@@ -1,6 +1,6 @@
 """What the capacity study found: the tables of docs/results.md and its picture, from docs/capacity.jsonl.
 
-    python runs/capacity_report.py         # prints the tables, writes docs/images/capacity.png
+    python runs/capacity_report.py         # prints the tables, writes docs/images/capacity*.png
 
 Ratios are over paired seeds: geometric mean, and the 95 % t interval of the log ratio. Claims that were named are
 tested one-sided and adjusted after Holm over all five; one that has fewer than two pairs counts as p = 1.
@@ -26,6 +26,7 @@ CLAIMS = {  # name: (stage, arm, against, no more than)
     "(d) G at half of its weights besides, against adaptive": ("a", "half G", "adaptive", 1.05),
     "(e) finale against the same drop of the rate": ("e", "finale", "drop", 1.0),
 }
+END_POINTS = {"best": "snapshot that steering chose", "last": "mean of the last quarter"}
 COLORS = {"dense": "tab:red", "adaptive": "tab:blue"}
 
 
@@ -68,6 +69,27 @@ def claims_table(rows: Sequence[Row]) -> list[str]:
         count = len(both["best"][0])
         told = [told_ratio(both[key]) if count > 1 else "not measured" for key in ("best", "last")]
         lines.append(f"| {name} | {count} | {told[0]} | {told[1]} | {p:.3f} |")
+    return lines
+
+
+def controls_table(rows: Sequence[Row]) -> list[str]:
+    """Every arm of 100 images without augmentation: its means, and how it compares with dense and with adaptive.
+
+    Ratios are over the seeds that both have; their intervals are of 95 % each, not of all together: they describe.
+    """
+    lines = [
+        "| arm | seeds | best (mean) | last quarter (mean) | to dense: best | last quarter | to adaptive: best "
+        "| last quarter |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for stage, arm in dict.fromkeys((row["stage"], row["arm"]) for row in rows if row["stage"] in ("a", "e")):
+        found = by_seed(rows, stage, arm)
+        told = [f"{sum(row[key] for row in found.values()) / len(found):.1f}" for key in ("best", "last")]
+        for other in ("dense", "adaptive"):
+            for key in ("best", "last"):
+                both = pairs(found, by_seed(rows, "a", other), key)
+                told.append("1" if arm == other else told_ratio(both) if len(both[0]) > 1 else "-")
+        lines.append(f"| {arm} | {len(found)} | {' | '.join(told)} |")
     return lines
 
 
@@ -146,11 +168,28 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def dots(rows: Sequence[Row], path: Path) -> None:
+    """A dot for each seed of every arm of 100 images, at both end points."""
+    arms = list(dict.fromkeys((row["stage"], row["arm"]) for row in rows if row["stage"] in ("a", "e")))
+    figure = Figure(figsize=(9, 0.42 * len(arms) + 1.4), layout="constrained")
+    for axes, (key, title) in zip(figure.subplots(1, 2, sharey=True), END_POINTS.items(), strict=True):
+        for place, (stage, arm) in enumerate(arms):
+            values = [row[key] for row in by_seed(rows, stage, arm).values()]
+            axes.plot(values, [place] * len(values), "o", color=COLORS.get(arm, "0.35"), alpha=0.7)
+            axes.plot(sum(values) / len(values), place, "|", color="black", markersize=16)
+        axes.set(title=title, xlabel="FID (reporting network), lower is better")
+        axes.set_yticks(range(len(arms)), [arm for _, arm in arms])
+        axes.grid(alpha=0.3)
+    figure.axes[0].invert_yaxis()
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     rows = [json.loads(line) for line in (DOCS / "capacity.jsonl").read_text().splitlines()]
-    for table in (curves_table, seeds_table, claims_table, regret_table):
+    for table in (curves_table, seeds_table, claims_table, controls_table, regret_table):
         print("\n".join(table(rows)) + "\n")
     picture(rows, DOCS / "images" / "capacity.png")
+    dots(rows, DOCS / "images" / "capacity_controls.png")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ROWS = [json.loads(line) for line in (ROOT / "docs" / "capacity.jsonl").read_tex
 
 
 def test_every_job_is_a_valid_run_and_none_comes_twice():
-    jobs = list(capacity.open_jobs([]))
+    jobs = list(capacity.open_jobs([], Path("faces")))
     assert len({job.key for job in jobs}) == len(jobs)
     for job in jobs:
         TrainConfig(data="somewhere", **job.train_options())
@@ -40,6 +40,25 @@ def test_arms_of_a_seed_differ_in_their_own_options_only():
             assert options[0]["seed"] == seed
 
 
+def test_controls_and_faces_differ_from_dense_and_adaptive_in_what_they_are_named_for():
+    method = {"rule", "networks", "target_d", "set_point", "adapt_kimg", "min_fan"}
+    own = {"width_d", "dropout_d", "dynamic_d", "lr", "lr_decay", "gamma", "lecam", "aug", "ada_kimg"}
+    dense = {job.seed: job.train_options() for job in capacity.stages()["a"] if job.arm == "dense"}
+    for job in [*capacity.stages()["controls"], *capacity.stages()["more"]]:
+        differ = differences(job.train_options(), dense[job.seed])
+        assert differ
+        assert differ <= method or (differ <= own and len(differ) <= 2), job.key
+    faces = list(capacity.open_jobs(["faces"], Path("faces")))
+    assert len(faces) == 24
+    for job in faces:
+        (twin,) = [one for one in faces if (one.seed, one.value) == (job.seed, job.value) and one.arm != job.arm]
+        assert differences(job.train_options(), twin.train_options()) <= method
+
+
+def differences(one, other):
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
 def test_rows_were_made_by_the_jobs_that_stand_here():
     there = {job.key: job.train_options() for job in capacity.open_jobs([])}
     assert len({study.key_of(row) for row in ROWS}) == len(ROWS)
@@ -52,7 +71,8 @@ def test_rows_were_made_by_the_jobs_that_stand_here():
 
 def test_results_page_has_the_tables_that_the_rows_give():
     page = (ROOT / "docs" / "results.md").read_text()
-    for table in (report.curves_table, report.seeds_table, report.claims_table, report.regret_table):
+    tables = (report.curves_table, report.seeds_table, report.claims_table, report.controls_table, report.regret_table)
+    for table in tables:
         for line in table(ROWS):
             assert line in page, line
 

@@ -43,7 +43,7 @@ def networks(config, side, classes=0):
 @pytest.mark.parametrize("name", [*PRESETS, *FAMILIES])
 def test_presets_and_families_are_valid_and_can_be_built(name):
     config = TrainConfig.of(name)
-    assert config == TrainConfig(**settings(name), **pruning([]))
+    assert config == TrainConfig(**settings(name), **pruning({}))
     side = config.resolution or 64
     narrow = config if config.network == "stylegan2" else dataclasses.replace(config, width_g=16, width_d=16)
     for network in networks(narrow, side, classes=3 if config.cond else 0):
@@ -171,25 +171,36 @@ def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path):
     assert parse([*many, "--max-images", "100"]).aug == "diff"
 
 
+BY_DEFAULT, PAPER = ("d", None, "auto"), ("both", None, None)
 ASKED = {
-    "": ("d", None, "auto"),
-    "--data rule": ("d", None, "auto"),
-    "--network stylegan2 --resolution 32": ("d", None, "auto"),
-    "--set-point 0.3": ("d", None, "auto"),
+    "": BY_DEFAULT,
+    "--data rule": BY_DEFAULT,
+    "--network stylegan2 --resolution 32": BY_DEFAULT,
+    "--set-point 0.3": BY_DEFAULT,
+    "--networks d": BY_DEFAULT,
+    "--target-d auto": BY_DEFAULT,
+    "--networks d --target-d auto": BY_DEFAULT,
+    "--finale 0.2": BY_DEFAULT,
+    "--target-d 0.3": ("d", None, 0.3),
+    "--target_d 0.3 --schedule always": ("d", None, 0.3),
     "--target-g 0.3": ("both", 0.3, "auto"),
     "--target-g=0.3": ("both", 0.3, "auto"),
-    "--schedule-g always": ("both", None, "auto"),
-    "--target-d 0.3": ("both", None, 0.3),
-    "--target_d 0.3": ("both", None, 0.3),
-    "--rule none": ("both", None, None),
-    "--rule published": ("both", None, None),
-    "--rule=threshold": ("both", None, None),
-    "--penalty 0.5": ("both", None, None),
-    "--networks both": ("both", None, None),
+    "--target-g 0.3 --schedule always": ("both", 0.3, "auto"),
+    "--target-g 0.3 --fade 5 --lr-dense 0.5": ("both", 0.3, "auto"),
+    "--target-g 0.3 --rewind 5": ("both", 0.3, "auto"),
+    "--target-g 0.3 --target-d 0.2": ("both", 0.3, 0.2),
+    "--schedule-g periodic --period 3": ("both", None, "auto"),
+    "--fade 5": ("both", None, "auto"),
+    "--networks both --target-d auto": ("both", None, "auto"),
+    "--rule none": PAPER,
+    "--rule published": PAPER,
+    "--rule=threshold": PAPER,
+    "--penalty 0.5": PAPER,
+    "--networks both": PAPER,
+    "--schedule overfit": PAPER,
+    "--rule set --balance": PAPER,
     "--networks g": ("g", None, None),
     "--networks g --target-g 0.5": ("g", 0.5, None),
-    "--fade 5": ("both", None, None),
-    "--rule set --balance": ("both", None, None),
 }
 
 
@@ -205,6 +216,29 @@ def test_what_is_pruned_is_left_to_whom_decides_it(line, cfg, tmp_path, monkeypa
     assert (config.networks, config.target_g, config.target_d) == ASKED[line]
     if "--network" in line.split():
         assert (config.network, config.loss, config.beta2) == ("stylegan2", "nonsaturating", 0.99)
+
+
+@pytest.mark.parametrize("line", ["--rule none", "--rule published", "--penalty 0.5", "--target-g 0.5", "--networks g"])
+def test_a_run_like_another_leaves_open_what_that_one_left_open(line, tmp_path):
+    """The dense twin of a default run, say; one that named its target keeps it."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(parse(["train", "--lr", "0.001"]).to_json()))
+    again = parse(["train", "--config", str(path), *line.split()])
+    assert dataclasses.replace(again, config=None) == parse(["train", "--lr", "0.001", *line.split()])
+    path.write_text(json.dumps(parse(["train", "--target-d", "0.3"]).to_json()))
+    assert parse(["train", "--config", str(path), "--lr", "0.1"]).target_d == 0.3
+
+
+def test_a_run_says_what_is_pruned(capsys):
+    for line, told in {
+        "": "G stays dense, D as far as D overfits (auto); rule threshold",
+        "--target-g 0.5": "G to 0.5, D as far as D overfits (auto); rule threshold",
+        "--networks both": "G by a penalty, D by a penalty; rule threshold",
+        "--rule set": "G to a half, D to a half; rule set",
+        "--rule none": "none: dense training",
+    }.items():
+        assert main(["train", "-n", *line.split()]) == 0
+        assert f"\nsparsity   {told}\n" in capsys.readouterr().out
 
 
 def test_a_preset_in_python_prunes_as_the_command_does():
@@ -255,6 +289,7 @@ REFUSED = {
     "--style-mixing 0.5 --network sngan": "--style-mixing means nothing with --network sngan",
     "--style-mixing 0.5": "--style-mixing means nothing with --network sngan",
     "--network fastgan --path-length 2": "--path-length means nothing with --network fastgan",
+    "--finale 0.2 --fade 10": "--fade means nothing with --schedule always",
     "--network biggan --mapping-layers 8": "--mapping-layers means nothing with --network biggan",
     "--ada-kimg 10 --aug diff": "--ada-kimg means nothing with --aug diff",
     "--ada-target 0.3": "--ada-target means nothing with --aug diff",

@@ -1,4 +1,4 @@
-"""A discriminator whose capacity falls by the clock: random rows of its layers, drawn anew at each step.
+"""A discriminator whose capacity falls by the clock: random rows of its convolutions, drawn anew at each step.
 
 After Yang, Shen, Xu and Zhou 2022, "Improving GANs with A Dynamic Discriminator" (few images: the decreasing scheme).
 """
@@ -49,7 +49,8 @@ class DynamicRows:
                 continue
             scale = torch.zeros(count)
             scale[torch.randperm(count)[:kept]] = count / kept
-            self.scales[layer] = scale.to(layer.weight.device)[:, None, None]
+            # Not `layer.weight`, whose spectral norm would move.
+            self.scales[layer] = scale.to(next(layer.parameters()).device)[:, None, None]
 
     def scaled(self, layer: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
         scale = self.scales[layer]

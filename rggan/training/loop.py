@@ -20,7 +20,7 @@ from rggan.files import write_whole
 from rggan.generator import check_device
 from rggan.networks import check_resolution
 from rggan.networks.sizes import LIMITS
-from rggan.options import CHANGEABLE
+from rggan.options import CHANGEABLE, PENALISED
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
 from rggan.training.runlog import (
@@ -134,7 +134,33 @@ def summary(config: TrainConfig, data: ImageSet) -> list[str]:
         f"{len(held_out)} held-out images" if held_out else "the training images (fewer than 1,000: none held out)"
     )
     lines.append(f"training   on {len(training)} images; the score compares with {against}")
-    return lines
+    return [*lines, f"sparsity   {sparsity_line(config)}"]
+
+
+def sparsity_line(config: TrainConfig) -> str:
+    """Which networks are pruned, and what decides how far.
+
+    >>> sparsity_line(TrainConfig.of("sngan", target_g=0.5))
+    'G to 0.5, D as far as D overfits (auto); rule threshold'
+    >>> sparsity_line(TrainConfig(rule="none"))
+    'none: dense training'
+    """
+    if config.rule == "none":
+        return "none: dense training"
+    told = []
+    for name, target in (("G", config.target_g), ("D", config.target_d)):
+        if config.networks not in ("both", name.lower()):
+            told.append(f"{name} stays dense")
+        elif target == "auto":
+            why = "by the balance of the game" if config.signal == "balance" else "as far as D overfits"
+            told.append(f"{name} {why} (auto)")
+        elif isinstance(target, str):
+            told.append(f"{name} as in {target}")
+        elif target is not None:
+            told.append(f"{name} to {target:g}")
+        else:
+            told.append(f"{name} by a penalty" if config.rule in PENALISED else f"{name} to a half")
+    return f"{', '.join(told)}; rule {config.rule}"
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
