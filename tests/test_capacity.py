@@ -60,7 +60,7 @@ def differences(one, other):
 
 
 def test_rows_were_made_by_the_jobs_that_stand_here():
-    there = {job.key: job.train_options() for job in capacity.open_jobs([])}
+    there = {job.key: job.train_options() for job in capacity.open_jobs([], Path("faces"))}
     assert len({study.key_of(row) for row in ROWS}) == len(ROWS)
     for row in ROWS:
         assert row["options"] == json.loads(json.dumps(there[study.key_of(row)])), study.key_of(row)
