@@ -221,9 +221,9 @@ def chosen(config: TrainConfig, network: str | None, given: Mapping[str, object]
     )
     cuda = check_device(config.device).type == "cuda"
     found = Found(count, side, len(class_names(pictures)), cuda)
-    options, why = choose(found, config.cond, network, given)
+    options, why = choose(found, config.cond, network)
     console.print("\n".join(why), markup=False, highlight=False, soft_wrap=True)
-    return TrainConfig(**options)
+    return TrainConfig(**options, **pruning(given))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -85,12 +85,10 @@ def pruning(given: Mapping[str, object]) -> dict[str, Any]:
     return {"networks": networks or ("both" if of_g or of_phases else "d"), "target_d": "auto"}
 
 
-def choose(
-    found: Found, cond: bool = False, network: str | None = None, given: Mapping[str, object] | None = None
-) -> tuple[dict[str, Any], list[str]]:
+def choose(found: Found, cond: bool = False, network: str | None = None) -> tuple[dict[str, Any], list[str]]:
     """The options for these pictures on this device, and a line for each choice that says why.
 
-    network: where that is decided already. given: the options that were asked for.
+    network: where that is decided already. What is pruned is `pruning`'s to say.
 
     >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False))
     >>> options["network"], options["batch"], options["aug"]
@@ -136,8 +134,4 @@ def choose(
         why.append(
             f"gamma      0.0002 x pixels / batch: {0.0002 * found.side**2 / batch:.3g} for a square and this batch"
         )
-    options |= pruning(given or {})
-    decided = options["target_d"] is None or (given is not None and "target_d" in given)
-    g = "G stays dense" if options["networks"] == "d" else "G as the options say"
-    why.append(f"pruning    {'as the options say' if decided else f'D, as far as it overfits (--target-d auto); {g}'}")
     return options, why

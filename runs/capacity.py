@@ -77,8 +77,6 @@ MORE_CONTROLS: dict[str, dict[str, Any]] = {
     "ADA": {**DENSE, "aug": "ada", "ada_kimg": 50},
 }
 ROUNDED = 4
-
-
 FACES: dict[str, dict[str, Any]] = {  # the networks of runs/families.py, without its augmentation
     "FastGAN": {**settings("fastgan"), "width_g": 12, "width_d": 12, "z_dim": 128, "kimg": 16, "lr": 2e-4},
     "StyleGAN2": {**settings("stylegan2"), "width_g": 32, "width_d": 32, "z_dim": 128, "kimg": 24, "batch": 16},

@@ -123,7 +123,7 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
         seen.add((config.network, config.aug, side))
         assert check_resolution(side, config.network) == (side, side)
         lines = dict(line.split(maxsplit=1) for line in why)
-        names = ["network", "width", "length", "augment", "pruning"]
+        names = ["network", "width", "length", "augment"]
         assert sorted(lines) == sorted([*names, *(["gamma"] if config.network == "stylegan2" else [])])
         assert lines["network"].startswith(f"{config.network}: ")
         assert config.width_g == config.width_d
@@ -131,8 +131,6 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
         assert ("GPU" if cuda else "CPU") in lines["width"]
         assert lines["length"].startswith(f"{config.kimg:g} kimg, looked at every {config.snap:g}: ")
         assert lines["augment"].startswith(f"{config.aug}: {images:,} pictures")
-        assert (config.networks, config.target_g, config.target_d) == ("d", None, "auto")
-        assert lines["pruning"].startswith("D, as far as it overfits")
         if config.network == "stylegan2":
             assert config.gamma is None  # the run's own rule of thumb
             assert lines["gamma"].startswith(f"0.0002 x pixels / batch: {0.0002 * side * side / config.batch:.3g} ")
@@ -150,11 +148,11 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
 def test_auto_says_a_line_for_each_choice(capsys, tmp_path):
     assert main(["train", "--cfg", "auto", "--device", "cpu", "--outdir", str(tmp_path / "runs"), "-n"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in ("network", "width", "length", "augment", "pruning"):
+    for name in ("network", "width", "length", "augment", "sparsity"):
         assert sum(line.startswith(f"{name} ") for line in lines) == 1, name
     config = parse(["train", "--cfg", "auto", "--device", "cpu"])
     options, _ = choose(Found(1797, 16, 10, False))
-    assert config == TrainConfig(**options, cfg="auto", device="cpu")
+    assert config == TrainConfig(**options, **pruning({}), cfg="auto", device="cpu")
     assert not (tmp_path / "runs").exists()
 
 

@@ -47,10 +47,9 @@ class DynamicRows:
             if kept >= count:
                 self.scales[layer] = None
                 continue
-            scale = torch.zeros(count)
-            scale[torch.randperm(count)[:kept]] = count / kept
-            # Not `layer.weight`, whose spectral norm would move.
-            self.scales[layer] = scale.to(next(layer.parameters()).device)[:, None, None]
+            device = next(layer.parameters()).device  # not that of `layer.weight`, whose spectral norm would move
+            rows = torch.randperm(count, device=device)[:kept]
+            self.scales[layer] = torch.zeros(count, device=device).index_fill_(0, rows, count / kept)[:, None, None]
 
     def scaled(self, layer: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
         scale = self.scales[layer]

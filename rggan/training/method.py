@@ -85,7 +85,7 @@ def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | Non
             config.density_high,
         )
     if isinstance(target, str):
-        # Of a run that goes on the points are in its state; a new one was looked through before (`check_paths`).
+        # Of a run that goes on the points are in its state; a new one was looked through before (`read_fresh`).
         rows = [row for row in read_rows(Path(target)) if row[f"density_{network}"] > 0]
         points = {steps_in(config, network, row["kimg"]): row[f"density_{network}"] for row in rows}
         return DensityPath([(0, 1.0), *points.items()])
