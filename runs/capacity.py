@@ -9,10 +9,10 @@ appends one row to docs/capacity.jsonl, with the curve of its snapshots (runs/cu
 Fréchet distance of 2,000 samples at every evaluation. A job whose row is there is not done again; one that was stopped
 goes on at its last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
 
-Stages: `pilot` (dense, how long it takes until it turns), `tune` (seeds from 100, judged against CIFAR-10 training
-images), the claims and the controls (seeds from 0, judged against test images), `faces` (FastGAN and StyleGAN2 at 64
-pixels, judged against the pictures they train on, for there are no others: described, no claim). Named before they were
-run:
+Stages: `pilot` and `longer` (dense, how long it takes until it turns), `tune` (seeds from 100, judged against CIFAR-10
+training images), the claims and the controls (seeds from 0, judged against test images), `faces` (FastGAN and StyleGAN2
+at 64 pixels, judged against the pictures they train on, for there are no others: described, no claim). Named before
+they were run:
 
     end points  "best": FID of the snapshot that steering chose. "last": mean FID of the last quarter of the run.
     (a)         adaptive D against dense, 100 images, no augmentation
@@ -51,6 +51,7 @@ COMMON: dict[str, Any] = {
 DENSE = {"rule": "none"}
 ADAPTIVE = {"rule": "threshold", "networks": "d", "target_d": "auto"}
 PILOT = {100: (96, 6), 200: (128, 8), 500: (288, 12), 1000: (512, 16)}  # images: kimg, between two evaluations
+LONGER_PILOT = {1000: (1024, 32), 500: (576, 24), 200: (256, 16)}  # of those, only 100 turned within its run
 TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: its options, its knob, what is tried
     "dense": (DENSE, "lr", (1e-3, 5e-4)),
     "adaptive": ({**ADAPTIVE, "adapt_kimg": 10}, "set_point", (0.5, 0.7)),
@@ -172,10 +173,13 @@ def faces_jobs(faces: Path) -> list[Curve]:
 
 def stages(faces: Path | None = None) -> dict[str, list[Curve]]:
     """Every job, in the order of their worth. faces: what stage `faces` trains on; there is none without."""
-    pilot = [
-        Curve("pilot", "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
-        for images, (kimg, snap) in PILOT.items()
-    ]
+    pilot, longer = (
+        [
+            Curve(stage, "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
+            for images, (kimg, snap) in lengths.items()
+        ]
+        for stage, lengths in (("pilot", PILOT), ("pilot, longer", LONGER_PILOT))
+    )
     tune = [
         Curve("tune", arm, TUNING_SEED, value, {**options, knob: value})
         for arm, (options, knob, values) in TUNED.items()
@@ -194,7 +198,8 @@ def stages(faces: Path | None = None) -> dict[str, list[Curve]]:
     e = [Curve("e", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in finale.items()]
     c = [Curve("c", arm, seed, "", {**o, "aug": "diff", "kimg": 240}) for seed in SEEDS for arm, o in ARMS_A.items()]
     b = [Curve("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
-    found = {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot, "more": more}
+    found = {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot}
+    found |= {"longer": longer, "more": more}
     return {**found, "c": c, "b": b, **({"faces": faces_jobs(faces)} if faces else {})}
 
 
