@@ -2,13 +2,18 @@
 
 The method drops into any PyTorch GAN: `Pruner`, `ScoreSchedule`, `merged_state_dict`. A generator trained by
 `rggan train` is used through `Generator`.
+
+A name is loaded when it is first asked for, so that `import rggan` costs nothing and `rggan.pruning` needs torch alone.
 """
 
-from rggan.config import TrainConfig
-from rggan.errors import UserError
-from rggan.generator import Generator
-from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, merged_state_dict
-from rggan.training.loop import train
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rggan.config import TrainConfig
+    from rggan.errors import UserError
+    from rggan.generator import Generator
+    from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, merged_state_dict
+    from rggan.training.loop import train
 
 __version__ = "0.1.0"
 
@@ -24,3 +29,23 @@ __all__ = [
     "merged_state_dict",
     "train",
 ]
+
+_PLACES = {
+    "Generator": "rggan.generator",
+    "TrainConfig": "rggan.config",
+    "UserError": "rggan.errors",
+    "train": "rggan.training.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'rggan' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_PLACES.get(name, "rggan.pruning")), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,41 +14,19 @@ from safetensors.torch import load_file
 from rggan import Generator, TrainConfig, train
 from rggan.training.checkpoint import checkpoints, load, migrate
 from rggan.training.runlog import read_rows
+from tests.recorded.arithmetic import ROWS, same_arithmetic
 from tests.recorded.runs import CELLS, STEPS, WIDTHS, course, digest, fingerprint, make, row
 
 pytestmark = pytest.mark.slow  # 40 steps a run
 
 HERE = Path(__file__).parent
-ROWS = {(row["family"], row["rule"]): row["seen"] for row in json.loads((HERE / "rows.json").read_text())["rows"]}
 STATES = json.loads((HERE / "states.json").read_text())
 (RUN,) = (HERE / "run").iterdir()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def dense():
-    """family -> whether it does here, without a pruner, what was recorded."""
-    return {}
-
-
-def same_arithmetic(dense, family):
-    """Skips where this processor, or this torch, sums otherwise than the one that recorded."""
-    if family not in dense:
-        dense[family] = row(family, "none")["seen"] == ROWS[family, "none"]
-    if not dense[family]:
-        pytest.skip("without any pruner, too, this processor computes other bits than the one that recorded")
-
-
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[1] != "none"], ids=" ".join)
-def test_forty_steps_are_those_of_the_commit_before(cell, dense):
-    same_arithmetic(dense, cell[0])
+def test_forty_steps_are_those_of_the_commit_before(cell):
+    same_arithmetic(cell[0])
     assert row(*cell)["seen"] == ROWS[cell]
 
 
@@ -59,8 +37,8 @@ def test_states_of_before_are_taken_up_as_they_were(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in STATES if name not in ("none", "run")])
-def test_states_of_before_go_on_to_the_same_bits(name, dense, monkeypatch):
-    same_arithmetic(dense, "sngan")
+def test_states_of_before_go_on_to_the_same_bits(name, monkeypatch):
+    same_arithmetic("sngan")
     run = taken_up(name, monkeypatch)
     course(run, STATES[name]["at"], STEPS)
     assert fingerprint(run) == STATES[name]["then"]
@@ -76,7 +54,7 @@ def taken_up(name, monkeypatch):
     return run
 
 
-def test_a_run_folder_of_before_goes_on_to_the_same_bits(tmp_path, dense):
+def test_a_run_folder_of_before_goes_on_to_the_same_bits(tmp_path):
     shutil.copytree(RUN, run := tmp_path / RUN.name)
     pictures = Generator.from_pretrained(run).images(range(3))
     assert torch.equal(pictures, Generator.from_pretrained(RUN / "best").images(range(3)))
@@ -85,7 +63,7 @@ def test_a_run_folder_of_before_goes_on_to_the_same_bits(tmp_path, dense):
     found, expected = read_rows(run), STATES["run"]
     assert len(found) == len(expected["scores"]) == 8
     assert len(checkpoints(run / "checkpoints")) == 2
-    same_arithmetic(dense, "sngan")
+    same_arithmetic("sngan")
     assert [row["score"] for row in found] == expected["scores"]
     assert [[row["density_g"], row["density_d"]] for row in found] == expected["densities"]
     weights = load_file(run / "last" / "generator.safetensors")
