@@ -12,6 +12,7 @@ PACKAGE = Path(rggan.__file__).parent
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "registry": 0,
     "networks": 1,
     "losses": 1,
     "augment": 1,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,9 +18,9 @@ from torch import Tensor, nn
 
 from rggan.errors import UserError
 from rggan.metrics.features import ARCHITECTURES, Extractor, feature_network, resized
+from rggan.registry import PLACE, load_object
 
 DIGITS = 3  # of the features on the probe, which stand in a function's hash
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 class Program:
@@ -97,7 +95,7 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     path = Path(spec)
     if os.path.isfile(path):
         return exported(path, device) if path.suffix == ".pt2" else scripted(path, device)
-    if FUNCTION.fullmatch(spec):
+    if PLACE.fullmatch(spec):
         return imported(spec, device)
     raise UserError(
         f"--features {spec}: there is no such file; give {', '.join(ARCHITECTURES)}, a TorchScript or exported "
@@ -150,14 +148,7 @@ def foreign_told(path: Path, kind: str) -> Iterator[None]:
 
 def imported(spec: str, device: str) -> Program:
     name, _, attribute = spec.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, as with python -m
-    try:
-        module = importlib.import_module(name)
-        function = getattr(module, attribute)
-    except Exception as error:  # an import runs somebody else's code
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserError(f"--features {spec}: {reason}.") from error
+    function = load_object(spec, f"--features {spec}")
     if not callable(function):
         raise UserError(f"--features {spec}: {attribute} is a {type(function).__name__}, not a function.")
     if isinstance(function, nn.Module):
@@ -178,7 +169,7 @@ def imported(spec: str, device: str) -> Program:
         for key, tensor in sorted(function.state_dict().items()):
             told += [key, hashlib.sha256(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy()).hexdigest()]
     try:
-        source = inspect.getsource(module)
+        source = inspect.getsource(sys.modules[name])
     except (OSError, TypeError):  # a compiled module
         source = ""
     program.hash = hashlib.sha256("\0".join([*told, source]).encode()).hexdigest()

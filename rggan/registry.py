@@ -1,0 +1,110 @@
+"""Things by name: built-in ones, those of installed packages, and code of the user's own.
+
+A registry names where each thing is defined ("rggan.networks.sngan:FAMILY"), so that listing names loads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from rggan.errors import UserError
+
+T = TypeVar("T")
+PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:OBJECT
+
+
+def load_object(place: str, option: str) -> Any:
+    """What `package.module:OBJECT` names; modules in the current folder are found too. Its code runs.
+
+    option: as messages name it ("--rule x:Y").
+
+    Raises:
+        UserError: it cannot be imported, or has no such object.
+
+    >>> load_object("math:pi", "--rule math:pi")
+    3.141592653589793
+    """
+    name, _, attribute = place.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, as with python -m
+    try:
+        return getattr(import_module(name), attribute)
+    except Exception as error:  # an import runs somebody else's code
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+        raise UserError(f"{option}: {reason}.") from error
+
+
+class Registry(Generic[T]):
+    """What an option of this name can be.
+
+    Args:
+        option: "--rule"; messages say it.
+        builtin: name -> "package.module:OBJECT".
+        group: of entry points, by which an installed package adds names of its own ("rggan.rules").
+        accept: makes the thing of the object that was found (often the object itself).
+            Raises TypeError, with what it should be, for another kind.
+
+    >>> from fractions import Fraction
+    >>> registry = Registry("--number", {"half": "rggan.registry:HALF_OF_DOCTEST"}, "rggan.doctest", Fraction)
+    >>> registry.names()
+    ['half']
+    >>> registry.get("math:pi").denominator
+    281474976710656
+    >>> registry.get("third")
+    Traceback (most recent call last):
+    rggan.errors.UserError: --number third: there are half, or package.module:OBJECT.
+    """
+
+    def __init__(self, option: str, builtin: Mapping[str, str], group: str, accept: Callable[[Any], T]) -> None:
+        self.option, self.builtin, self.group, self.accept = option, dict(builtin), group, accept
+        self.found: dict[str, T] = {}
+
+    def names(self) -> list[str]:
+        """Built-in ones first, then those of installed packages.
+
+        Raises:
+            UserError: a package gives a built-in name to something else, or two packages the same name.
+        """
+        return [*self.builtin, *self.installed()]
+
+    def installed(self) -> dict[str, EntryPoint]:
+        """The entry points by name."""
+        found: dict[str, EntryPoint] = {}
+        for point in entry_points(group=self.group):
+            if point.name in self.builtin or (point.name in found and found[point.name].value != point.value):
+                whose = "a built-in one" if point.name in self.builtin else found[point.name].value
+                raise UserError(
+                    f"The entry point {point.name} of {self.group} ({point.value}) has the name of {whose}: rename it, "
+                    "or uninstall its package."
+                )
+            found[point.name] = point
+        return found
+
+    def knows(self, name: str) -> bool:
+        """Whether `get` needs no code for it that was not installed, or asked for in this process before."""
+        return name in self.found or name in self.builtin or name in self.installed()
+
+    def get(self, name: str) -> T:
+        """The thing; its code runs.
+
+        Raises:
+            UserError: there is none of this name, or it cannot be imported, or is of another kind.
+        """
+        if name in self.found:
+            return self.found[name]
+        asked, place = f"{self.option} {name}", self.builtin.get(name)
+        if place is None:
+            point = self.installed().get(name)
+            place = name if point is None else point.value.split()[0]
+        if not PLACE.fullmatch(place):
+            raise UserError(f"{asked}: there are {', '.join(self.names())}, or package.module:OBJECT.")
+        try:
+            self.found[name] = self.accept(load_object(place, asked))
+        except TypeError as error:
+            raise UserError(f"{asked}: it is no {error}.") from error
+        return self.found[name]
