@@ -25,8 +25,9 @@ from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
 from rggan.generating import GenerateConfig, generate, write_picture
 from rggan.generator import check_device
-from rggan.networks import GENERATORS, check_resolution
+from rggan.networks import FAMILIES, check_resolution
 from rggan.presets import Found, choose, pruning
+from rggan.registry import PLACE, trust
 from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
@@ -130,6 +131,14 @@ def draw(config: TrainConfig) -> None:
             plot_run(rows, run / "progress.png", run.name)
 
 
+def trust_named(words: Sequence[str]) -> None:
+    """Code that the command line names runs, where a file that it names asks for it too."""
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("--") else word
+        if PLACE.fullmatch(value):
+            trust(value)
+
+
 Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig
 
 
@@ -139,6 +148,7 @@ def parse(arguments: Sequence[str]) -> Command:
     `--config FILE`, `--resume RUN`, `--cfg NAME` and `--network NAME` of train are read first, so that other options
     override what they bring along.
     """
+    trust_named(arguments)
     default = TrainConfig()
     words: list[str] = []
     for argument in arguments:
@@ -180,7 +190,7 @@ def parse(arguments: Sequence[str]) -> Command:
 def family(words: Sequence[str]) -> TrainConfig:
     """What `--cfg NAME`, or else `--network NAME`, brings along, and what is pruned where the options do not say it;
     'auto' looks at the data that the others name."""
-    given, name = options_in(words), "sngan"
+    given, name = options_in(words), TrainConfig.network
     for option in ("--cfg", "--network"):
         if option in words[:-1]:
             name = words[words.index(option) + 1]
@@ -192,8 +202,8 @@ def family(words: Sequence[str]) -> TrainConfig:
                 return dataclasses.replace(chosen(parsed, network, given, Console()), cfg="auto")
             if option == "--cfg" and "--network" in words:
                 raise UserError("--cfg names a network already: leave --network out, or give --cfg auto.")
-            if option == "--network" and name not in GENERATORS:
-                name = "sngan"  # the option's own check says it
+            if option == "--network" and name != TrainConfig.network:
+                FAMILIES.get(name)
             break
     return TrainConfig.of(name, **pruning(given))
 

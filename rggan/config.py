@@ -15,11 +15,12 @@ import tyro
 from rggan.data.decode import Resize, parse_size
 from rggan.data.images import Channels
 from rggan.errors import UserError
-from rggan.networks import GENERATORS
+from rggan.methods import RULES, SCHEDULES
+from rggan.networks import FAMILIES
 from rggan.options import HERE, check_options, schedule_of
+from rggan.pairs import as_words
 from rggan.presets import PRESETS, pruning, settings
-
-ScheduleName = Literal["score", "always", "periodic", "overfit", "never"]
+from rggan.registry import PLACE, Registry
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class TrainConfig:
     """Settings by name (sngan-cifar, stylegan2-32, stylegan2-256, fastgan-128, biggan-cifar), or 'auto': chosen from
     the pictures and the device. Other options override them. (In Python: TrainConfig.of.)"""
     network: str = "sngan"
-    """Architecture of both networks: sngan, stylegan2, fastgan or biggan; each brings its own settings below."""
+    """Architecture of both networks: sngan, stylegan2, fastgan or biggan; each brings its own settings below. Or
+    package.module:FAMILY, a family of your own: that is code, and it runs."""
+    network_options: tuple[str, ...] = ()
+    """Options that a network of your own brings, as name=value."""
     width_g: int = 64
     """Channels of the generator (published: SNGAN 256, StyleGAN2 512, FastGAN and BigGAN 64)."""
     width_d: int = 64
@@ -130,20 +134,24 @@ class TrainConfig:
     ema: float = 0.999
     """Decay of the generator's average per generator step."""
 
-    rule: Literal["threshold", "hard", "published", "magnitude", "oneshot", "static", "set", "rigl", "none"] = (
-        "threshold"
-    )
-    """Which weights are pruned: RG-GAN's thresholds with the straight-through gradient, the same with masked
-    weights frozen, the variant of the paper's own code; rivals: gradual magnitude pruning, Re-GAN's one-shot pruning, a
-    static random choice, SET, RigL; or none (dense training)."""
-    schedule: ScheduleName = "score"
-    """When: RG-GAN's rule on the last five scores; pruning from beginning to end; phases of --period evaluations in
-    turn; while D overfits (by the signs of its outputs); or never (masks without effect). A network whose target is
-    'auto', or that of a run, is left to its density: always."""
-    schedule_g: ScheduleName | None = None
+    rule: str = "threshold"
+    """Which weights are pruned: threshold, RG-GAN's with the straight-through gradient; hard, the same with masked
+    weights frozen; published, the variant of the paper's own code; baselines: magnitude (gradual), oneshot (Re-GAN's),
+    static (a random choice), set, rigl; or none (dense training). Or package.module:RULE, a rule of your own: that is
+    code, and it runs."""
+    rule_options: tuple[str, ...] = ()
+    """Options that a rule of your own brings, as name=value."""
+    schedule: str = "score"
+    """When: score, RG-GAN's rule on the last five scores; always, from beginning to end; periodic, phases of --period
+    evaluations in turn; overfit, while D overfits (by the signs of its outputs); or never (masks without effect). A
+    network whose target is 'auto', or that of a run, is left to its density: always. Or package.module:SCHEDULE, a
+    schedule of your own: that is code, and it runs."""
+    schedule_g: str | None = None
     """The same of G alone, if another."""
-    schedule_d: ScheduleName | None = None
+    schedule_d: str | None = None
     """The same of D alone, if another."""
+    schedule_options: tuple[str, ...] = ()
+    """Options that a schedule of your own brings, as name=value."""
     networks: Literal["both", "g", "d"] = "both"
     """Which networks are pruned. Where nothing says it, rggan train prunes D by --target-d auto, and G too if one of
     its options is given; 'both', --rule, --penalty, or --schedule without a target ask for the paper's own way, both by
@@ -216,6 +224,10 @@ class TrainConfig:
     compile: bool = False
     """Compile both networks (torch.compile): slow to start, then faster."""
 
+    callbacks: tuple[str, ...] = ()
+    """package.module:CALLBACK of your own, called at the beginning, after each evaluation and at the end: that is code,
+    and it runs."""
+
     resume: Path | None = None
     """Continue this run folder; options given beside it change it (those that a run can change)."""
     config: Path | None = None
@@ -230,6 +242,12 @@ class TrainConfig:
         for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
             flag = f"--{name.replace('_', '-')}"
+            if get_origin(kind) is tuple:
+                words = value if isinstance(value, str) else as_words(value)
+                if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+                    raise UserError(f"{flag} takes words like name=value, not {value!r}.")
+                object.__setattr__(self, name, words)
+                continue
             choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
             if choices is not None:
                 if value not in get_args(choices) and not (value is None and type(None) in get_args(kind)):
@@ -245,15 +263,13 @@ class TrainConfig:
                     raise UserError(f"{flag} cannot be {value!r}.")
         check_options(self)
 
-    def schedule_of(self, network: Literal["g", "d"]) -> ScheduleName:
+    def schedule_of(self, network: Literal["g", "d"]) -> str:
         """The schedule of one network.
 
         >>> TrainConfig(target_d="auto").schedule_of("d"), TrainConfig(target_d="auto").schedule_of("g")
         ('always', 'score')
         """
-        found: Any = schedule_of(vars(self), network)
-        name: ScheduleName = found
-        return name
+        return schedule_of(vars(self), network)
 
     @classmethod
     def of(cls, name: str, **options: Any) -> TrainConfig:
@@ -267,13 +283,13 @@ class TrainConfig:
         >>> config.beta1, config.networks, config.target_d
         (0.5, 'd', 'auto')
         """
-        if name not in PRESETS and name not in GENERATORS:
-            raise UserError(f"Unknown --cfg {name}; there are auto, {', '.join([*PRESETS, *GENERATORS])}.")
+        if name not in PRESETS and ":" not in name and name not in FAMILIES.names():
+            raise UserError(f"Unknown --cfg {name}; there are auto, {', '.join([*PRESETS, *FAMILIES.names()])}.")
         return cls(**{**settings(name), **pruning(options), **options})
 
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""
-        values = dataclasses.asdict(self)
+        values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
         del values["config"], values["dry_run"], values["resume"], values["cfg"]
         values["init"] = None if self.init is None else str(self.init)
         if self.resolution is not None:
@@ -290,6 +306,7 @@ class TrainConfig:
         """
         try:
             values = json.loads(Path(path).read_text())
+            refuse_code(values)
             values["outdir"] = Path(values.get("outdir", "runs"))
             if values.get("init") is not None:
                 values["init"] = Path(values["init"])
@@ -314,6 +331,17 @@ class TrainConfig:
     def same_run(self, saved: dict[str, Any]) -> bool:
         """Whether saved options describe this run (where it works may differ)."""
         return not self.differences(saved) and set(saved) <= set(self.to_json())
+
+
+def refuse_code(options: dict[str, Any]) -> None:
+    """Raises ValueError where saved options name code that is not installed and that the user did not name."""
+    registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES}
+    registries |= dict.fromkeys(("schedule", "schedule_g", "schedule_d"), SCHEDULES)
+    for name, registry in registries.items():
+        value = options.get(name)
+        if isinstance(value, str) and PLACE.fullmatch(value) and not registry.knows(value):
+            flag = f"--{name.replace('_', '-')} {value}"
+            raise ValueError(f"it names code, which runs only where you name it too: give {flag}")
 
 
 def is_name(value: object) -> bool:

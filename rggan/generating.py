@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -17,6 +17,7 @@ from rggan.errors import UserError, make_folder
 from rggan.evaluation.progress import counting
 from rggan.files import write_whole
 from rggan.generator import Generator
+from rggan.registry import trust
 from rggan.walks import Gif, Mp4, mixing, video_library, walk
 
 FASTEST = 60  # frames a second; GIFs cannot tell much faster ones apart
@@ -51,6 +52,11 @@ class GenerateConfig:
     """With --mix: the layer from which styles are the fine ones; half of them unless given."""
     label: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Class name or number, for a class-conditional generator."""
+    trust: tuple[str, ...] = ()
+    """package.module:FAMILY of a network of your own: its code runs. Without it no generator makes code run."""
+    class_mix: Literal["data", "even"] | None = None
+    """How often each class is drawn: as in the data that it was trained on (without this option where the generator
+    tells it), or all equally often."""
     device: str = "cpu"
     """Where to compute."""
 
@@ -101,6 +107,9 @@ def check_options(config: GenerateConfig) -> None:
         raise UserError("--per-class is a way to lay out --grid: give both.")
     if config.per_class and config.label is not None:
         raise UserError("--per-class shows every class, --class one: give one of them.")
+    drawn = not (config.per_class or config.walk is not None or config.mix is not None or config.label is not None)
+    if config.class_mix is not None and not drawn:
+        raise UserError("--class-mix says how classes are drawn, and here none are: leave it out.")
     if config.mix_from is not None and config.mix is None:
         raise UserError("--mix-from belongs to --mix.")
     if config.walk is None and config.fps != GenerateConfig.fps:
@@ -116,6 +125,7 @@ def generate(config: GenerateConfig, console: Console) -> None:
         UserError: options that do not fit each other or the generator, no generator, a folder or file that cannot be
             written.
     """
+    trust(*config.trust)
     check_options(config)
     seeds = parse_seeds(config.seeds)
     others = None if config.mix is None else parse_seeds(config.mix, "--mix")
@@ -131,12 +141,12 @@ def generate(config: GenerateConfig, console: Console) -> None:
         if config.per_class:
             images, columns = per_class(generator, seeds, config.trunc), len(seeds)
         else:
-            images, columns = generator.images(seeds, config.label, config.trunc), None
+            images, columns = generator.images(seeds, config.label, config.trunc, config.class_mix), None
         make_folder(config.outdir)
         write_picture(grid(images, columns), config.outdir / "grid.png")
         told = f"{len(images)} pictures in {config.outdir / 'grid.png'}"
     else:
-        images = generator.images(seeds, config.label, config.trunc)
+        images = generator.images(seeds, config.label, config.trunc, config.class_mix)
         make_folder(config.outdir)
         for seed, image in zip(seeds, images, strict=True):
             write_picture(to_pil(image), config.outdir / f"seed{seed:04d}.png")

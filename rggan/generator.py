@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from rggan.data.pictures import to_pil, to_uint8
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
-from rggan.networks import GENERATORS, StyleGAN2Generator
+from rggan.networks import FAMILIES, Styled
+from rggan.registry import PLACE
+from rggan.sampler import Sampler, population
 
 FORMAT = 2  # 1: "resolution" was one number, and config.json the only place of the config
 WEIGHTS, CONFIG = "generator.safetensors", "config.json"
 KEY = "rggan"  # of the config in the metadata of the weights
 LARGEST_CONFIG = 1 << 24  # bytes
+MOST_IMAGES = 100_000_000  # of all classes together: a list of so many labels is made of them
 RANGES = {"channels": (1, 4), "width": (1, 65536), "z_dim": (1, 65536), "classes": (0, 1_000_000)}
-MAPPING_LAYERS = (1, 64)  # StyleGAN2 alone has them
 TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as the header names them
 # Pictures are always computed this many at a time: convolution libraries choose their algorithm by the
 # batch size, so that a picture made alone could differ in its last bit from the same one among others.
@@ -39,12 +41,13 @@ class Generator:
     Args:
         network: z [N, z_dim] (, labels [N]) -> images in -1..1, [N, C, H, W]; it is set to evaluation mode.
         config: {"network": {"name", "resolution": [H, W], "channels", "width", "z_dim", "classes"; of StyleGAN2
-            "mapping_layers" too}, "classes": [names], "trained": {...}}.
+            "mapping_layers" too}, "classes": [names], "class_counts": [training images of each class] where that is
+            known, "trained": {...}}.
 
     Raises:
         UserError: an unknown or missing device.
 
-    >>> from rggan.networks import SNGANGenerator
+    >>> from rggan.networks.sngan import SNGANGenerator
     >>> network = {"name": "sngan", "resolution": [16, 24], "channels": 1, "width": 8, "z_dim": 128, "classes": 0}
     >>> generator = Generator(SNGANGenerator((16, 24), 1, 8), {"network": network, "classes": []})
     >>> [picture.size for picture in generator(2, seed=7)]
@@ -100,9 +103,9 @@ class Generator:
         write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
 
     @property
-    def style_network(self) -> StyleGAN2Generator | None:
+    def style_network(self) -> Styled | None:
         """The network, where its pictures come from styles."""
-        return self.network if isinstance(self.network, StyleGAN2Generator) else None
+        return self.network if isinstance(self.network, Styled) else None
 
     def __call__(
         self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0
@@ -110,10 +113,17 @@ class Generator:
         """Pictures of the seeds `seed` to `seed + n - 1`."""
         return [to_pil(image) for image in self.images(range(seed, seed + n), label, truncation)]
 
-    def images(self, seeds: Sequence[int], label: int | str | None = None, truncation: float = 1.0) -> Tensor:
+    def images(
+        self,
+        seeds: Sequence[int],
+        label: int | str | None = None,
+        truncation: float = 1.0,
+        class_mix: str | None = None,
+    ) -> Tensor:
         """uint8 [len(seeds), C, H, W] on the CPU; a picture depends on its seed (label and truncation) alone.
 
-        A class-conditional generator draws the class from the seed unless `label` (index or name) is given.
+        A class-conditional generator draws the class from the seed unless `label` (index or name) is given: as often as
+        in the data that it was trained on, or with `class_mix="even"` all equally often.
         With truncation below 1 pictures vary less and are often better: StyleGAN2 draws styles towards their average
         (Karras et al. 2019, appendix B; 0: all the same), the others draw latents beyond +-2 truncation again (the
         truncation trick of Brock et al. 2019, section 3.1).
@@ -124,13 +134,17 @@ class Generator:
         number = self.class_number(label)
         made = []
         for start in range(0, len(seeds), BATCH):
-            points, labels = self.points(seeds[start : start + BATCH], number, truncation)
+            points, labels = self.points(seeds[start : start + BATCH], number, truncation, class_mix)
             made.append(self.drawn(points, labels))
         return torch.cat(made) if made else torch.empty(0, dtype=torch.uint8)
 
     @torch.inference_mode()
     def points(
-        self, seeds: Sequence[int], number: int | None = None, truncation: float = 1.0
+        self,
+        seeds: Sequence[int],
+        number: int | None = None,
+        truncation: float = 1.0,
+        class_mix: str | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Where the pictures of at least one seed come from, and their labels [N] or None; `drawn` draws them.
 
@@ -141,7 +155,7 @@ class Generator:
         points, classes = [], []
         for start in range(0, len(seeds), BATCH):
             part = list(seeds[start : start + BATCH])
-            z, labels = self.latents(part + [0] * (BATCH - len(part)), number, truncation)
+            z, labels = self.latents(part + [0] * (BATCH - len(part)), number, truncation, class_mix)
             if styled is not None:
                 z = styled.styles(z, labels, truncation)
             points.append(z[: len(part)])
@@ -165,30 +179,34 @@ class Generator:
         return torch.cat(made)
 
     @torch.inference_mode()
-    def parts(self, seeds: Sequence[int], batch: int = 250) -> Iterator[Tensor]:
+    def parts(self, seeds: Sequence[int], batch: int = 250, class_mix: str | None = None) -> Iterator[Tensor]:
         """The pictures of `images`, uint8 [at most `batch`, C, H, W] at a time, about twice as fast.
 
         In larger batches and another memory layout, so that here and there a value is rounded to its neighbour.
         """
         network = copy.deepcopy(self.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for start in range(0, len(seeds), batch):
-            z, labels = self.latents(seeds[start : start + batch], None)
+            z, labels = self.latents(seeds[start : start + batch], None, class_mix=class_mix)
             yield to_uint8(network(z) if labels is None else network(z, labels)).contiguous()
 
     def latents(
-        self, seeds: Sequence[int], number: int | None, truncation: float = 1.0
+        self, seeds: Sequence[int], number: int | None, truncation: float = 1.0, class_mix: str | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """(z [N, z_dim], labels [N] or None), each drawn by its own seed on the CPU; z of StyleGAN2 is left whole."""
-        zs, labels = [], []
-        for seed in seeds:
-            random = torch.Generator().manual_seed(seed)
-            z = torch.randn(self.config["network"]["z_dim"], generator=random)
-            drawn = torch.randint(max(1, len(self.classes)), (), generator=random)
-            labels.append(drawn if number is None else torch.tensor(number))
-            # Last, so that the class and all that lies within the limit are those of the untruncated picture.
-            zs.append(z if truncation == 1 or self.style_network else truncated(z, 2 * truncation, random))
-        conditional = self.config["network"]["classes"] > 0
-        return torch.stack(zs).to(self.device), torch.stack(labels).to(self.device) if conditional else None
+        """(z [N, z_dim], labels [N] or None), each drawn by its own seed; z of StyleGAN2 is left whole."""
+        limit = None if truncation == 1 or self.style_network else 2 * truncation
+        return self.sampler(class_mix)[0].of_seeds(seeds, number, limit)
+
+    def sampler(self, class_mix: str | None = None) -> tuple[Sampler, str | None]:
+        """What draws latents and classes, and the mix of these; None for a generator without.
+
+        class_mix: see `rggan.sampler.population`.
+        """
+        network, labels, mix = self.config["network"], None, None
+        if network["classes"]:
+            labels, mix = population(network["classes"], self.config.get("class_counts"), class_mix)
+        elif class_mix is not None:
+            raise UserError("This generator was trained without classes (--cond): leave --class-mix out.")
+        return Sampler(network["z_dim"], labels, torch.device(self.device)), mix
 
     def check_truncation(self, truncation: float) -> None:
         """Raises UserError where it is out of range, NaN too."""
@@ -207,22 +225,6 @@ class Generator:
         if str(label).isdecimal() and int(label) < len(self.classes):
             return int(label)
         raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}.")
-
-
-def truncated(z: Tensor, limit: float, random: torch.Generator) -> Tensor:
-    """Normals float32 [D] with those beyond +-limit drawn again from the normal distribution within (limit > 0).
-
-    By its quantile function, which gives what drawing until it fits would, in bounded time at any limit. As many
-    numbers are drawn as z has, so that what replaces one of them does not hang on the others.
-
-    >>> z = torch.tensor([0.5, 3.0, -0.25, -2.0])
-    >>> truncated(z, 1.0, torch.Generator().manual_seed(0))
-    tensor([ 0.5000,  0.3635, -0.2500,  0.7969])
-    """
-    share = 2 * torch.rand(z.shape, generator=random, dtype=torch.float64) - 1
-    inside = torch.tensor(limit / 2**0.5, dtype=torch.float64).erf()
-    again = torch.erfinv(share * inside) * 2**0.5
-    return torch.where(z.abs() > limit, again.to(z.dtype).clamp(-limit, limit), z)
 
 
 def check_device(name: str) -> torch.device:
@@ -255,10 +257,7 @@ def build(network: dict[str, Any]) -> nn.Module:
     torch.Size([1, 4, 32, 48])
     """
     arguments = dict(network)
-    name = arguments.pop("name")
-    if name not in GENERATORS:
-        raise UserError(f"Unknown network {name}; there are {', '.join(GENERATORS)}.")
-    return GENERATORS[name](**arguments)
+    return FAMILIES.get(arguments.pop("name")).generator(**arguments)
 
 
 def migrate(config: dict[str, Any]) -> dict[str, Any]:
@@ -303,7 +302,13 @@ def read_config(file: Any, beside: Path) -> dict[str, Any]:
 def check_config(config: dict[str, Any]) -> None:
     """Refuse what no generator has (ValueError), before anything is built from it."""
     network, classes = config["network"], config["classes"]
-    ranges = RANGES | ({"mapping_layers": MAPPING_LAYERS} if network["name"] == "stylegan2" else {})
+    if not FAMILIES.knows(name := network["name"]):
+        if PLACE.fullmatch(str(name)):
+            raise ValueError(
+                f"its network {name} is code that is not installed; to let it run, name it: --trust {name}"
+            )
+        raise ValueError(f"there is no network {name}")
+    ranges = RANGES | {name: (low, high) for name, (_, low, high) in FAMILIES.get(name).arguments.items()}
     for name, (low, high) in ranges.items():
         if type(network[name]) is not int or not low <= network[name] <= high:
             raise ValueError(f"{name} is not a number from {low} to {high}")
@@ -315,6 +320,12 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("classes are not a list of names")
     if network["classes"] and len(classes) != network["classes"]:
         raise ValueError(f"{len(classes)} names for {network['classes']} classes")
+    counts = config.get("class_counts")
+    if counts is None:
+        return
+    known = isinstance(counts, list) and len(counts) == network["classes"] and all(type(n) is int for n in counts)
+    if not known or min(counts) < 0 or not 0 < sum(counts) <= MOST_IMAGES:
+        raise ValueError("its class_counts are no numbers of images, one for each class")
 
 
 def read_network(file: Any, description: dict[str, Any]) -> nn.Module:

@@ -8,13 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.errors import UserError
-from rggan.networks import GENERATORS, check_resolution
+from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
+from rggan.networks import FAMILIES, check_resolution
+from rggan.pairs import read_pairs
 
 if TYPE_CHECKING:
     from rggan.config import TrainConfig
 
 # Options that say where and how a run works, not what it computes: they may differ when it is resumed.
-HERE = ("outdir", "device", "compile", "memory_share", "keep", "on_write_error", "dry_run", "config", "resume", "cfg")
+HERE = (
+    "outdir",
+    "device",
+    "compile",
+    "memory_share",
+    "keep",
+    "on_write_error",
+    "dry_run",
+    "config",
+    "resume",
+    "cfg",
+    "callbacks",
+)
 # Options that may change in the middle of a run (with --resume): no saved state has their shape.
 CHANGEABLE = (
     *("data", "kimg", "lr", "lr_d", "ema", "aug", "mirror", "d_steps", "penalty", "threshold_lr", "precision"),
@@ -24,28 +38,16 @@ CHANGEABLE = (
     *("patience", "rollbacks", "rollback_lr"),
 )
 WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that may be 0, but not below
-# Which options of pruning go with which rules, and with which schedules. Others would be ignored: they are refused.
-THRESHOLDS, RANKINGS = ("threshold", "hard"), ("magnitude", "oneshot", "static", "set", "rigl")
-PENALISED = (*THRESHOLDS, "published")  # without a target a penalty decides, and no density
-RULES_WITH = {
-    ("target_g", "target_d"): (*THRESHOLDS, *RANKINGS),
-    ("granularity", "regrow"): THRESHOLDS,
-    ("penalty", "threshold_lr", "floor"): PENALISED,
-    ("ramp", "ramp_shape"): (*THRESHOLDS, "magnitude"),
-    ("balance",): ("set", "rigl"),
-    ("rewind",): (*THRESHOLDS, "magnitude"),
-    ("distribution", "min_fan"): (*THRESHOLDS, *RANKINGS),
-    ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense"): (
-        *(*THRESHOLDS, "published", *RANKINGS),
-    ),
-}
+# Options of pruning: a rule says which of the first mean something to it, any rule takes the second, a schedule says
+# which of the third it has a use for. Others would be ignored: they are refused.
+OF_RULES = (
+    *("target_g", "target_d", "granularity", "regrow", "penalty", "threshold_lr", "floor", "ramp", "ramp_shape"),
+    *("balance", "rewind", "distribution", "min_fan"),
+)
+OF_ANY_RULE = ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense")
+OF_SCHEDULES = ("fade", "dead_band", "period")
 ADAPTIVE = ("signal", "set_point", "adapt_kimg", "adapt_band", "density_low", "density_high")  # of an 'auto' target
 FINALE = ("finale_lr", "finale_ema", "finale_dense")
-SCHEDULES_WITH = {
-    "fade": ("score", "periodic", "overfit"),
-    "dead_band": ("score", "overfit"),
-    "period": ("periodic",),
-}
 
 
 def check_options(config: TrainConfig) -> None:
@@ -85,8 +87,6 @@ def check_options(config: TrainConfig) -> None:
     check_rule(config)
     if config.score_samples < 2:
         raise UserError(f"--score-samples must be at least 2, not {config.score_samples}.")
-    if config.network not in GENERATORS:
-        raise UserError(f"Unknown --network {config.network}; there are {', '.join(GENERATORS)}.")
     check_network(config)
     if not 0 <= config.seed < 2**63:
         raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {config.seed}.")
@@ -130,63 +130,97 @@ def check_course(config: TrainConfig) -> None:
 def check_network(config: TrainConfig) -> None:
     """Raises UserError for options that the network or the augmentation has no use for, or that contradict."""
     default = {field.name: field.default for field in dataclasses.fields(config)}
-    for name in ("mapping_layers", "style_mixing", "path_length"):
-        if config.network != "stylegan2" and getattr(config, name) != default[name]:
+    family = FAMILIES.get(config.network)
+    for name, titles in only_of_families().items():
+        if name not in family.options and getattr(config, name) != default[name]:
             raise UserError(
-                f"--{name.replace('_', '-')} means nothing with --network {config.network}: it is StyleGAN2's."
+                f"--{name.replace('_', '-')} means nothing with --network {config.network}: it is {titles}'s."
             )
+    network_arguments(config)
     for name in ("ada_target", "ada_kimg"):
         if config.aug != "ada" and getattr(config, name) != default[name]:
             raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {config.aug}: it goes with ada.")
-    if config.dynamic_d != 1 and config.network == "fastgan":
-        raise UserError("--dynamic-d means nothing with --network fastgan: D's batch norms undo what is drawn.")
-    if config.network == "biggan" and config.z_dim < 7:
-        raise UserError(f"--z-dim {config.z_dim}: BigGAN gives each of its blocks a part of it; take 7 at least.")
-    penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and config.network == "stylegan2")
+    if (reason := family.refuses(vars(config))) is not None:
+        raise UserError(reason)
+    penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and family.r1 is not None)
     if config.compile and penalised:
         raise UserError(
             "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
             "leave --compile out, or give --gamma 0 and no --path-length."
         )
-    if config.rule == "published" and config.network in ("fastgan", "biggan"):
+    if config.rule == "published" and family.normed_generator:
         raise UserError(
             f"--rule published masks behind the spectral norm, and {config.network}'s G has one: its average cannot "
-            "follow. Take --rule hard, or --network sngan or stylegan2."
+            "follow. Take --rule hard, or another --network."
         )
     if config.freeze_d and config.init is None:
         raise UserError("--freeze-d keeps D's lower blocks as they were trained: it goes with --init.")
     if config.resolution is not None:
-        check_resolution(parse_size(config.resolution), config.network)
+        check_resolution(parse_size(config.resolution), family.sizes)
+
+
+def only_of_families() -> dict[str, str]:
+    """The options of a run that mean something to some built-in families only, and what these are called.
+
+    >>> only_of_families()["style_mixing"]
+    'StyleGAN2'
+    """
+    found: dict[str, list[str]] = {}
+    for family in map(FAMILIES.get, FAMILIES.builtin):
+        for name in family.options:
+            found.setdefault(name, []).append(family.sizes.title)
+    return {name: " and ".join(titles) for name, titles in found.items()}
+
+
+def network_arguments(config: TrainConfig) -> dict[str, int]:
+    """What the generator takes besides what all take: from the option of this name, or from --network-options.
+
+    Raises:
+        UserError: a name or value that the family has no use for.
+    """
+    family = FAMILIES.get(config.network)
+    own = {name: a.default for name, a in family.arguments.items() if not hasattr(config, name)}
+    given = {**own, **read_pairs(config.network_options, own, "--network-options")}
+    for name, value in given.items():
+        low, high = family.arguments[name][1:]
+        if not low <= value <= high:
+            raise UserError(f"--network-options {name} lies from {low} to {high}, not at {value}.")
+    return {name: given[name] if name in given else getattr(config, name) for name in family.arguments}
 
 
 def check_rule(config: TrainConfig) -> None:
     """Raises UserError for options of pruning that the rule or the schedule has no use for."""
     default = {field.name: field.default for field in dataclasses.fields(config)}
-    for names, rules in RULES_WITH.items():
-        given = [name for name in names if getattr(config, name) != default[name]]
-        if given and config.rule not in rules:
-            flag = f"--{given[0].replace('_', '-')}"
-            raise UserError(f"{flag} means nothing with --rule {config.rule}; it goes with {', '.join(rules)}.")
+    kind = kind_of_rule(config.rule)
+    for name in (*OF_RULES, *OF_ANY_RULE):
+        if getattr(config, name) == default[name] or (kind and (name in OF_ANY_RULE or name in kind.options)):
+            continue
+        rules = rules_with(name) if name in OF_RULES else tuple(RULES.builtin)
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(f"{flag} means nothing with --rule {config.rule}; it goes with {', '.join(rules)}.")
+    own_of_rule(config)
     used = [config.schedule_of(name) for name in ("g", "d") if config.networks in ("both", name)]
-    for name, schedules in SCHEDULES_WITH.items():
+    uses = {option for name in used for option in SCHEDULES.get(name).options}
+    for name in OF_SCHEDULES:
         if name == "fade" and config.finale and config.finale_dense and config.networks != "d":
             continue
-        if getattr(config, name) != default[name] and not set(used) & set(schedules):
+        if getattr(config, name) != default[name] and name not in uses:
             flag, there = f"--{name.replace('_', '-')}", " and ".join(dict.fromkeys(used))
-            raise UserError(f"{flag} means nothing with --schedule {there}; it goes with {', '.join(schedules)}.")
+            schedules = ", ".join(schedules_with(name))
+            raise UserError(f"{flag} means nothing with --schedule {there}; it goes with {schedules}.")
+    own_of_schedules(config, used)
     targets = {name: getattr(config, f"target_{name}") for name in ("g", "d") if config.networks in ("both", name)}
     for name in ("g", "d"):
         for option in (f"target_{name}", f"schedule_{name}"):
             if getattr(config, option) is not None and name not in targets:
                 flag = f"--{option.replace('_', '-')}"
                 raise UserError(f"{flag} means nothing with --networks {config.networks}.")
-    # Gradual magnitude pruning has a ramp without a target, too.
-    gradual = config.rule == "magnitude"
+    gradual = kind is not None and kind.ramps
     ramps = [t for t in targets.values() if isinstance(t, float | int) or (t is None and gradual)]
     for name in ("ramp", "ramp_shape"):
         if getattr(config, name) != default[name] and not ramps:
             raise UserError(f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d.")
-    if config.rule in THRESHOLDS:
+    if kind is not None and kind.penalised and "target_g" in kind.options:
         for name in ("distribution", "min_fan"):
             if getattr(config, name) is not None and not any(targets.values()):
                 flag = f"--{name.replace('_', '-')}"
@@ -229,6 +263,28 @@ def check_along(config: TrainConfig, ramps: bool, used: Sequence[str]) -> None:
             f"--rewind {config.rewind:g} must be below --ramp {ramp:g}: it goes back to weights of before the target "
             "was reached."
         )
+
+
+def own_of_rule(config: TrainConfig) -> dict[str, Any]:
+    """The values of `--rule-options`.
+
+    Raises:
+        UserError: the rule has no such options.
+    """
+    kind = kind_of_rule(config.rule)
+    return read_pairs(config.rule_options, {} if kind is None else kind.own, "--rule-options")
+
+
+def own_of_schedules(config: TrainConfig, used: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The values of `--schedule-options`, for each of the schedules that are used: those that it knows.
+
+    Raises:
+        UserError: none of them has such an option.
+    """
+    known = {name: SCHEDULES.get(name).own for name in used}
+    every = {name: default for own in known.values() for name, default in own.items()}
+    given = read_pairs(config.schedule_options, every, "--schedule-options")
+    return {name: {option: v for option, v in given.items() if option in own} for name, own in known.items()}
 
 
 def schedule_of(options: Mapping[str, Any], network: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings that belong together: what each family of networks brings, named presets, and a choice by what is there.
+"""Settings that belong together: named presets, what is pruned by default, and a choice by what is there.
 
 Plain dicts of options of `TrainConfig`, without a word about how they are used.
 """
@@ -8,18 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rggan.networks.sizes import LIMITS
-
-# What `--network NAME` brings along: the settings of its paper, narrower where the published width needs a large GPU.
-FAMILIES: dict[str, dict[str, Any]] = {
-    "sngan": {},
-    "stylegan2": {
-        **{"width_g": 128, "width_d": 128, "z_dim": 256, "batch": 32, "d_steps": 1},
-        **{"loss": "nonsaturating", "lr": 0.0025, "beta2": 0.99},
-    },
-    "fastgan": {"z_dim": 256, "batch": 16, "d_steps": 1, "beta1": 0.5, "beta2": 0.999},
-    "biggan": {"d_steps": 4, "beta2": 0.999},
-}
+from rggan.networks import FAMILIES
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Miyato et al. 2018, with 256 and 128 channels and 5 steps of D.
@@ -51,13 +40,17 @@ class Found(NamedTuple):
 
 
 def settings(name: str) -> dict[str, Any]:
-    """All options of a preset, or of a family of networks; an unknown name has none.
+    """All options of a preset, or of a family of networks: those of its paper, narrower where the published width needs
+    a large GPU.
+
+    Raises:
+        UserError: there is no such family.
 
     >>> settings("fastgan-128")["z_dim"], settings("biggan")["d_steps"]
     (256, 4)
     """
     options = PRESETS.get(name, {"network": name})
-    return {**FAMILIES.get(options["network"], {}), **options}
+    return {**FAMILIES.get(options["network"]).settings, **options}
 
 
 def pruning(given: Mapping[str, object]) -> dict[str, Any]:
@@ -99,7 +92,13 @@ def choose(found: Found, cond: bool = False, network: str | None = None) -> tupl
     why = []
     if network is not None:
         name, reason = network, "as asked"
-    elif cond and found.classes and found.cuda and found.images >= 5000 and 32 <= found.side <= LIMITS["biggan"][2]:
+    elif (
+        cond
+        and found.classes
+        and found.cuda
+        and found.images >= 5000
+        and 32 <= found.side <= FAMILIES.get("biggan").sizes.high
+    ):
         name, reason = "biggan", f"classes, and {found.images:,} pictures to tell them apart"
     elif found.side >= 64 and (not found.cuda or found.images < 2000):
         name, reason = "fastgan", "the family for few pictures of 64 pixels and more, and light enough for a CPU"

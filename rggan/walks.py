@@ -65,7 +65,7 @@ def walk(
         UserError (at the call, not later): fewer than two seeds, fewer than one picture between, a class or truncation
             that the generator does not take.
 
-    >>> from rggan.networks import SNGANGenerator
+    >>> from rggan.networks.sngan import SNGANGenerator
     >>> network = {"name": "sngan", "resolution": [16, 24], "channels": 1, "width": 8, "z_dim": 16, "classes": 0}
     >>> config = {"network": network, "classes": []}
     >>> len(list(walk(Generator(SNGANGenerator((16, 24), 1, 8, z_dim=16), config), [1, 2, 3], between=4)))

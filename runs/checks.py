@@ -32,7 +32,7 @@ from rggan.data import ImageSet, load_images
 from rggan.pruning import Layer, Regrowth, Rule, Threshold
 from rggan.training.checkpoint import readable
 from rggan.training.loop import read_data
-from rggan.training.method import make_rule
+from rggan.training.method import make_rules
 
 DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = range(5)
@@ -62,9 +62,8 @@ def trained(
     """A small GAN after so many steps of G; `rule` in place of the options' one."""
     small = {"width_g": 16, "width_d": 16, "resolution": 16, "precision": "fp32", "aug": "none", "score_samples": 500}
     config = TrainConfig(**{**small, "lr": 1e-3, "device": "cpu", "schedule": "always", **options, "seed": seed})
-    engine.make_rule = (lambda config, network: rule()) if rule else make_rule
-    training = engine.Training(config, data, data)
-    engine.make_rule = make_rule
+    made = {network: rule() for network in make_rules(config)} if rule else None
+    training = engine.Training(config, data, data, rules=made)
     for _ in range(steps):
         training.step()
         if not training.losses_are_finite():

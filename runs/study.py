@@ -171,6 +171,7 @@ def gap(folder: Path, cifar: Path) -> dict[str, float]:
     """The last discriminator's mean output on its training images and on test images, which nothing has seen."""
     from rggan.config import TrainConfig
     from rggan.data import load_images
+    from rggan.training import instruments
     from rggan.training.checkpoint import readable
     from rggan.training.engine import Training
     from rggan.training.loop import read_data
@@ -179,7 +180,7 @@ def gap(folder: Path, cifar: Path) -> dict[str, float]:
     data = read_data(config)
     training = Training(config, data, data)
     training.load_state_dict(next(readable(folder / "checkpoints", print))["training"])
-    return training.gap(load_images(str(cifar / "test"), 32, max_images=500, seed=0))
+    return instruments.gap(training, load_images(str(cifar / "test"), 32, max_images=500, seed=0))
 
 
 def commit() -> str:

@@ -181,7 +181,7 @@ def bad_folder(tmp_path):
         (["--ema", "1"], "--ema"),
         (["--max-images", "1"], "at least 2"),
         (["--penalty", "-1"], "--penalty"),
-        (["--network", "vgg"], "Unknown --network vgg"),
+        (["--network", "vgg"], "--network vgg: there are biggan"),
         (["--device", "cuda:7"], "no such CUDA GPU"),
         (["--device", "tpu"], "--device tpu"),
         (["--seed", "-1"], "--seed"),

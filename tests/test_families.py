@@ -10,12 +10,12 @@ import torch
 from rggan import Generator, TrainConfig, merged_state_dict
 from rggan.data import load_images
 from rggan.generator import build
-from rggan.networks import DISCRIMINATORS, GENERATORS
+from rggan.networks import FAMILIES
 from rggan.pruning import Pruner
 from rggan.training.engine import Training
 from rggan.training.method import selection
 
-FACTORS = (tuple(GENERATORS), ("dense", "RG-GAN"), ("none", "diff", "ada"), ("unconditional", "conditional"))
+FACTORS = (tuple(FAMILIES.builtin), ("dense", "RG-GAN"), ("none", "diff", "ada"), ("unconditional", "conditional"))
 CELLS = [
     ("sngan", "dense", "none", "unconditional"),
     ("sngan", "RG-GAN", "diff", "conditional"),
@@ -118,13 +118,13 @@ def test_it_trains_resumes_to_the_bit_and_merges(cell):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", GENERATORS)
+@pytest.mark.parametrize("network", FAMILIES.builtin)
 def test_an_all_ones_mask_changes_no_bit(network):
     torch.manual_seed(1)
     options = {"resolution": 32, "width_g": 8, "width_d": 8, "z_dim": 16, "batch": 4, "score_samples": 4}
     config = TrainConfig.of(network, **options)
     description = {"name": network, "resolution": [32, 32], "channels": 3, "width": 8, "z_dim": 16, "classes": 0}
-    g, d = build(description), DISCRIMINATORS[network](32, 3, config.width_d)
+    g, d = build(description), FAMILIES.get(network).discriminator(32, 3, config.width_d)
     twins = copy.deepcopy((g, d))
     for module in twins:
         optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
@@ -141,11 +141,11 @@ def test_an_all_ones_mask_changes_no_bit(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", GENERATORS)
+@pytest.mark.parametrize("network", FAMILIES.builtin)
 def test_what_is_pruned(network):
     """All convolutions and linear layers, but not those from and to pictures (SNGAN: these too, as published)."""
     description = {"name": network, "resolution": [64, 64], "channels": 3, "width": 4, "z_dim": 16, "classes": 3}
-    for module in (build(description), DISCRIMINATORS[network](64, 3, 4, classes=3)):
+    for module in (build(description), FAMILIES.get(network).discriminator(64, 3, 4, classes=3)):
         kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.Linear)
         expected = {
             name
@@ -159,10 +159,10 @@ def test_what_is_pruned(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", GENERATORS)
+@pytest.mark.parametrize("network", FAMILIES.builtin)
 def test_label_changes_picture_and_judgement(network):
     description = {"name": network, "resolution": [32, 32], "channels": 1, "width": 8, "z_dim": 16, "classes": 2}
-    g, d = build(description).eval(), DISCRIMINATORS[network](32, 1, 8, classes=2).eval()
+    g, d = build(description).eval(), FAMILIES.get(network).discriminator(32, 1, 8, classes=2).eval()
     if network == "sngan":  # whose classes all begin with the same gains
         torch.nn.init.normal_(g.blocks[0].norm1.gain.weight)
     z, zero, one = torch.randn(4, 16), torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
@@ -176,7 +176,7 @@ def test_label_changes_picture_and_judgement(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", GENERATORS)
+@pytest.mark.parametrize("network", FAMILIES.builtin)
 def test_a_saved_snapshot_is_the_generator_that_was_scored(network, tmp_path):
     run = training(network, "RG-GAN", "none", "unconditional")
     run.step()

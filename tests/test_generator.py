@@ -14,7 +14,7 @@ from scipy.stats import kstest, truncnorm
 from rggan import Generator, UserError
 from rggan.data.pictures import to_uint8
 from rggan.generator import build, migrate
-from rggan.networks import SNGANGenerator
+from rggan.networks.sngan import SNGANGenerator
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from rggan import Generator, UserError
-from rggan.networks import SNGANGenerator
+from rggan.networks.sngan import SNGANGenerator
 from tests.test_generator import as_format_1, description, rewrite
 
 pytestmark = pytest.mark.slow  # all together they take seconds

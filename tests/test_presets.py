@@ -15,9 +15,8 @@ from rich.console import Console
 from rggan import TrainConfig, UserError, train
 from rggan.cli import main, parse
 from rggan.generator import build
-from rggan.networks import DISCRIMINATORS, GENERATORS, check_resolution
-from rggan.networks.sizes import LIMITS
-from rggan.presets import FAMILIES, PRESETS, Found, choose, pruning, settings
+from rggan.networks import FAMILIES, check_resolution
+from rggan.presets import PRESETS, Found, choose, pruning, settings
 from rggan.training.checkpoint import checkpoints
 from rggan.training.objective import Objective
 from rggan.training.runlog import find_run, read_rows, runs
@@ -37,10 +36,10 @@ def networks(config, side, classes=0):
     if config.network == "stylegan2":
         description["mapping_layers"] = config.mapping_layers
     with torch.device("meta" if config.network == "stylegan2" else "cpu"):
-        return build(description), DISCRIMINATORS[config.network](side, 3, config.width_d, classes=classes)
+        return build(description), FAMILIES.get(config.network).discriminator(side, 3, config.width_d, classes=classes)
 
 
-@pytest.mark.parametrize("name", [*PRESETS, *FAMILIES])
+@pytest.mark.parametrize("name", [*PRESETS, *FAMILIES.builtin])
 def test_presets_and_families_are_valid_and_can_be_built(name):
     config = TrainConfig.of(name)
     assert config == TrainConfig(**settings(name), **pruning({}))
@@ -51,9 +50,10 @@ def test_presets_and_families_are_valid_and_can_be_built(name):
     Objective(config, side * side, torch.device("cpu"))
 
 
-def test_every_family_of_networks_has_settings():
-    assert set(FAMILIES) == set(GENERATORS) == set(DISCRIMINATORS) == set(LIMITS)
-    assert not set(PRESETS) & set(FAMILIES)
+def test_every_file_of_networks_is_a_family_by_its_name_or_shared():
+    assert set(FAMILIES.builtin) == {"biggan", "fastgan", "sngan", "stylegan2"}
+    assert all(FAMILIES.get(name).name == name for name in FAMILIES.builtin)
+    assert not set(PRESETS) & set(FAMILIES.builtin)
     assert TrainConfig.of("sngan", networks="both") == TrainConfig()
 
 
@@ -78,10 +78,10 @@ def test_unknown_names_are_refused(capsys):
     assert main(["train", "-n", "--cfg", "stylegan3"]) == 2
     assert "Unknown --cfg stylegan3" in capsys.readouterr().err
     assert main(["train", "-n", "--network", "stylegan3"]) == 2
-    assert "Unknown --network stylegan3" in capsys.readouterr().err
+    assert "--network stylegan3: there are biggan" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("name", FAMILIES.builtin)
 @pytest.mark.parametrize("form", ["{} {}", "{}={}"])
 def test_network_on_the_command_line_brings_its_familys_settings(name, form):
     words = form.format("--network", name).split()
@@ -121,7 +121,7 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
         options, why = choose(Found(images, side, classes, cuda), cond)
         config = TrainConfig(**options)
         seen.add((config.network, config.aug, side))
-        assert check_resolution(side, config.network) == (side, side)
+        assert check_resolution(side, FAMILIES.get(config.network).sizes) == (side, side)
         lines = dict(line.split(maxsplit=1) for line in why)
         names = ["network", "width", "length", "augment"]
         assert sorted(lines) == sorted([*names, *(["gamma"] if config.network == "stylegan2" else [])])

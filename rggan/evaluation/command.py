@@ -40,6 +40,7 @@ from rggan.generator import check_device
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
 from rggan.metrics.memorisation import Memoriser
+from rggan.registry import trust
 from rggan.report.replays import replay_sheet
 from rggan.training.loop import refuse_inside
 
@@ -93,6 +94,9 @@ class EvaluateConfig:
     """Leave unreadable files out instead of stopping."""
     precision: Precision = "fp32"
     """Arithmetic of generator and extractor; bf16 is faster on processors that multiply it, and another score."""
+    trust: tuple[str, ...] = ()
+    """package.module:OBJECT of your own network, rule or schedule that a run names: its code runs. Without it no run
+    makes code run."""
     device: str = "auto"
     """Where to compute."""
     json: bool = False
@@ -142,6 +146,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     Raises:
         UserError: bad input of any kind, with one sentence.
     """
+    trust(*config.trust)
     device = str(check_device(config.device))
     for place in (*config.subjects, config.reference, config.training, config.held_out):
         if config.sheet is not None and place is not None:

@@ -1,36 +1,17 @@
-"""Generators and discriminators: plain modules, by name."""
+"""Generators and discriminators: plain modules, one file a family; `FAMILIES` finds them by name."""
 
-from torch import nn
+from pkgutil import iter_modules
 
-from rggan.networks.biggan import BigGANDiscriminator, BigGANGenerator
-from rggan.networks.fastgan import FastGANDiscriminator, FastGANGenerator
-from rggan.networks.sizes import check_resolution
-from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator
-from rggan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from rggan.networks.family import Argument, Family, Styled, family
+from rggan.networks.sizes import Sizes, check_resolution
+from rggan.registry import Registry
 
-GENERATORS: dict[str, type[nn.Module]] = {
-    "sngan": SNGANGenerator,
-    "stylegan2": StyleGAN2Generator,
-    "fastgan": FastGANGenerator,
-    "biggan": BigGANGenerator,
-}
-DISCRIMINATORS: dict[str, type[nn.Module]] = {
-    "sngan": SNGANDiscriminator,
-    "stylegan2": StyleGAN2Discriminator,
-    "fastgan": FastGANDiscriminator,
-    "biggan": BigGANDiscriminator,
-}
+SHARED = {"blocks", "family", "layers", "sizes"}  # the files in here that define no family
+FAMILIES: Registry[Family] = Registry(
+    "--network",
+    {m.name: f"{__name__}.{m.name}:FAMILY" for m in iter_modules(__path__) if m.name not in SHARED},
+    "rggan.families",
+    family,
+)
 
-__all__ = [
-    "DISCRIMINATORS",
-    "GENERATORS",
-    "BigGANDiscriminator",
-    "BigGANGenerator",
-    "FastGANDiscriminator",
-    "FastGANGenerator",
-    "SNGANDiscriminator",
-    "SNGANGenerator",
-    "StyleGAN2Discriminator",
-    "StyleGAN2Generator",
-    "check_resolution",
-]
+__all__ = ["FAMILIES", "Argument", "Family", "Sizes", "Styled", "check_resolution"]

@@ -19,17 +19,23 @@ size. Weights start orthogonal as in the paper; there they do not. D is the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rggan.networks.blocks import DiscriminatorBlock, GeneratorBlock
+from rggan.networks.family import Family
 from rggan.networks.layers import Conv2d, Linear
-from rggan.networks.sizes import Resolution, check_resolution, doublings
-from rggan.networks.sngan import DiscriminatorBlock, GeneratorBlock
+from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
+
+SIZES = Sizes("BigGAN", 32, 128)
+
 
 EMBEDDING = 128  # dimensions of the label's embedding, which all blocks of G share
 # Channels in widths, by the number of doublings. Of G: the first map, then each block's output.
@@ -109,7 +115,7 @@ class BigGANGenerator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, z_dim: int = 128, classes: int = 0):
         super().__init__()
-        size = check_resolution(resolution, "biggan")
+        size = check_resolution(resolution, SIZES)
         self.z_dim, self.classes = z_dim, classes
         levels = doublings(min(size))
         self.base = (size[0] >> levels, size[1] >> levels)
@@ -152,7 +158,7 @@ class BigGANDiscriminator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, classes: int = 0) -> None:
         super().__init__()
-        levels = doublings(min(check_resolution(resolution, "biggan")))
+        levels = doublings(min(check_resolution(resolution, SIZES)))
         self.classes = classes
         widths = [channels, *[width * times for times in DISCRIMINATOR[levels]]]
         blocks = []
@@ -189,3 +195,20 @@ def initialise(network: nn.Module) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
             spectral_norm(module)
+
+
+def refused(options: Mapping[str, Any]) -> str | None:
+    if options["z_dim"] < 7:
+        return f"--z-dim {options['z_dim']}: BigGAN gives each of its blocks a part of it; take 7 at least."
+    return None
+
+
+FAMILY = Family(
+    "biggan",
+    BigGANGenerator,
+    BigGANDiscriminator,
+    SIZES,
+    settings={"d_steps": 4, "beta2": 0.999},
+    normed_generator=True,
+    refuses=refused,
+)

@@ -20,15 +20,21 @@ What differs from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rggan.networks.family import Family
 from rggan.networks.layers import Conv2d
-from rggan.networks.sizes import Resolution, check_resolution, doublings
+from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
+
+SIZES = Sizes("FastGAN", 32, 256)
+
 
 # Channels in quarters of the width, at 4, 8, .. 512 pixels (the paper's ngf and ndf are the width).
 QUARTERS = (64, 32, 16, 8, 8, 4, 2, 1)
@@ -135,7 +141,7 @@ class FastGANGenerator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, z_dim: int = 256, classes: int = 0):
         super().__init__()
-        size = check_resolution(resolution, "fastgan")
+        size = check_resolution(resolution, SIZES)
         self.z_dim, self.classes = z_dim, classes
         levels = doublings(min(size))
         base = (size[0] >> levels, size[1] >> levels)
@@ -222,7 +228,7 @@ class FastGANDiscriminator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, classes: int = 0) -> None:
         super().__init__()
-        levels = doublings(min(check_resolution(resolution, "fastgan")))
+        levels = doublings(min(check_resolution(resolution, SIZES)))
         self.classes = classes
         # A map has the channels of the next level, in the small branch of the next but one: published so.
         widths = [width_at(level + 1, width, QUARTERS_IN_D) for level in range(levels, 0, -1)]
@@ -313,3 +319,20 @@ def initialise(network: nn.Module) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
+
+
+def refused(options: Mapping[str, Any]) -> str | None:
+    if options["dynamic_d"] != 1:
+        return "--dynamic-d means nothing with --network fastgan: D's batch norms undo what is drawn."
+    return None
+
+
+FAMILY = Family(
+    "fastgan",
+    FastGANGenerator,
+    FastGANDiscriminator,
+    SIZES,
+    settings={"z_dim": 256, "batch": 16, "d_steps": 1, "beta1": 0.5, "beta2": 0.999},
+    normed_generator=True,
+    refuses=refused,
+)

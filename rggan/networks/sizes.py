@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rggan.errors import UserError
 
 Resolution = int | Sequence[int]  # a square's side, or (height, width)
 
 LONGEST = 1024  # of the longer side
-# Of each family: what people call it, and the limits of the shorter side.
-LIMITS = {
-    "sngan": ("SNGAN", 16, 256),
-    "stylegan2": ("StyleGAN2", 32, 256),
-    "fastgan": ("FastGAN", 32, 256),
-    "biggan": ("BigGAN", 32, 128),
-}
+
+
+class Sizes(NamedTuple):
+    """Of a family of networks: what people call it, and the limits of the shorter side in pixels."""
+
+    title: str
+    low: int
+    high: int
+
+
+ANY = Sizes("any network", 16, 256)
 
 
 def doublings(shorter: int) -> int:
@@ -27,22 +32,22 @@ def doublings(shorter: int) -> int:
     return (shorter // 4).bit_length() - 1
 
 
-def check_resolution(resolution: Resolution, network: str = "sngan") -> tuple[int, int]:
-    """(height, width) of a resolution that the networks of a family can have.
+def check_resolution(resolution: Resolution, sizes: Sizes = ANY) -> tuple[int, int]:
+    """(height, width) of a resolution that networks of these sizes can have.
 
     Raises:
         UserError: sides out of range, or not divisible as often as the network doubles; the nearest size is named.
 
-    >>> check_resolution(32), check_resolution([96, 144], "fastgan")
+    >>> check_resolution(32), check_resolution([96, 144], Sizes("FastGAN", 32, 256))
     ((32, 32), (96, 144))
     """
     sides = [resolution, resolution] if isinstance(resolution, int) else list(resolution)
     if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
         raise UserError("--resolution takes one number of pixels, or HEIGHTxWIDTH.")
     height, width = sides
-    nearest = nearest_size(height, width, network)
+    nearest = nearest_size(height, width, sizes)
     if (height, width) != nearest:
-        family, low, high = LIMITS[network]
+        family, low, high = sizes
         raise UserError(
             f"--resolution {height}x{width} does not fit {family} (shorter side {low} to {high} pixels, "
             f"longer one at most {LONGEST}, both multiples of {1 << doublings(min(nearest))} around this size); "
@@ -51,9 +56,9 @@ def check_resolution(resolution: Resolution, network: str = "sngan") -> tuple[in
     return height, width
 
 
-def nearest_size(height: int, width: int, network: str = "sngan") -> tuple[int, int]:
+def nearest_size(height: int, width: int, sizes: Sizes = ANY) -> tuple[int, int]:
     """The size that fits with the least squared changes of its sides; too large a picture is scaled down first."""
-    _, low, high = LIMITS[network]
+    _, low, high = sizes
     shorter, longer = sorted((height, width))
     if shorter > high:
         shorter, longer = high, longer * high // shorter

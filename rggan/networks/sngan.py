@@ -9,7 +9,6 @@ Koyama 2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -18,35 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rggan.networks.blocks import DiscriminatorBlock, GeneratorBlock
+from rggan.networks.family import Family
 from rggan.networks.layers import ConditionalBatchNorm2d, Conv2d, Linear
-from rggan.networks.sizes import Resolution, check_resolution, doublings
+from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
+
+SIZES = Sizes("SNGAN", 16, 256)
 
 
 def width_at(level: int, width: int) -> int:
     """Channels of the block that works `level` doublings above the base: 4 << level pixels, if that base is 4x4."""
     return max(1, width * 32 // max(32, 4 << level))
-
-
-class GeneratorBlock(nn.Module):
-    """[N, in, H, W] and a condition (labels, say; None without) -> [N, out, 2H, 2W].
-
-    norm: a normalisation of so many channels; a plain batch norm sees no condition.
-    """
-
-    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module]) -> None:
-        super().__init__()
-        self.norm1 = norm(inputs)
-        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = norm(outputs)
-        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = Conv2d(inputs, outputs, 1)
-
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        h = F.interpolate(F.relu(normalised(self.norm1, x, condition)), scale_factor=2)
-        h = F.relu(normalised(self.norm2, self.conv1(h), condition))
-        # A 1x1 convolution commutes with nearest upsampling: done first it costs a quarter.
-        out: Tensor = self.conv2(h) + F.interpolate(self.shortcut(x), scale_factor=2)
-        return out
 
 
 class SNGANGenerator(nn.Module):
@@ -60,7 +41,7 @@ class SNGANGenerator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 256, z_dim: int = 128, classes: int = 0):
         super().__init__()
-        size = check_resolution(resolution, "sngan")
+        size = check_resolution(resolution, SIZES)
         self.z_dim, self.classes = z_dim, classes
         levels = doublings(min(size))
         self.base = (size[0] >> levels, size[1] >> levels)
@@ -83,25 +64,6 @@ class SNGANGenerator(nn.Module):
         return torch.tanh(images.float())
 
 
-class DiscriminatorBlock(nn.Module):
-    """[N, in, H, W] -> [N, out, H, W], or half that size with `down`."""
-
-    def __init__(self, inputs: int, outputs: int, down: bool, first: bool = False) -> None:
-        super().__init__()
-        self.down, self.first = down, first
-        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
-        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = Conv2d(inputs, outputs, 1) if down or inputs != outputs else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(x if self.first else F.relu(x))
-        h = self.conv2(F.relu(h))
-        if self.down:  # the 1x1 shortcut commutes with pooling: done last it costs a quarter
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
-        out: Tensor = h + self.shortcut(x)
-        return out
-
-
 class SNGANDiscriminator(nn.Module):
     """Images in -1..1, [N, C, H, W] (and labels int64 [N] if `classes`) -> logits float32 [N].
 
@@ -111,7 +73,7 @@ class SNGANDiscriminator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 128, classes: int = 0) -> None:
         super().__init__()
-        levels = doublings(min(check_resolution(resolution, "sngan")))
+        levels = doublings(min(check_resolution(resolution, SIZES)))
         self.classes = classes
         # Halved down to twice the base; two blocks work there.
         widths = [channels, *[width_at(level, width) for level in range(levels, 1, -1)], width, width]
@@ -139,11 +101,6 @@ class SNGANDiscriminator(nn.Module):
         return logits
 
 
-def normalised(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
-    out: Tensor = norm(x) if isinstance(norm, nn.BatchNorm2d) else norm(x, condition)
-    return out
-
-
 def initialise(network: nn.Module) -> None:
     """Xavier-uniform weights, gain sqrt(2) in the residual branches and 1 elsewhere; biases 0."""
     for name, module in network.named_modules():
@@ -152,3 +109,7 @@ def initialise(network: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight, 2**0.5 if residual else 1.0)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+# Its last convolution is pruned too, as the paper's own code does.
+FAMILY = Family("sngan", SNGANGenerator, SNGANDiscriminator, SIZES, whole=())

@@ -16,8 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rggan.networks.family import Argument, Family
 from rggan.networks.layers import layout_of
-from rggan.networks.sizes import Resolution, check_resolution, doublings
+from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
+
+SIZES = Sizes("StyleGAN2", 32, 256)
+
 
 MAPPING_RATE = 0.01  # of the mapping network's learning rate
 GROUP = 4  # pictures whose standard deviation the discriminator sees
@@ -212,7 +216,7 @@ class StyleGAN2Generator(nn.Module):
         mapping_layers: int = 2,
     ) -> None:
         super().__init__()
-        size = check_resolution(resolution, "stylegan2")
+        size = check_resolution(resolution, SIZES)
         self.z_dim, self.classes, self.style_mixing = z_dim, classes, 0.0
         levels = doublings(min(size))
         self.mapping = MappingNetwork(z_dim, mapping_layers, classes)
@@ -298,7 +302,7 @@ class StyleGAN2Discriminator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 512, classes: int = 0) -> None:
         super().__init__()
-        size = check_resolution(resolution, "stylegan2")
+        size = check_resolution(resolution, SIZES)
         levels = doublings(min(size))
         self.classes = classes
         widths = [channels_at(level, width) for level in range(levels, -1, -1)]
@@ -323,3 +327,23 @@ class StyleGAN2Discriminator(nn.Module):
             raise ValueError("this discriminator is class-conditional: give it labels")
         classes = unit(self.embed(F.one_hot(labels, self.classes).float()))
         return (x * classes).sum(dim=1) * x.shape[1] ** -0.5
+
+
+def rule_of_thumb(pixels: int, batch: int) -> float:
+    """The weight of R1 of Karras et al. 2020, "Limited Data", appendix C."""
+    return 0.0002 * pixels / batch
+
+
+FAMILY = Family(
+    "stylegan2",
+    StyleGAN2Generator,
+    StyleGAN2Discriminator,
+    SIZES,
+    settings={
+        **{"width_g": 128, "width_d": 128, "z_dim": 256, "batch": 32, "d_steps": 1},  # published: 512
+        **{"loss": "nonsaturating", "lr": 0.0025, "beta2": 0.99},
+    },
+    options=("mapping_layers", "style_mixing", "path_length"),
+    arguments={"mapping_layers": Argument(2, 1, 64)},
+    r1=rule_of_thumb,
+)

@@ -8,14 +8,16 @@ from rggan.pruning.layer import Layer
 from rggan.pruning.ledger import Ledger
 from rggan.pruning.merge import merged_state_dict, split_state
 from rggan.pruning.optimizers import PruningWarning
+from rggan.pruning.overfit_schedule import OverfitSchedule
 from rggan.pruning.pruner import Pruner
 from rggan.pruning.published import PublishedThreshold
 from rggan.pruning.ranking import Magnitude, OneShot, Ranking, Static
 from rggan.pruning.regrowth import Regrowth
-from rggan.pruning.rules import Rule, Threshold
-from rggan.pruning.schedule import Always, Never, OverfitSchedule, PeriodicSchedule, Schedule, ScoreSchedule
+from rggan.pruning.rule import Rule
+from rggan.pruning.schedule import Always, Never, PeriodicSchedule, Schedule, ScoreSchedule
 from rggan.pruning.select import prunable
 from rggan.pruning.target import DensityPath, Ramp
+from rggan.pruning.threshold import Threshold
 
 __all__ = [
     "SET",

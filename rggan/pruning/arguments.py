@@ -11,10 +11,11 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from rggan.pruning.rules import Rule, Threshold
+from rggan.pruning.rule import Rule
 from rggan.pruning.select import Selection
 from rggan.pruning.swap import Swap
 from rggan.pruning.target import Course
+from rggan.pruning.threshold import Threshold
 
 LIVE: weakref.WeakSet[Swap] = weakref.WeakSet()  # all that have not been detached
 

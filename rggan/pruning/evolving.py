@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from rggan.pruning.distribute import Distribution, pools
+from rggan.pruning.kind import Kind, Wanted
 from rggan.pruning.layer import Layer
-from rggan.pruning.ranking import Ranking, kept
+from rggan.pruning.ranking import OPTIONS, Ranking, kept
+from rggan.pruning.rule import Rule
 from rggan.pruning.target import Course
 
 
@@ -61,6 +63,15 @@ class SET(Ranking):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.counts = list(state["counts"])
         super().load_state_dict(state)
+
+    def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
+        clean = super().checked(state, layers)
+        sizes = [layer.weight.numel() for layer in layers]
+        if len(clean["counts"]) != len(sizes) or any(
+            not 0 < n <= size for n, size in zip(clean["counts"], sizes, strict=True)
+        ):
+            raise ValueError("the rule's counts are none of its layers")
+        return clean
 
     def replaced(self) -> float:
         """The share of the kept weights that this update replaces."""
@@ -129,3 +140,16 @@ class RigL(SET):
     def revise(self, layers: Sequence[Layer]) -> None:
         super().revise(layers)
         self.seen = {}
+
+
+def evolutionary(wanted: Wanted) -> Rule:
+    more = wanted.given("distribution", "min_fan")
+    return SET(wanted.density, wanted.every, seed=wanted.options["seed"], **more)
+
+
+def rigged(wanted: Wanted) -> Rule:
+    until, more = max(1, wanted.steps * 3 // 4), wanted.given("distribution", "min_fan")
+    return RigL(wanted.density, wanted.every, until=until, seed=wanted.options["seed"], **more)
+
+
+KIND, RIGL = Kind(evolutionary, OPTIONS | {"balance"}), Kind(rigged, OPTIONS | {"balance"})

@@ -15,7 +15,7 @@ from rggan.pruning.arguments import LIVE, made_rule, plain_model, refuse_pruned
 from rggan.pruning.layer import Layer
 from rggan.pruning.optimizers import plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm, bake
-from rggan.pruning.rules import Rule
+from rggan.pruning.rule import Rule
 from rggan.pruning.select import SEVERAL, Names, Select, chains, prunable, select_weights
 from rggan.pruning.swap import Swap, plainly
 from rggan.pruning.table import left_out, table
@@ -224,10 +224,10 @@ class Pruner(Swap):
         Raises:
             ValueError: the state is that of another rule or of other layers; nothing is changed then.
         """
-        self.check(state)
+        state = self.checked(state)
         self.phase, fading = state["phase"], state["fading"]
         self.fading = None if fading is None else (fading[0], fading[1])
-        self.fixed = state.get("fixed", False)
+        self.fixed = state["fixed"]
         with plainly():
             for layer in self.layers:
                 layer.load_state_dict(state["layers"][layer.name])
@@ -238,8 +238,12 @@ class Pruner(Swap):
         self._loaded, self._unsent = True, False
         self._stepped, self._stepping = set(), set()
 
-    def check(self, state: Any) -> None:
-        """Raises ValueError if a state does not have the form of this pruner's own."""
+    def checked(self, state: Any) -> dict[str, Any]:
+        """The state, if it has the form of this pruner's own; nothing is changed.
+
+        Raises:
+            ValueError, KeyError, TypeError: it has not.
+        """
         if not isinstance(state, dict) or not {"phase", "fading", "rule", "layers"} <= state.keys():
             raise ValueError("the state is none of a Pruner")
         fading = state["fading"]
@@ -248,11 +252,13 @@ class Pruner(Swap):
             raise ValueError(f"the state's phase is none: {state['phase']}, {fading}")
         if state["rule"].keys() - {"adam"} != self.rule.state_dict().keys() - {"adam"}:
             raise ValueError(f"the state is that of another rule than this {type(self.rule).__name__}")
-        self.rule.check(state["rule"])
+        rule = self.rule.checked(state["rule"], self.layers)
         if state["layers"].keys() != {layer.name for layer in self.layers}:
             raise ValueError("the state is that of a Pruner with other layers")
         for layer in self.layers:
             layer.checked(state["layers"][layer.name])
+        told = {name: state[name] for name in ("phase", "fading", "layers")}
+        return {**told, "fixed": state.get("fixed") is True, "rule": rule}
 
 
 def not_a_leaf(value: Any) -> bool:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from rggan.pruning.form import fitted_adam
+from rggan.pruning.kind import Kind
 from rggan.pruning.layer import Layer
-from rggan.pruning.rules import Threshold
+from rggan.pruning.rule import Rule
 from rggan.pruning.select import chains
+from rggan.pruning.threshold import Threshold
 
 
 class WeightMask(nn.Module):
@@ -164,3 +167,28 @@ class PublishedThreshold(Threshold):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.saved, self.adam = state.get("adam"), None
+
+    def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
+        state, own = dict(state), self.state_dict()
+        adam = state.pop("adam", None)
+        if "adam" in own:
+            state["adam"] = own["adam"]
+        clean = super().checked(state, layers)
+        clean.pop("adam", None)
+        if adam is None:
+            return clean
+        thresholds = [layer.threshold for layer in layers]
+        groups = torch.optim.Adam(thresholds, self.lr, self.betas).state_dict()["param_groups"]
+        return {**clean, "adam": fitted_adam(thresholds, groups, adam, "thresholds")}
+
+
+KIND: Kind[Rule] = Kind(
+    lambda wanted: PublishedThreshold(
+        1e-12 if wanted.options["penalty"] is None else wanted.options["penalty"],
+        wanted.options["threshold_lr"],
+        floor=wanted.options["floor"],
+    ),
+    frozenset(("penalty", "threshold_lr", "floor")),
+    penalised=True,
+    behind_norm=True,
+)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from rggan.pruning.distribute import Distribution, checked, pools
 from rggan.pruning.fan import lacking
+from rggan.pruning.kind import BASELINE_DENSITY, Kind, Wanted
 from rggan.pruning.layer import Layer
-from rggan.pruning.rules import Rule
+from rggan.pruning.rule import Rule
 from rggan.pruning.target import Course, course, taken_up
 
 
@@ -49,7 +50,7 @@ class Ranking(Rule):
             raise ValueError(f"every must be at least 1 step, not {every}")
         if min_fan < 0:
             raise ValueError(f"min_fan is a number of weights, 0 or more, not {min_fan}")
-        self.target = None if isinstance(density, int | float) else first
+        self.target: Course | None = None if isinstance(density, int | float) else first
         self.density = first.least if self.target is None else self.target.at(0)
         self.every, self.distribution, self.min_fan = every, checked(distribution), min_fan
         self.random = torch.Generator().manual_seed(seed)
@@ -149,9 +150,15 @@ class Ranking(Rule):
         self.steps, self.density = state["steps"], state["density"]
         self.random.set_state(state["random"])
 
-    def check(self, state: dict[str, Any]) -> None:
-        if self.target is not None:
+    def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
+        own, course = self.state_dict(), {}
+        if self.target is not None:  # its form is seen to
             taken_up(copy.deepcopy(self.target), state["target"])
+            course, state = {"target": state["target"]}, {**state, "target": own["target"]}
+        clean = super().checked(state, layers)
+        if not 0 < clean["density"] <= 1:
+            raise ValueError("the rule's density is none")
+        return {**clean, **course}
 
 
 def kept(values: Sequence[Tensor], count: int, safe: Sequence[Tensor] | None = None) -> list[Tensor]:
@@ -260,3 +267,23 @@ class OneShot(Ranking):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.chosen = state["chosen"]
         super().load_state_dict(state)
+
+
+OPTIONS = frozenset(("target_g", "target_d", "distribution", "min_fan"))
+
+
+def static(wanted: Wanted) -> Rule:
+    return Static(wanted.density, wanted.every, wanted.options["seed"], **wanted.given("distribution", "min_fan"))
+
+
+def magnitude(wanted: Wanted) -> Rule:
+    target = wanted.target or wanted.ramp(BASELINE_DENSITY)
+    return Magnitude(target, wanted.every, **wanted.given("distribution", "min_fan"))
+
+
+def one_shot(wanted: Wanted) -> Rule:
+    return OneShot(wanted.density, wanted.every, **wanted.given("distribution", "min_fan"))
+
+
+STATIC, ONE_SHOT = Kind(static, OPTIONS), Kind(one_shot, OPTIONS)
+MAGNITUDE = Kind(magnitude, OPTIONS | {"ramp", "ramp_shape", "rewind"}, ramps=True)

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from rggan.pruning.agree import told_by_first
-from rggan.pruning.overfitting import Overfitting
+from rggan.pruning.form import fitted, fitted_numbers
+from rggan.pruning.kind import Kind, kind_of_class
 from rggan.pruning.pruner import Pruner
 
 
@@ -70,6 +71,13 @@ class Schedule:
         """The decision of one process."""
         raise NotImplementedError
 
+    def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
+        """See D's outputs at one of its steps; most schedules need none. Does not wait for the device."""
+
+    def told(self) -> dict[str, Any]:
+        """What the last decision went by, for a log."""
+        return {}
+
     def _enter(self, phase: str) -> None:
         self.phase = phase
         for pruner, fade in zip(self.pruners, self.fade, strict=True):
@@ -79,6 +87,25 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         return {"decisions": self.decisions, "flips": self.flips, "phase": self.phase}
+
+    def checked(self, state: Any) -> dict[str, Any]:
+        """A state that `load_state_dict` can take, of the form of the present one. Nothing is changed.
+
+        Raises:
+            ValueError, KeyError, TypeError: this is none.
+        """
+        clean: dict[str, Any] = fitted({**self.state_dict(), **self.free(state)}, state, "schedule")
+        if clean["phase"] not in ("prune", "dense"):
+            raise ValueError(f"there is no phase {clean['phase']}")
+        return clean
+
+    def free(self, state: Any) -> dict[str, Any]:
+        """The parts of a state that have no fixed form, looked through.
+
+        Raises:
+            ValueError, KeyError, TypeError: they are none.
+        """
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the history. The pruners' own states hold their phases: load them too."""
@@ -137,6 +164,9 @@ class ScoreSchedule(Schedule):
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "scores": self.scores}
+
+    def free(self, state: Any) -> dict[str, Any]:
+        return {"scores": fitted_numbers(state["scores"], len(self.weights), "scores")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scores = list(state["scores"])
@@ -217,73 +247,28 @@ class Never(Schedule):
         return False
 
 
-class OverfitSchedule(Schedule):
-    """Prune while the discriminator overfits, otherwise integrate. Needs no score and no feature network.
+def schedule_kind(found: Any) -> Kind[Schedule]:
+    """A `Kind`, or that of a subclass of `Schedule`.
 
-    `observe` what D says in training, at each of its steps. Between two calls of `step`:
-    without `held_out`, overfitting is `r_t`, the mean sign of D's outputs on training images (Karras et al. 2020,
-    "Training Generative Adversarial Networks with Limited Data", eq. 1: -1..1, near 1 when D knows them all);
-    with it, `r_v = (D(train) - D(held out)) / (D(train) - D(fake))` (the same equation): 0 without overfitting, 1 when
-    held-out images look as fake as generated ones.
-
-    Args:
-        pruners, fade: see `Schedule`.
-        target: above it, prune. The default is that of adaptive augmentation for r_t.
-        dead_band: the phase stays as it is while the statistic is this near to the target.
-
-    Attributes:
-        overfitting: the statistic of the last `step`.
-
-    >>> class Recorder:
-    ...     phase = "prune"
-    ...     prune = lambda self: None
-    ...     integrate = lambda self, fade: None
-    ...     notice_idle = lambda self: None
-    >>> import torch
-    >>> schedule = OverfitSchedule(Recorder())
-    >>> schedule.observe(real=torch.tensor([2.0, 1.0, -1.0, -3.0]))
-    >>> schedule.step(), schedule.overfitting
-    ('dense', 0.0)
+    Raises:
+        TypeError: it is neither.
     """
+    if isinstance(found, Kind):
+        return found
+    if isinstance(found, type) and issubclass(found, Schedule):
+        return kind_of_class(found)
+    raise TypeError("schedule (a subclass of rggan.pruning.Schedule)")
 
-    def __init__(
-        self, *pruners: Pruner, target: float = 0.6, dead_band: float = 0.0, fade: int | Sequence[int] = 0
-    ) -> None:
-        if dead_band < 0:
-            raise ValueError(f"a dead band is 0 or more, not {dead_band}")
-        super().__init__(*pruners, fade=fade)
-        self.target, self.dead_band = target, dead_band
-        self.overfitting: float | None = None
-        self.seen = Overfitting()
 
-    def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
-        """Add D's outputs on training images, and on held-out and generated ones where there are. Waits for nothing.
-
-        Raises:
-            ValueError: held-out ones without generated ones: the gap has no scale then.
-        """
-        if held_out is not None and fake is None:
-            raise ValueError("observe takes held_out and fake together: r_v is a share of D(train) - D(fake)")
-        self.seen.add(real, fake=fake, held_out=held_out)
-
-    def wants_to_prune(self, score: float | None) -> bool:
-        sums, self.seen.sums = self.seen.sums, None
-        if sums is None:
-            raise ValueError("an OverfitSchedule has nothing to go by: call observe(D(real)) in the training loop")
-        found, _ = self.seen.told(sums, "r_v" if self.seen.holds_out(sums) else "r_t")
-        if math.isnan(found):  # no lead, of which held-out images could take a share
-            found = 0.0
-        self.overfitting = found
-        self.decisions += 1
-        if abs(found - self.target) <= self.dead_band:
-            return self.phase == "prune"
-        return found > self.target
-
-    def state_dict(self) -> dict[str, Any]:
-        sums = None if self.seen.sums is None else self.seen.sums.tolist()
-        return {**super().state_dict(), "sums": sums, "overfitting": self.overfitting}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seen.sums = Overfitting.sums_from(state["sums"])
-        self.overfitting = state["overfitting"]
-        super().load_state_dict(state)
+PERIODIC: Kind[Schedule] = Kind(
+    lambda wanted: PeriodicSchedule(
+        *wanted.pruners,
+        prune=wanted.options["period"],
+        dense=wanted.options["period"],
+        first="dense",
+        fade=wanted.fade,
+    ),
+    frozenset(("fade", "period")),
+)
+ALWAYS: Kind[Schedule] = Kind(lambda wanted: Always(*wanted.pruners))
+NEVER: Kind[Schedule] = Kind(lambda wanted: Never(*wanted.pruners))

@@ -16,7 +16,7 @@ from rggan.pruning.fan import hold
 from rggan.pruning.layer import Layer, keep_alive
 from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm
-from rggan.pruning.rules import Rule
+from rggan.pruning.rule import Rule
 
 
 @contextlib.contextmanager

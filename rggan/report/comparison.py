@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rggan.config import TrainConfig
-from rggan.options import HERE, RULES_WITH, SCHEDULES_WITH, schedule_of
+from rggan.methods import RULES, SCHEDULES
+from rggan.options import HERE, OF_ANY_RULE, OF_RULES, OF_SCHEDULES, schedule_of
 from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
 
 WIDEST = 100  # characters of a line of the legend
@@ -89,13 +90,19 @@ def matters(name: str, options: dict[str, Any]) -> bool:
     >>> matters("period", {"rule": "threshold", "schedule": "periodic"}), matters("target_g", {"rule": "none"})
     (True, False)
     """
-    if any(name in names and options.get("rule") not in rules for names, rules in RULES_WITH.items()):
+    rule = str(options.get("rule"))
+    if name in (*OF_RULES, *OF_ANY_RULE) and rule == "none":
+        return False
+    # What a rule or schedule that is not installed has a use for is not known: its code does not run for a picture.
+    if name in OF_RULES and RULES.knows(rule) and name not in RULES.get(rule).options:
         return False
     if name == "fade" and options.get("finale"):
         return True
     networks = [network for network in ("g", "d") if options.get("networks", "both") in ("both", network)]
     used = {schedule_of(options, network) for network in networks}
-    return name not in SCHEDULES_WITH or bool(used & set(SCHEDULES_WITH[name]))
+    return name not in OF_SCHEDULES or any(
+        not SCHEDULES.knows(schedule) or name in SCHEDULES.get(schedule).options for schedule in used
+    )
 
 
 def shown(name: str, value: Any) -> str:

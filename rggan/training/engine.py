@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,15 +17,19 @@ from rggan.errors import UserError
 from rggan.generator import build, check_device
 from rggan.losses import r1_penalty
 from rggan.metrics import Memoriser, Score
-from rggan.networks import DISCRIMINATORS
-from rggan.pruning import Balance, Ledger, OverfitSchedule, Pruner, Threshold
+from rggan.networks import FAMILIES
+from rggan.options import network_arguments
+from rggan.pruning import Balance, Ledger, Pruner
+from rggan.sampler import Sampler
 from rggan.training.dynamic import DynamicRows
 from rggan.training.ema import EMA
-from rggan.training.judge import Judgement, gap_of, judge, real_diversity
-from rggan.training.latents import Latents
+from rggan.training.judge import Judgement, judge, real_diversity
 from rggan.training.method import (
+    Network,
+    Rules,
+    Schedules,
     adaptive_targets,
-    make_rule,
+    make_rules,
     make_schedules,
     selection,
     steps_in,
@@ -48,11 +52,21 @@ class Training:
     Args:
         data: the training images. reference: images that the score compares with.
         fresh: no state will be loaded, so that `init` counts.
+        rules, schedules: instead of those that the options make: by network, the others stay dense; and made of the
+            pruners by network.
 
     The order in here matters: weights and device, then optimizers, pruners, the average, compilation.
     """
 
-    def __init__(self, config: TrainConfig, data: ImageSet, reference: ImageSet, fresh: bool = True) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: ImageSet,
+        reference: ImageSet,
+        fresh: bool = True,
+        rules: Rules | None = None,
+        schedules: Schedules | None = None,
+    ) -> None:
         self.config = config
         self.device = check_device(config.device)
         self.bf16 = use_bf16(config.precision, self.device)
@@ -69,13 +83,14 @@ class Training:
             "width": config.width_g,
             "z_dim": config.z_dim,
             "classes": classes,
+            **network_arguments(config),
         }
-        if config.network == "stylegan2":
-            self.network["mapping_layers"] = config.mapping_layers
         self.conditional = classes > 0
         self.classes = list(data.classes) if self.conditional else []
         self.g = self.place(build(self.network))
-        self.d = self.place(DISCRIMINATORS[config.network]((height, width), channels, config.width_d, classes=classes))
+        self.d = self.place(
+            FAMILIES.get(config.network).discriminator((height, width), channels, config.width_d, classes=classes)
+        )
         if config.style_mixing:
             self.g.style_mixing = config.style_mixing  # type: ignore[assignment]
         if config.init is not None and fresh:
@@ -88,15 +103,12 @@ class Training:
         betas = (config.beta1, config.beta2)
         self.opt_g = torch.optim.Adam(self.g.parameters(), lr=self.learning_rates["g"], betas=betas, fused=True)
         self.opt_d = torch.optim.Adam(self.trained_d, lr=self.learning_rates["d"], betas=betas, fused=True)
-        self.prune_g = self.prune_d = None
-        if config.rule != "none" and config.networks in ("both", "g"):
-            self.prune_g = Pruner(self.g, self.opt_g, make_rule(config, "g"), selection(config.network))
-        if config.rule != "none" and config.networks in ("both", "d"):
-            self.prune_d = Pruner(self.d, self.opt_d, make_rule(config, "d"), selection(config.network))
-        both: dict[Literal["g", "d"], Pruner | None] = {"g": self.prune_g, "d": self.prune_d}
-        own = {network: pruner for network, pruner in both.items() if pruner is not None}
-        self.pruners = list(own.values())
-        self.schedules = make_schedules(config, own)
+        rules = make_rules(config) if rules is None else rules
+        trained: dict[Network, Any] = {"g": (self.g, self.opt_g), "d": (self.d, self.opt_d)}
+        select, chosen = selection(config.network), [n for n in trained if n in rules]
+        own = {n: Pruner(trained[n][0], trained[n][1], rules[n], select) for n in chosen}
+        self.prune_g, self.prune_d, self.pruners = own.get("g"), own.get("d"), list(own.values())
+        self.schedules = (schedules or partial(make_schedules, config))(own)
         self.adaptive = adaptive_targets(self.pruners)
         self.rewinding = (
             None if config.rewind is None else Rewinding(with_ramps(self.pruners), round(config.rewind * 1000))
@@ -128,8 +140,8 @@ class Training:
                 self.memoriser = Memoriser(data, device=str(self.device))
         self.real_diversity = real_diversity(data)
         labels = self.batches.labels if self.conditional else None
-        random = Latents(config.z_dim, config.batch, labels, self.device)
-        self.draw, self.latents = random.draw, random.fixed(config.score_samples, config.seed + 1)
+        self.sampler = Sampler(config.z_dim, labels, self.device)
+        self.latents = self.sampler.fixed(config.score_samples, config.seed + 1, config.batch)
         self.objective = Objective(config, height * width, self.device)
         self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None
         self.images = 0  # real images that D has seen
@@ -137,6 +149,17 @@ class Training:
         self.logit_sums = torch.zeros(3, device=self.device)  # D's mean on real ones, of its sign there, on fakes
         self.run_g: Any = torch.compile(self.g) if config.compile else self.g
         self.run_d: Any = torch.compile(self.d) if config.compile else self.d
+
+    def draw(self) -> tuple[Tensor, ...]:
+        """G's arguments of a step."""
+        return self.sampler.draw(self.config.batch)
+
+    def description(self) -> dict[str, Any]:
+        """What a saved generator tells of its network and its classes."""
+        told = {"network": self.network, "classes": self.classes}
+        if (labels := self.sampler.labels) is not None:
+            told["class_counts"] = torch.bincount(labels.cpu(), minlength=len(self.classes)).tolist()
+        return told
 
     def place(self, network: nn.Module) -> nn.Module:
         placed: nn.Module = network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
@@ -182,8 +205,7 @@ class Training:
                 torch.stack([on_real.mean(), on_real.sign().mean(), on_fake.mean()]) / self.config.d_steps
             )
             for schedule in self.schedules:
-                if isinstance(schedule, OverfitSchedule):
-                    schedule.observe(on_real)
+                schedule.observe(on_real)
             followed = [target for target in self.adaptive if target.signal != "balance"]  # all have one signal
             look = any(target.signal == "r_v" and target.moves_next for target in followed)
             held_out = self.on_held_out(self.images // (self.config.batch * followed[0].every)) if look else None
@@ -342,49 +364,10 @@ class Training:
         g, d = (1.0 if pruner is None else pruner.density() for pruner in (self.prune_g, self.prune_d))
         return g, d
 
-    def instruments(self, steps: int) -> dict[str, Any]:
-        """What a tick of so many steps tells of D and of the masks, for stats.jsonl.
-
-        d_real, d_fake: D's mean output in training on training images and on generated ones; their difference is D's
-        lead. d_sign: the mean sign of the former. layers: `Ledger.look` of each network, and since the run's start how
-        many weights came back by importance, and how many of them reached their thresholds in time.
-        """
-        real, sign, fake = (self.logit_sums / max(1, steps)).tolist()
-        told: dict[str, Any] = {"d_real": real, "d_sign": sign, "d_fake": fake}
-        if self.held_out is not None:
-            told |= self.gap(self.held_out)
-        if self.ada is not None:
-            told["aug_p"] = self.ada.p
-        for name, pruner in (("g", self.prune_g), ("d", self.prune_d)):
-            for target in adaptive_targets([] if pruner is None else [pruner]):
-                told |= {f"signal_{name}": target.value if math.isfinite(target.value) else None}
-                told |= {f"set_point_{name}": target.set_point, "signal": target.signal}
-        if self.balance is not None:
-            told["balance"] = self.balance.ratio if math.isfinite(self.balance.ratio) else None
-        told["layers"] = {}
-        for ledger in self.ledgers:
-            told["layers"]["g" if ledger.pruner is self.prune_g else "d"] = layers = ledger.look()
-            regrowth = ledger.pruner.rule.regrowth if isinstance(ledger.pruner.rule, Threshold) else None
-            if regrowth is not None:
-                for row, came, stayed in zip(layers.values(), regrowth.returned, regrowth.stayed, strict=True):
-                    row |= {"returned": int(came), "returned_and_stayed": int(stayed)}
-        return told
-
-    def gap(self, held_out: ImageSet) -> dict[str, float]:
-        """D's mean output on as many training images (d_train) as held-out ones (d_held_out), as they are."""
-        return gap_of(self.d, self.batches.data, held_out, self.config.batch, self.conditional, self.autocast)
-
     @property
     def phase(self) -> str:
         """'prune' while one of the networks prunes."""
         return "prune" if any(pruner.phase == "prune" for pruner in self.pruners) else "dense"
-
-    def phases(self) -> dict[str, str]:
-        """That of each network, where they may differ."""
-        if len({pruner.phase for pruner in self.pruners}) < 2 and len(self.schedules) < 2 and not self.finale:
-            return {}
-        both = (("g", self.prune_g), ("d", self.prune_d))
-        return {f"phase_{name}": "dense" if pruner is None else pruner.phase for name, pruner in both}
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides the next step (`training.state`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError
 from rggan.files import write_whole
 from rggan.generator import check_device
-from rggan.networks import check_resolution
-from rggan.networks.sizes import LIMITS
-from rggan.options import CHANGEABLE, PENALISED
+from rggan.methods import kind_of_rule
+from rggan.networks import FAMILIES, check_resolution
+from rggan.options import CHANGEABLE
+from rggan.training.callbacks import CALLBACKS, Callback
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
+from rggan.training.method import Rules, Schedules
 from rggan.training.runlog import (
     RunLog,
     find_run,
@@ -44,8 +46,9 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     Raises:
         UserError: see `load_images`; classes asked for where the data give none; a single image.
     """
+    sizes = FAMILIES.get(config.network).sizes
     if config.resolution is not None:
-        check_resolution(parse_size(config.resolution), config.network)
+        check_resolution(parse_size(config.resolution), sizes)
     check_device(config.device)
     refuse_inside("--outdir", config.outdir, config.data)
     with reading(console) as progress:
@@ -62,7 +65,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
             skip_bad=config.skip_bad,
             memory_share=config.memory_share,
             progress=progress,
-            sides=LIMITS[config.network][1:],
+            sides=(sizes.low, sizes.high),
         )
     if len(data) < 2:
         raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")
@@ -145,7 +148,7 @@ def sparsity_line(config: TrainConfig) -> str:
     >>> sparsity_line(TrainConfig(rule="none"))
     'none: dense training'
     """
-    if config.rule == "none":
+    if (kind := kind_of_rule(config.rule)) is None:
         return "none: dense training"
     told = []
     for name, target in (("G", config.target_g), ("D", config.target_d)):
@@ -159,14 +162,27 @@ def sparsity_line(config: TrainConfig) -> str:
         elif target is not None:
             told.append(f"{name} to {target:g}")
         else:
-            told.append(f"{name} by a penalty" if config.rule in PENALISED else f"{name} to a half")
+            told.append(f"{name} by a penalty" if kind.penalised else f"{name} to a half")
     return f"{', '.join(told)}; rule {config.rule}"
 
 
-def train(config: TrainConfig, console: Console | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    console: Console | None = None,
+    *,
+    rules: Rules | None = None,
+    schedules: Schedules | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Path:
     """Train, or continue the newest unfinished run with the same options; returns the run's folder.
 
     With `config.resume` that run is continued; options that differ from its own must be ones that can change.
+
+    Args:
+        rules: {"g": a rule, "d": a rule}, or one of them, instead of those that the options name; the other network
+            stays dense. Give the same where the run goes on: its folder knows the options alone.
+        schedules: makes the schedules of the pruners, {"g": pruner, "d": pruner}.
+        callbacks: called during the run, besides those of `config.callbacks`.
 
     Raises:
         UserError: bad input, before anything is written; or another process trains in the same run.
@@ -175,6 +191,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving.
     """
     console = console or Console()
+    called = [*map(CALLBACKS.get, config.callbacks), *callbacks]
     run = resumed(config) if config.resume else find_run(config)
     with ExitStack() as held:
         if run is None:
@@ -203,7 +220,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             data = read_data(config, console)
             log = RunLog(run, console)
         try:
-            loop = begin(config, data, run, log)
+            loop = begin(config, data, run, log, rules, schedules, called)
             if config.resume:
                 take_over(config, run, log)
             loop.go()
@@ -212,7 +229,15 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     return run
 
 
-def begin(config: TrainConfig, data: ImageSet, run: Path, log: RunLog) -> Loop:
+def begin(
+    config: TrainConfig,
+    data: ImageSet,
+    run: Path,
+    log: RunLog,
+    rules: Rules | None = None,
+    schedules: Schedules | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Loop:
     """The loop at its first step, or where the newest readable state left it.
 
     Raises:
@@ -220,8 +245,8 @@ def begin(config: TrainConfig, data: ImageSet, run: Path, log: RunLog) -> Loop:
     """
     training_images, held_out = data.split(config.seed)
     fresh = not checkpoints(run / "checkpoints")
-    training = Training(config, training_images, held_out or training_images, fresh)
-    loop = Loop(config, training, data.identity, run, log)
+    training = Training(config, training_images, held_out or training_images, fresh, rules, schedules)
+    loop = Loop(config, training, data.identity, run, log, callbacks)
     if not fresh:
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")

@@ -2,75 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
-from rggan.config import ScheduleName, TrainConfig
-from rggan.options import THRESHOLDS
+from rggan.config import TrainConfig
+from rggan.errors import UserError
+from rggan.methods import NONE, SCHEDULES, kind_of_rule
+from rggan.networks import FAMILIES
+from rggan.options import own_of_rule, own_of_schedules
 from rggan.pruning import (
-    SET,
     Adaptive,
-    Always,
     DensityPath,
-    Magnitude,
-    Never,
-    OneShot,
-    OverfitSchedule,
-    PeriodicSchedule,
     Pruner,
-    PublishedThreshold,
     Ramp,
-    Regrowth,
-    RigL,
-    Rows,
     Rule,
     Schedule,
-    ScoreSchedule,
-    Static,
-    Threshold,
-    Weights,
 )
-from rggan.pruning.overfitting import Overfitting
+from rggan.pruning.kind import Wanted
 from rggan.pruning.select import Chosen, Select, prunable
-from rggan.pruning.target import Course, Target
-from rggan.training.fit import fitted, fitted_adam, fitted_numbers
+from rggan.pruning.target import Course
 from rggan.training.runlog import read_rows
 
-PHASES = ("prune", "dense")
-RIVAL_DENSITY = 0.5  # where no target is given
-UPDATES = 64  # of a ranking rule, in a whole run
+Network = Literal["g", "d"]
+Rules = Mapping[Network, Rule]
+Schedules = Callable[[Mapping[Network, Pruner]], Sequence[Schedule]]
 
 
-def steps_in(config: TrainConfig, network: Literal["g", "d"], kimg: float) -> int:
+def steps_in(config: TrainConfig, network: Network, kimg: float) -> int:
     """Optimizer steps of a network while D sees so many thousands of real images; at least 1."""
     images = config.batch * (config.d_steps if network == "g" else 1)
     return max(1, round(kimg * 1000 / images))
 
 
 def selection(network: str) -> Select:
-    """Which weights of a family are pruned: all that can be, but not those that turn maps into pictures and back.
-
-    SNGAN's last convolution is pruned too, as the paper's own code does.
-    """
+    """Which weights of a family are pruned: all that can be, but not in the layers that it wants whole."""
+    whole = FAMILIES.get(network).whole
 
     def select(name: str, module: nn.Module) -> Chosen:
-        pictures = name.rpartition(".")[2] in ("to_rgb", "from_rgb") and network != "sngan"
-        return None if pictures else prunable(name, module)
+        return None if name.rpartition(".")[2] in whole else prunable(name, module)
 
     return select
 
 
-def make_ramp(config: TrainConfig, network: Literal["g", "d"], density: float) -> Ramp:
+def make_ramp(config: TrainConfig, network: Network, density: float) -> Ramp:
     """To this density, along the options."""
     steps = steps_in(config, network, config.kimg / 2 if config.ramp is None else config.ramp)
     return Ramp(density, steps, 3 if config.ramp_shape == "cubic" else 1)
 
 
-def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | None:
+def make_target(config: TrainConfig, network: Network) -> Course | None:
     """The course of one network's density, in its steps; None where the options name none."""
     target = config.target_g if network == "g" else config.target_d
     if target is None:
@@ -96,59 +79,46 @@ def with_ramps(pruners: Iterable[Pruner]) -> list[Pruner]:
     """Those whose density comes to its end by the clock."""
 
     def ramped(rule: Rule) -> bool:
-        target = getattr(rule, "target", None)
-        courses = list(target.courses.values()) if isinstance(target, Target) else [target]
-        return all(isinstance(course, Ramp) for course in courses)
+        return bool(rule.courses) and all(isinstance(course, Ramp) for course in rule.courses)
 
     return [pruner for pruner in pruners if ramped(pruner.rule)]
 
 
 def adaptive_targets(pruners: Iterable[Pruner]) -> list[Adaptive]:
     """The targets that follow a signal."""
-    found: list[Adaptive] = []
-    for pruner in pruners:
-        target = getattr(pruner.rule, "target", None)
-        courses = target.courses.values() if isinstance(target, Target) else [target]
-        found += [course for course in courses if isinstance(course, Adaptive)]
-    return found
+    return [course for pruner in pruners for course in pruner.rule.courses if isinstance(course, Adaptive)]
 
 
-def make_rule(config: TrainConfig, network: Literal["g", "d"]) -> Rule:
-    """A fresh rule for one network, as the options say."""
-    if config.rule == "published":
-        penalty = 1e-12 if config.penalty is None else config.penalty
-        return PublishedThreshold(penalty, config.threshold_lr, floor=config.floor)
-    target = make_target(config, network)
-    spread: dict[str, Any] = {"distribution": config.distribution, "min_fan": config.min_fan}
-    spread = {name: value for name, value in spread.items() if value is not None}
-    if config.rule in THRESHOLDS:
-        return Threshold(
-            "hard" if config.rule == "hard" else "straight-through",
-            1.0 if config.penalty is None else config.penalty,
-            config.threshold_lr,
-            config.floor,
-            target,
-            Rows() if config.granularity == "row" else Weights(),
-            Regrowth(config.regrow) if config.regrow else None,
-            **spread,
-        )
-    # Of a plain density the rules of others, but for the gradual one, know no ramp.
-    density = RIVAL_DENSITY if target is None else target.density if isinstance(target, Ramp) else target
-    steps = steps_in(config, network, config.kimg)
-    every = max(1, steps // UPDATES)
-    if config.rule == "magnitude":
-        return Magnitude(target or make_ramp(config, network, RIVAL_DENSITY), every, **spread)
-    if config.rule == "oneshot":
-        return OneShot(density, every, **spread)
-    if config.rule == "static":
-        return Static(density, every, config.seed, **spread)
-    if config.rule == "set":
-        return SET(density, every, seed=config.seed, **spread)
-    assert config.rule == "rigl"
-    return RigL(density, every, until=max(1, steps * 3 // 4), seed=config.seed, **spread)
+def make_rule(config: TrainConfig, network: Network) -> Rule:
+    """A fresh rule for one network, as the options say (which are not 'none').
+
+    Raises:
+        UserError: a rule of the user's own that cannot be made of them.
+    """
+    kind = kind_of_rule(config.rule)
+    assert kind is not None
+    wanted = Wanted(
+        options=vars(config),
+        own=own_of_rule(config),
+        target=make_target(config, network) if "target_g" in kind.options else None,
+        ramp=lambda density: make_ramp(config, network, density),
+        steps=steps_in(config, network, config.kimg),
+    )
+    try:
+        return kind.make(wanted)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--rule {config.rule} cannot be made: {error}.") from error
 
 
-def make_schedules(config: TrainConfig, pruners: Mapping[Literal["g", "d"], Pruner]) -> list[Schedule]:
+def make_rules(config: TrainConfig) -> Rules:
+    """Those of the networks that the options prune."""
+    networks: tuple[Network, ...] = ("g", "d")
+    if config.rule == NONE:
+        return {}
+    return {network: make_rule(config, network) for network in networks if config.networks in ("both", network)}
+
+
+def make_schedules(config: TrainConfig, pruners: Mapping[Network, Pruner]) -> list[Schedule]:
     """One for all pruners where their options are the same and neither has its own; else one for each."""
     if not pruners:
         return []
@@ -159,67 +129,27 @@ def make_schedules(config: TrainConfig, pruners: Mapping[Literal["g", "d"], Prun
     return [make_schedule(config, names[network], {network: pruner}) for network, pruner in pruners.items()]
 
 
-def make_schedule(config: TrainConfig, name: ScheduleName, pruners: dict[Literal["g", "d"], Pruner]) -> Schedule:
-    together = list(pruners.values())
+def make_schedule(config: TrainConfig, name: str, pruners: dict[Network, Pruner]) -> Schedule:
+    """Raises UserError where a schedule of the user's own cannot be made."""
     fade = [steps_in(config, network, config.fade) if config.fade else 0 for network in pruners]
-    if name == "score":
-        return ScoreSchedule(*together, dead_band=config.dead_band, fade=fade)
-    if name == "periodic":
-        return PeriodicSchedule(*together, prune=config.period, dense=config.period, first="dense", fade=fade)
-    if name == "overfit":
-        return OverfitSchedule(*together, dead_band=config.dead_band, fade=fade)
-    return Always(*together) if name == "always" else Never(*together)
+    own = own_of_schedules(config, [config.schedule_of(network) for network in pruners])[name]
+    try:
+        return SCHEDULES.get(name).make(Wanted(vars(config), own, pruners=list(pruners.values()), fade=fade))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--schedule {name} cannot be made: {error}.") from error
 
 
-def fitted_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
+def checked_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
     """A pruner's saved state, if it has the form of the present one.
 
     Raises:
-        ValueError: something does not fit. KeyError: it is not there.
+        ValueError, KeyError, TypeError: it has not.
     """
-    found, rule = dict(saved["rule"]), pruner.rule
-    own = rule.state_dict()
-    extra = {}
-    if isinstance(rule, PublishedThreshold):
-        own.pop("adam", None)
-        if (adam := found.pop("adam", None)) is not None:
-            thresholds = [layer.threshold for layer in pruner.layers]
-            groups = torch.optim.Adam(thresholds, rule.lr, rule.betas).state_dict()["param_groups"]
-            extra = {"adam": fitted_adam(thresholds, groups, adam, "thresholds")}
-    if "target" in own:  # states of before format 4 have none: it is that of the options
-        found.setdefault("target", own.pop("target"))
-        rule.check({"target": found["target"]})
-        extra["target"] = found.pop("target")
-    clean = fitted(own, found, "rule")
-    sizes = [layer.weight.numel() for layer in pruner.layers]
-    if "counts" in clean and any(not 0 < n <= size for n, size in zip(clean["counts"], sizes, strict=True)):
-        raise ValueError("the rule's counts are none of its layers")
-    if clean.get("steps", 0) < 0 or not 0 < clean.get("density", 1.0) <= 1:
-        raise ValueError("the rule's steps or density are none")
-    kept = {"phase": saved["phase"], "fading": saved["fading"], "fixed": saved.get("fixed") is True}
-    state = {**kept, "rule": {**clean, **extra}, "layers": saved["layers"]}
-    pruner.check(state)
-    return state
+    target = {"target": own["target"]} if "target" in (own := pruner.rule.state_dict()) else {}
+    # States of before format 4 have no target: it is that of the options.
+    return pruner.checked({**saved, "rule": {**target, **saved["rule"]}})
 
 
-def fitted_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:
-    """A schedule's saved state, if it has the form of the present one.
-
-    Raises:
-        ValueError: something does not fit. KeyError: it is not there.
-    """
-    own = schedule.state_dict()
-    if saved is None and isinstance(schedule, Always):  # before format 3 this was no schedule
-        return own
-    free = {name: saved[name] for name in ("scores", "sums", "overfitting") if name in own}  # of no fixed form
-    clean: dict[str, Any] = fitted({**own, **free}, saved, "schedule")
-    if "scores" in own:
-        assert isinstance(schedule, ScoreSchedule)
-        fitted_numbers(clean["scores"], len(schedule.weights), "scores")
-    if clean.get("overfitting") is not None:
-        fitted_numbers([clean["overfitting"]], 1, "overfitting")
-    if "sums" in own:
-        Overfitting.sums_from(clean["sums"])
-    if clean["phase"] not in PHASES:
-        raise ValueError(f"there is no phase {clean['phase']}")
-    return clean
+def checked_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:
+    """A schedule's saved state, likewise; before format 3 the one that always prunes was none."""
+    return schedule.state_dict() if saved is None else schedule.checked(saved)

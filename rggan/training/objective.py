@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rggan.config import TrainConfig
 from rggan.losses import hinge_d, hinge_g, lecam, nonsaturating_d, nonsaturating_g, path_length
+from rggan.networks import FAMILIES
 
 LOSSES = {"hinge": (hinge_d, hinge_g), "nonsaturating": (nonsaturating_d, nonsaturating_g)}
 R1_EVERY, PATH_EVERY = 16, 4  # steps between two lazy penalties, which count so many times as much
@@ -26,8 +27,9 @@ class Objective:
         self.loss_d, self.loss_g = LOSSES[config.loss]
         self.lecam, self.path = config.lecam, config.path_length
         self.gamma = config.gamma
-        if self.gamma is None:  # the rule of thumb of Karras et al. 2020, "Limited Data", appendix C
-            self.gamma = 0.0002 * pixels / config.batch if config.network == "stylegan2" else 0.0
+        if self.gamma is None:
+            thumb = FAMILIES.get(config.network).r1
+            self.gamma = 0.0 if thumb is None else thumb(pixels, config.batch)
         self.real, self.fake, self.length = (torch.zeros((), device=device) for _ in range(3))
         self.steps_d = self.steps_g = 0
         self.averaging = False  # whether `real` and `fake` have begun

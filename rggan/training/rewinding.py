@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from rggan.pruning import Pruner
-from rggan.training.fit import fitted
+from rggan.pruning.form import fitted
 
 
 class Rewinding:

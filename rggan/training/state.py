@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rggan.pruning import Ledger
-from rggan.training.fit import fitted, fitted_adam, fitted_numbers
-from rggan.training.method import fitted_pruner, fitted_schedule
+from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
+from rggan.training.method import checked_pruner, checked_schedule
 from rggan.training.rates import in_finale
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def checked(training: Training, state: dict[str, Any]) -> dict[str, Any]:
         clean[name] = fitted_adam(group["params"], own[name]["param_groups"], state[name], name)
     if len(state["pruners"]) != len(training.pruners):
         raise ValueError(f"pruners has {len(state['pruners'])} entries, not {len(training.pruners)}")
-    clean["pruners"] = [fitted_pruner(*both) for both in zip(training.pruners, state["pruners"], strict=True)]
+    clean["pruners"] = [checked_pruner(*both) for both in zip(training.pruners, state["pruners"], strict=True)]
     saved = state["schedules"]
     if not saved:  # before format 3 `Always` was no schedule
         saved = [None] * len(training.schedules)
-    clean["schedules"] = [fitted_schedule(*both) for both in zip(training.schedules, saved, strict=True)]
+    clean["schedules"] = [checked_schedule(*both) for both in zip(training.schedules, saved, strict=True)]
     clean["finale"] = bool(state.get("finale", False))
     clean["rewinding"] = None if training.rewinding is None else training.rewinding.checked(state.get("rewinding"))
     # A state of before there were ledgers has none: they begin at the masks that it holds.

@@ -19,9 +19,10 @@ from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError, one_line
 from rggan.generator import Generator
-from rggan.pruning import OverfitSchedule
+from rggan.training.callbacks import Callback, Callbacks
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
+from rggan.training.instruments import instruments, phases
 from rggan.training.runlog import Row, RunLog, is_row, status_line
 
 CHECKED_EVERY = 100  # steps between two looks at the losses: each waits for the device
@@ -64,7 +65,16 @@ class Loop:
     key: what the images are known by (`ImageSet.key`); a state of other images is refused.
     """
 
-    def __init__(self, config: TrainConfig, training: Training, key: str, run: Path, log: RunLog) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        training: Training,
+        key: str,
+        run: Path,
+        log: RunLog,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.callbacks = Callbacks(callbacks)
         self.config, self.training, self.key, self.run, self.log = config, training, key, run, log
         self.rows: list[Row] = []
         self.rollbacks = 0
@@ -143,6 +153,7 @@ class Loop:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
+        self.callbacks.begin(self.run)
         with stop_on_signal() as stopped, Progress(*columns, console=self.log.console, transient=True) as bar:
             task = bar.add_task("training", total=total, completed=training.images)
             while training.images < total and not given_up(self.rows, self.config.patience):
@@ -161,6 +172,7 @@ class Loop:
         why = "finished."
         if training.images < total:
             why = f"stopped: {self.config.patience} scores in succession far above the best (--patience)."
+        self.callbacks.end(self.rows)
         self.log.say(f"{why} Best score {best['score']:.4f} at kimg {best['kimg']:.1f}: {self.run / 'best'}")
 
     def next_tick(self) -> float:
@@ -189,12 +201,12 @@ class Loop:
             "density_g": density_g,
             "density_d": density_d,
             "phase": training.phase,
-            **training.phases(),
+            **phases(training),
             "loss_g": loss_g,
             "loss_d": loss_d,
             "decisions": 0,
             "flips": 0,
-            **training.instruments(self.steps_in_tick),
+            **instruments(training, self.steps_in_tick),
         }
         if copies is not None:
             row |= {"copies": copies, "replays": replays}
@@ -206,8 +218,7 @@ class Loop:
             schedule.step(score)
             row["decisions"] += schedule.decisions
             row["flips"] += schedule.flips
-            if isinstance(schedule, OverfitSchedule):
-                row["overfitting"] = schedule.overfitting
+            row |= schedule.told()
         self.rows.append(row)
         training.loss_sums.zero_()
         training.logit_sums.zero_()
@@ -224,6 +235,7 @@ class Loop:
             self.save()
             self.log.write_rows(self.rows)
         self.log.say(status_line(row, sec_per_kimg))
+        self.callbacks.tick(row, snapshot)
         self.started = time.perf_counter()
 
     def roll_back(self, why: str) -> None:
@@ -286,8 +298,7 @@ class Loop:
 
     def save_fakes(self, snapshot: nn.Module, kimg: int) -> None:
         """The pictures of seeds 0 to 63."""
-        config = {"network": self.training.network, "classes": self.training.classes}
-        images = Generator(snapshot, config, str(self.training.device)).images(range(64))
+        images = Generator(snapshot, self.training.description(), str(self.training.device)).images(range(64))
         save_picture(grid(images), self.run / f"fakes{kimg:06d}.png")
 
     def described(self, snapshot: nn.Module, row: Row) -> Generator:
@@ -296,7 +307,7 @@ class Loop:
         trained = {"data": self.config.data, "seed": self.config.seed, "rule": self.config.rule}
         trained |= {"score_kind": self.training.score.kind, **{key: row[key] for key in keys}}
         trained["score_provenance"] = self.training.score_provenance
-        config = {"network": self.training.network, "classes": self.training.classes, "trained": trained}
+        config = {**self.training.description(), "trained": trained}
         return Generator(snapshot, config, str(self.training.device))
 
     def save(self) -> None:

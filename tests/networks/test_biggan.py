@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from rggan import UserError
-from rggan.networks import BigGANDiscriminator, BigGANGenerator
-from rggan.networks.biggan import ConditionalNorm, SelfAttention, chunks
+from rggan.networks.biggan import BigGANDiscriminator, BigGANGenerator, ConditionalNorm, SelfAttention, chunks
 from rggan.training.ema import refresh_batch_statistics
 
 pytestmark = pytest.mark.slow  # all together they take seconds

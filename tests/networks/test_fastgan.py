@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from rggan import UserError
-from rggan.networks import FastGANDiscriminator, FastGANGenerator, fastgan
+from rggan.networks import fastgan
+from rggan.networks.fastgan import FastGANDiscriminator, FastGANGenerator
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 

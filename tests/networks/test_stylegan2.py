@@ -13,7 +13,8 @@ from torch import nn
 
 from rggan import UserError
 from rggan.losses import path_length, r1_penalty
-from rggan.networks import StyleGAN2Discriminator, StyleGAN2Generator, stylegan2
+from rggan.networks import stylegan2
+from rggan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from rggan.pruning import Pruner
 from rggan.training.method import selection
 

@@ -8,14 +8,9 @@ from torch import nn
 from torch.nn.utils import spectral_norm as hook_spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from rggan.networks import (
-    FastGANDiscriminator,
-    FastGANGenerator,
-    SNGANDiscriminator,
-    SNGANGenerator,
-    StyleGAN2Discriminator,
-    StyleGAN2Generator,
-)
+from rggan.networks.fastgan import FastGANDiscriminator, FastGANGenerator
+from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator
+from rggan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from rggan.pruning import Pruner, PublishedThreshold, Rule, merged_state_dict, split_state
 from tests.pruning.reference import ReferencePruner
 

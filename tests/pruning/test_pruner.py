@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import spectral_norm as hook_spectral_norm
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm
 
-from rggan.networks import SNGANDiscriminator
+from rggan.networks.sngan import SNGANDiscriminator
 from rggan.pruning import Pruner, PublishedThreshold, Threshold, prunable
 from tests.conftest import train_steps
 

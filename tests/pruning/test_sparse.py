@@ -8,7 +8,7 @@ from torch import nn
 
 from rggan import TrainConfig
 from rggan.data import load_images
-from rggan.networks import SNGANDiscriminator
+from rggan.networks.sngan import SNGANDiscriminator
 from rggan.pruning import SET, Layer, Magnitude, OneShot, Pruner, Ramp, RigL, Rows, Static, Threshold
 from rggan.pruning.distribute import erdos_renyi_kernel, pools
 from rggan.pruning.fan import lacking

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import spectral_norm as hook_spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from rggan.networks import SNGANDiscriminator, SNGANGenerator
+from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator
 from rggan.pruning import SET, Magnitude, OneShot, Pruner, Ramp, Regrowth, RigL, Rows, Static, Threshold
 from tests.conftest import train_steps
 from tests.pruning.reference import ReferencePruner, masked

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from rggan.networks import SNGANDiscriminator, SNGANGenerator
+from rggan.networks.sngan import SNGANDiscriminator, SNGANGenerator
 from rggan.pruning import Pruner, Ramp, Regrowth, Rows, Threshold
 from rggan.pruning.target import cut
 from tests.conftest import train_steps

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from rggan.networks import SNGANGenerator
+from rggan.networks.sngan import SNGANGenerator
 from rggan.pruning import Pruner, PublishedThreshold, Threshold
 from rggan.training.ema import EMA, refresh_batch_statistics
 

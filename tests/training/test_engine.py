@@ -11,7 +11,8 @@ from rggan.data import load_images
 from rggan.losses import hinge_d
 from rggan.metrics import feature_network
 from rggan.pruning import PublishedThreshold, Threshold
-from rggan.training.engine import Training, make_rule
+from rggan.training.engine import Training
+from rggan.training.method import make_rule
 
 
 def training(**options):

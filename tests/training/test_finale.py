@@ -13,10 +13,11 @@ from rich.console import Console
 from rggan import TrainConfig, train
 from rggan.config import TrainConfig as Config
 from rggan.errors import UserError
-from rggan.networks import DISCRIMINATORS
+from rggan.networks import FAMILIES
 from rggan.pruning import Adaptive, Always, DensityPath, Never, OverfitSchedule, ScoreSchedule
 from rggan.training.dynamic import DynamicRows
 from rggan.training.engine import Training
+from rggan.training.instruments import instruments, phases
 from rggan.training.method import selection
 from rggan.training.rates import ema_beta, in_finale, lr_factor
 from rggan.training.runlog import read_rows
@@ -91,7 +92,7 @@ def test_a_discriminator_that_overfits_gets_sparser_and_its_row_tells_it(trainin
     assert isinstance(target, Adaptive)
     assert 0.2 <= target.density < 1
     assert run.densities() == (1.0, pytest.approx(target.density, abs=0.05))
-    told = run.instruments(20)
+    told = instruments(run, 20)
     assert told["signal_d"] == target.value
     assert told["set_point_d"] == -0.5
 
@@ -153,9 +154,9 @@ def test_rows_of_d_fall_from_all_to_a_share(training):
     assert all(torch.equal(before[key], value) for key, value in run.d.state_dict().items())
 
 
-@pytest.mark.parametrize("network", sorted(DISCRIMINATORS.keys() - {"fastgan"}))
+@pytest.mark.parametrize("network", sorted(FAMILIES.builtin.keys() - {"fastgan"}))
 def test_colours_and_d_s_output_are_no_rows(network):
-    d = DISCRIMINATORS[network](64, 3, 8)
+    d = FAMILIES.get(network).discriminator(64, 3, 8)
     layers = DynamicRows(d, selection(network)).layers
     assert len(layers) > 4
     assert all(layer.out_channels > 3 for layer in layers)
@@ -164,7 +165,7 @@ def test_colours_and_d_s_output_are_no_rows(network):
 def test_each_network_has_its_own_schedule(training):
     run = training(schedule_g="never", schedule_d="always")
     assert [type(schedule) for schedule in run.schedules] == [Never, Always]
-    assert run.phases() == {"phase_g": "dense", "phase_d": "prune"}
+    assert phases(run) == {"phase_g": "dense", "phase_d": "prune"}
     assert run.phase == "prune"
     assert [type(s) for s in training(schedule_d="overfit").schedules] == [ScoreSchedule, OverfitSchedule]
     assert [type(s) for s in training(target_d="auto").schedules] == [ScoreSchedule, Always]

@@ -26,6 +26,7 @@ from rggan.pruning import (
 )
 from rggan.training.checkpoint import migrate
 from rggan.training.engine import Training
+from rggan.training.instruments import gap, instruments
 from rggan.training.method import make_rule, steps_in
 from rggan.training.runlog import read_rows
 from tests.recorded.old_format import held_in_networks
@@ -70,7 +71,7 @@ def test_every_method_trains_tells_and_resumes_to_the_same_bits(training, name):
         for _ in range(4):
             which.step()
         which.schedules[0].step(1.0)
-        told = which.instruments(4)
+        told = instruments(which, 4)
         which.logit_sums.zero_()  # as the loop does
         return told
 
@@ -135,20 +136,20 @@ def test_overfit_schedule_sees_what_d_says_in_training(training):
     for _ in range(3):
         run.step()
     run.schedules[0].step()
-    assert run.schedules[0].overfitting == pytest.approx(run.instruments(3)["d_sign"], abs=1e-5)
+    assert run.schedules[0].overfitting == pytest.approx(instruments(run, 3)["d_sign"], abs=1e-5)
 
 
 def test_gap_is_ds_mean_output_on_both_parts(training):
     run = training(rule="none")
     for _ in range(3):
         run.step()
-    gap = run.gap(run.held_out)
+    found = gap(run, run.held_out)
     run.d.eval()
     for name, data in (("d_train", run.batches.data), ("d_held_out", run.held_out)):
         x = data.images[:: len(data) // 20].float() / 127.5 - 1  # 20 of each, evenly
-        assert gap[name] == pytest.approx(run.d(x).mean().item(), abs=1e-5)
+        assert found[name] == pytest.approx(run.d(x).mean().item(), abs=1e-5)
     assert run.d.training is False
-    run.gap(run.held_out)
+    gap(run, run.held_out)
     assert run.d.training
 
 
@@ -222,7 +223,7 @@ def test_states_of_format_2_are_taken_up(training, rule):
             which.step()
     for key, value in run.g.state_dict().items():
         assert torch.equal(value, other.g.state_dict()[key]), key
-    told = other.instruments(2)["layers"]
+    told = instruments(other, 2)["layers"]
     assert all(row["births"] + row["deaths"] >= 0 for layers in told.values() for row in layers.values())
 
 
@@ -265,7 +266,7 @@ def test_gap_is_taken_over_all_classes(digits):
     run = Training(config, data, digits.take(order[600:660]))
     seen = []
     run.d.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    run.gap(run.held_out)
+    gap(run, run.held_out)
     shown = torch.cat(seen)[:60]
     every = data.images.float() / 127.5 - 1
     rows = [int((every - image).abs().sum(dim=(1, 2, 3)).argmin()) for image in shown]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from rggan import TrainConfig
 from rggan.data import load_images
 from rggan.training.engine import Training
+from rggan.training.instruments import instruments
 from rggan.training.objective import Objective
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -228,7 +229,7 @@ def test_augmentation_grows_while_d_is_right_about_real_pictures_and_resumes_to_
         with torch.no_grad():  # certain about everything: all signs are +1
             run.d.out.bias.fill_(100.0)
         run.step()
-        told.append(run.instruments(1)["aug_p"])
+        told.append(instruments(run, 1)["aug_p"])
         if step == 6:  # between two moves of p: what was observed since the last one is kept too
             file = io.BytesIO()
             torch.save(run.state_dict(), file)
@@ -265,4 +266,4 @@ def test_augmentation_falls_back_where_d_is_wrong(pictures):
 
 
 def test_other_augmentations_tell_of_no_probability(pictures):
-    assert "aug_p" not in training(pictures, aug="diff").instruments(1)
+    assert "aug_p" not in instruments(training(pictures, aug="diff"), 1)

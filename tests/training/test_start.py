@@ -10,7 +10,8 @@ from rich.console import Console
 
 from rggan import TrainConfig, UserError, merged_state_dict, train
 from rggan.cli import main
-from rggan.networks import SNGANDiscriminator, StyleGAN2Discriminator
+from rggan.networks.sngan import SNGANDiscriminator
+from rggan.networks.stylegan2 import StyleGAN2Discriminator
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.engine import Training
 from rggan.training.loop import read_data

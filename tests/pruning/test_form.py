@@ -7,8 +7,8 @@ import torch
 
 from rggan import TrainConfig
 from rggan.data import load_images
+from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
 from rggan.training.engine import Training
-from rggan.training.fit import fitted, fitted_adam, fitted_numbers
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 

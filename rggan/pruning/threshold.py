@@ -1,4 +1,4 @@
-"""WHICH weights are pruned. A rule sees all layers of one network; when it acts is a schedule's choice."""
+"""RG-GAN's rule: a trainable threshold for each output neuron."""
 
 from __future__ import annotations
 
@@ -12,53 +12,16 @@ from torch import Tensor
 from rggan.pruning.distribute import Distribution, checked, pools
 from rggan.pruning.fan import lacking
 from rggan.pruning.granularity import Rows, Weights
+from rggan.pruning.kind import Kind, Wanted
 from rggan.pruning.layer import Layer, kept_number
 from rggan.pruning.regrowth import Regrowth
+from rggan.pruning.rule import Rule
 from rggan.pruning.target import Course, Target, cut
 
 Granularity = Weights | Rows
 SPARSE = 0.1  # a density below which layers may lose whole neurons
 ROUNDS = 3  # in which weights that others went for are found
 ABOVE = 1e-4  # rms units: a threshold that is this much above a weight masks it
-
-
-class Rule:
-    """What a `Pruner` asks of a rule. The base class prunes nothing.
-
-    `begin` runs once, when a pruner takes the rule. While the pruner prunes, `gradient` runs before each
-    optimizer step and turns the dense gradient into what the optimizer sees, and `update` runs after it
-    and moves the masks. `refresh` makes the masks from the rule's state, when pruning begins again after a
-    dense phase. Whenever one of them runs, `layer.weight` holds the dense weight. None of them may wait for the
-    device (no `.item()`): they run at every step. Where several optimizers train one network, `gradient` gets the
-    layers of the one that steps, `update` all of them.
-
-    min_fan: so many weights stay unmasked at least in each output neuron and in each input channel, by whatever the
-    rule does; 0: as many as it likes.
-    masked: what the optimizer's step does to masked weights. 'train': what it does to all others; they are kept
-    aside meanwhile. 'freeze': they are kept aside, bit for bit, whatever momentum and decay do. 'zero': they are lost.
-    """
-
-    min_fan = 0
-    masked: Literal["train", "freeze", "zero"] = "train"
-    reached = True  # whether the masks have come to the density that they shall have
-    taken = False  # by a pruner: a rule has state, and serves one network
-    behind_norm = False  # whether the mask stands behind a spectral norm, rather than before it
-
-    def begin(self, layers: Sequence[Layer]) -> None: ...
-
-    def gradient(self, layers: Sequence[Layer]) -> None: ...
-
-    def update(self, layers: Sequence[Layer]) -> None: ...
-
-    def refresh(self, layers: Sequence[Layer]) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-    def check(self, state: dict[str, Any]) -> None:
-        """Raises ValueError where `load_state_dict` would not take it; changes nothing."""
 
 
 class Threshold(Rule):
@@ -128,7 +91,7 @@ class Threshold(Rule):
         self.hard = estimator == "hard"
         self.masked = "freeze" if self.hard else "train"
         self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
-        self.target = None if target is None else Target.of(target)
+        self.target: Target | None = None if target is None else Target.of(target)
         if regrowth is not None and self.target is not None and regrowth.budget >= self.target.least:
             raise ValueError(
                 f"regrowth's budget ({regrowth.budget}) must be below the target density ({self.target.least})"
@@ -157,8 +120,7 @@ class Threshold(Rule):
 
     @property
     def reached(self) -> bool:  # type: ignore[override]
-        courses = [] if self.target is None else self.target.courses.values()
-        return all(c.at(self.steps - self.steps % self.every) <= c.least + 1e-9 for c in courses)
+        return all(c.at(self.steps - self.steps % self.every) <= c.least + 1e-9 for c in self.courses)
 
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
@@ -304,8 +266,35 @@ class Threshold(Rule):
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])
 
-    def check(self, state: dict[str, Any]) -> None:
-        if (self.target is None) != (state["target"] is None):
+    def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
+        target = state["target"]
+        if (self.target is None) != (target is None):
             raise ValueError("the rule has a target in one of the two, and none in the other")
         if self.target is not None:
-            copy.deepcopy(self.target).taken_up(state["target"])
+            copy.deepcopy(self.target).taken_up(target)
+        own = self.state_dict()["target"]  # its form is seen to
+        return {**super().checked({**state, "target": own}, layers), "target": target}
+
+
+def of_estimator(estimator: Literal["straight-through", "hard"], wanted: Wanted) -> Threshold:
+    options = wanted.options
+    return Threshold(
+        estimator,
+        1.0 if options["penalty"] is None else options["penalty"],
+        options["threshold_lr"],
+        options["floor"],
+        wanted.target,
+        Rows() if options["granularity"] == "row" else Weights(),
+        Regrowth(options["regrow"]) if options["regrow"] else None,
+        **wanted.given("distribution", "min_fan"),
+    )
+
+
+OPTIONS = frozenset(
+    (
+        *("target_g", "target_d", "ramp", "ramp_shape", "distribution", "min_fan", "rewind"),
+        *("granularity", "regrow", "penalty", "threshold_lr", "floor"),
+    )
+)
+KIND: Kind[Rule] = Kind(lambda wanted: of_estimator("straight-through", wanted), OPTIONS, penalised=True)
+HARD: Kind[Rule] = Kind(lambda wanted: of_estimator("hard", wanted), OPTIONS, penalised=True)
