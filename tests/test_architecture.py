@@ -96,7 +96,8 @@ def used(path, files):
             found = [name if name.removeprefix("rggan.") in files else node.module for name in inner]
         else:
             continue
-        yield from (name.removeprefix("rggan.") for name in found if name.removeprefix("rggan.") in files)
+        names = [name.removeprefix("rggan.") for name in found if name.startswith("rggan.")]
+        yield from (name for name in names if name in files)
 
 
 def circle(files):
@@ -156,6 +157,13 @@ def test_pruning_imports_torch_and_nothing_else_of_ours():
 def test_networks_know_nothing_of_pruning():
     for path in (PACKAGE / "networks").glob("*.py"):
         assert not any("prun" in name for name in imported(path))
+
+
+def test_input_forms_know_nothing_of_who_asks_them():
+    """A registry names them, which no import shows."""
+    for path in (PACKAGE / "data" / "forms").glob("*.py"):
+        for name in imported(path):
+            assert name in ("errors", "data.form", "data.picture") or name.startswith("data.forms."), path.name
 
 
 def test_at_most_fifteen_public_names():

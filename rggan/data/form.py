@@ -63,7 +63,7 @@ def checked(form: Form, asked: str) -> Form:
         for picture in found:
             if (fault := fault_of(picture)) is not None:
                 raise UserError(f"{form_called} gives {fault}.")
-        return [replace(picture, read=reader(picture.read)) for picture in found]
+        return [replace(picture, read=only_bytes(picture.read)) for picture in found]
 
     return replace(form, opens=opens, pictures=pictures)
 
@@ -83,22 +83,26 @@ def fault_of(picture: object) -> str | None:
         return f"the name {name!r}; it must be text"
     if not isinstance(label, str | None):
         return f"the label {label!r} of {name}; it must be text, or None"
-    sides = [n for n in shape if type(n) is int and n > 0] if isinstance(shape, tuple) and len(shape) == 3 else []
-    if shape is not None and (len(sides) != 3 or sides[2] not in (1, 3, 4)):
+    if shape is not None and not is_shape(shape):
         return f"the shape {shape!r} of {name}; it must be (height, width, channels) with 1, 3 or 4 channels, or None"
     return None
 
 
-def reader(read: Callable[[], bytes]) -> Callable[[], bytes]:
-    """The same, which raises nothing but OSError and ValueError, and gives nothing but bytes."""
+def is_shape(shape: object) -> bool:
+    """
+    >>> is_shape((2, 3, 1)), is_shape((2, 3)), is_shape((2, 3, 2)), is_shape((2, 0, 1)), is_shape((2, 3, 1, 0))
+    (True, False, False, False, False)
+    """
+    if not isinstance(shape, tuple) or len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
+        return False
+    return shape[2] in (1, 3, 4)
+
+
+def only_bytes(read: Callable[[], object]) -> Callable[[], bytes]:
+    """The same, with a ValueError for anything but bytes; who reads is ready for whatever it raises itself."""
 
     def read_bytes() -> bytes:
-        try:
-            content = read()
-        except (OSError, ValueError):
-            raise
-        except Exception as error:
-            raise ValueError(reason(error)) from error
+        content = read()
         if not isinstance(content, bytes):
             raise ValueError(f"its form gives a {type(content).__name__}, not bytes")
         return content

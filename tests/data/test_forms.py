@@ -159,7 +159,9 @@ def test_what_exists_under_that_name_wins(written, tmp_path, monkeypatch):
     place = written("1 / 0")
     (tmp_path / f"{place}:set").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / f"{place}:set/a.png")
+    (tmp_path / f"{place}:text").write_text("x")
     assert names(f"{place}:set") == ["a.png"]
+    assert "neither a folder nor a zip" in refused(f"{place}:text")
     assert "division by zero" in refused(f"{place}:other")
 
 
@@ -234,13 +236,15 @@ def test_a_picture_that_cannot_be_read_is_an_unreadable_one(written, read, reaso
     assert reason in told
 
 
-def test_a_saved_config_imports_nothing(written, tmp_path):
-    data = f"{written('1 / 0')}:https://a.org/b/"
+@pytest.mark.parametrize("data", ["PLACE:set/", "PLACE:https://a.org/b/", "web://a.org/b/", "hf:user/set/"])
+def test_a_saved_config_keeps_the_data_as_it_was_and_imports_nothing(written, tmp_path, data):
+    place = written("1 / 0")
+    data = data.replace("PLACE", place)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**TrainConfig().to_json(), "data": data}))
     config = TrainConfig.from_json(path)
     assert config.data == config.to_json()["data"] == data
-    assert data.split(":")[0] not in sys.modules
+    assert place.split(":")[0] not in sys.modules
 
 
 def test_a_run_inside_the_place_that_a_form_reads_is_refused(tmp_path):
