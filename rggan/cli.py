@@ -18,8 +18,9 @@ from rich.console import Console
 from rggan.config import TrainConfig
 from rggan.data.decode import parse_size
 from rggan.data.doctor import advice, inspect, shown
-from rggan.data.images import Channels, class_names, find_pictures, natural_resolution, short_sides
+from rggan.data.images import Channels, class_names, natural_resolution, short_sides
 from rggan.data.mend import write_copy
+from rggan.data.source import list_pictures
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
@@ -82,7 +83,7 @@ def check(config: CheckConfig, console: Console) -> None:
         refuse_inside("--fix", config.fix, config.data)
     refuse_inside("--sheet", config.sheet, config.data)
     make_folder(config.sheet.parent)
-    pictures = find_pictures(config.data, config.pattern)
+    pictures = list_pictures(config.data, config.pattern)
     with reading(None if config.json else console) as progress:
         health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)
     advices = advice(health, size)
@@ -224,7 +225,7 @@ def options_in(words: Sequence[str]) -> dict[str, str]:
 
 def chosen(config: TrainConfig, network: str | None, given: Mapping[str, object], console: Console) -> TrainConfig:
     """The options of `--cfg auto` for these pictures and this device; says why, a line for each."""
-    pictures = find_pictures(config.data, config.pattern)
+    pictures = list_pictures(config.data, config.pattern)
     count = min(max(1, round(len(pictures) * config.fraction)), config.max_images or len(pictures))
     side = (
         natural_resolution(short_sides(pictures)) if config.resolution is None else min(parse_size(config.resolution))

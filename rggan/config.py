@@ -14,6 +14,7 @@ import tyro
 
 from rggan.data.decode import Resize, parse_size
 from rggan.data.images import Channels
+from rggan.data.source import named_form
 from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
@@ -29,7 +30,7 @@ class TrainConfig:
 
     data: str = "digits"
     """Folder or zip of pictures, .npz or .npy array, CIFAR archive, hf:NAME of a Hugging Face data set; 'digits' are
-    scikit-learn's 1,797 handwritten digits."""
+    scikit-learn's 1,797 handwritten digits; package.module:FORM:PLACE is PLACE in a form of your own."""
     outdir: Path = Path("runs")
     """Runs are numbered folders in here."""
     resolution: int | str | None = None
@@ -357,9 +358,10 @@ def is_name(value: object) -> bool:
 
 
 def plain(data: str) -> str:
-    """'pictures/' is 'pictures'; a name like hf:user/set stays as it is.
+    """'pictures/' is 'pictures'; what may be no path stays as it is: hf:user/set, or what a form of others reads.
 
-    >>> plain("pictures/"), plain("hf:user/set")
-    ('pictures', 'hf:user/set')
+    >>> plain("pictures/"), plain("hf:user/set"), plain("my_forms:WEB:https://a.org/b/")
+    ('pictures', 'hf:user/set', 'my_forms:WEB:https://a.org/b/')
     """
-    return data if data.startswith("hf:") else str(Path(data))
+    no_path = data.startswith("hf:") or "://" in data or named_form(data) is not None
+    return data if no_path else str(Path(data))

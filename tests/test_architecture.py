@@ -1,6 +1,7 @@
 """Imports go down only: who may import whom, read from the source."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ FLOORS = {
     "cli": 6,
     "__main__": 7,
 }
+CIRCLES_LEFT = ("config", "options", "pruning", "training")  # where files still import each other in a circle
 ROOT = ("rggan",)  # the public names: may import everything but the command line
 
 
@@ -87,6 +89,51 @@ def test_imports_go_down_only(name, path):
         assert floor(other) <= floor(name), f"{name} imports {other}, which stands above it"
 
 
+def used(path, files):
+    """Which of these modules (name -> file) a file imports, anywhere in it; a package only for names of its own."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [name if name.removeprefix("rggan.") in files else node.module for name in inner]
+        else:
+            continue
+        names = [name.removeprefix("rggan.") for name in found if name.startswith("rggan.")]
+        yield from (name for name in names if name in files)
+
+
+def circle(files):
+    """Names of modules that import each other in a circle; [] if there are none.
+
+    An import inside a function counts, too: there it only hides the circle.
+    """
+    try:
+        TopologicalSorter({name: set(used(path, files)) for name, path in files.items()}).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_circle_of_imports_among_files():
+    assert circle({name: path for name, path in modules() if name.split(".")[0] not in CIRCLES_LEFT}) == []
+
+
+def test_a_circle_is_seen_wherever_its_imports_stand(tmp_path):
+    files = {name: tmp_path / f"{name}.py" for name in ("data", "data.one", "data.two", "data.three")}
+    contents = {
+        "data": "from rggan.data.one import a",
+        "data.one": "import rggan.data.two",
+        "data.two": "def late():\n    from rggan.data import three",
+        "data.three": "from rggan.data.one import a",
+    }
+    for name, content in contents.items():
+        files[name].write_text(content)
+    assert set(circle(files)) == {"data.one", "data.two", "data.three"}
+    files["data.two"].write_text("from rggan.errors import three")
+    assert circle(files) == []
+
+
 def test_pruning_imports_torch_and_nothing_else_of_ours():
     own = {
         "bisect",
@@ -114,6 +161,13 @@ def test_pruning_imports_torch_and_nothing_else_of_ours():
 def test_networks_know_nothing_of_pruning():
     for path in (PACKAGE / "networks").glob("*.py"):
         assert not any("prun" in name for name in imported(path))
+
+
+def test_input_forms_know_nothing_of_who_asks_them():
+    """A registry names them, which no import shows."""
+    for path in (PACKAGE / "data" / "forms").glob("*.py"):
+        for name in imported(path):
+            assert name in ("errors", "data.form", "data.picture") or name.startswith("data.forms."), path.name
 
 
 def test_at_most_fifteen_public_names():

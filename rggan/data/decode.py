@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from rggan.data.source import Picture, picture_formats
+from rggan.data.picture import Picture, picture_formats
 from rggan.errors import UserError
 
 Resize = Literal["crop", "fit", "stretch"]

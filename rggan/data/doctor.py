@@ -24,7 +24,7 @@ from PIL import Image, ImageChops, ImageCms, ImageStat, UnidentifiedImageError
 
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.duplicates import near_duplicates, thumbnail
-from rggan.data.source import Picture, picture_formats
+from rggan.data.picture import Picture, picture_formats
 
 CHUNK = 256  # pictures between two calls of `progress`
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -19,15 +18,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from rggan.data.decode import CHANNELS, BadPicture, Resize, open_picture, opened, parse_color, parse_size, to_pixels
-from rggan.data.source import Picture, list_pictures
+from rggan.data.picture import Picture
+from rggan.data.source import list_pictures
 from rggan.data.store import Decoded, cache_folder, in_cache, in_memory, machine_memory
 from rggan.errors import UserError
 
-DIGITS = "digits"
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the score
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
 ONE_LARGE = threading.Lock()
@@ -154,7 +152,7 @@ def load_images(
     progress: Progress | None = None,
     sides: tuple[int, int] = SIDES,
 ) -> ImageSet:
-    """Read pictures at one size; `data` is what `list_pictures` takes, or 'digits' (scikit-learn's).
+    """Read pictures at one size; `data` is what `list_pictures` takes.
 
     EXIF orientation is honoured, 16-bit grey is scaled to 8, palettes and CMYK become RGB; of an animation
     the first frame is taken. Resizing is Lanczos.
@@ -188,7 +186,7 @@ def load_images(
         raise UserError(f"--max-images must be at least 1, not {max_images}.")
     if not 0 < fraction <= 1:
         raise UserError(f"--fraction must lie above 0 and at most 1, not {fraction}.")
-    pictures = find_pictures(data, pattern)
+    pictures = list_pictures(data, pattern)
 
     classes = class_names(pictures)
     number = {name: index for index, name in enumerate(classes)}
@@ -229,11 +227,6 @@ def load_images(
         key=key,
         mapped=mapped,
     )
-
-
-def find_pictures(data: str | Path, pattern: str = "*") -> list[Picture]:
-    """The pictures of a source, undecoded; 'digits' are scikit-learn's."""
-    return list_digits() if str(data) == DIGITS else list_pictures(data, pattern)
 
 
 def class_names(pictures: Sequence[Picture]) -> tuple[str, ...]:
@@ -335,20 +328,3 @@ def natural_resolution(found: Sequence[int], sides: tuple[int, int] = SIDES) -> 
     readable = [side for side in found if side > 0]
     median = int(np.median(readable)) if readable else 16
     return min(sides[1], max(sides[0], 1 << (median.bit_length() - 1)))
-
-
-def list_digits() -> list[Picture]:
-    """scikit-learn's 1,797 handwritten digits (8x8, 17 grey levels) as pictures in one folder a class."""
-    from sklearn.datasets import load_digits  # heavy import, only for the default data
-
-    bunch = load_digits()
-
-    def png(pixels: NDArray[np.float64]) -> bytes:
-        stream = io.BytesIO()
-        Image.fromarray(np.round(pixels * (255 / 16)).astype(np.uint8)).save(stream, "png")
-        return stream.getvalue()
-
-    return [
-        Picture(f"{label}/{index:04d}.png", lambda pixels=pixels: png(pixels))  # type: ignore[misc]
-        for index, (pixels, label) in enumerate(zip(bunch.images, bunch.target, strict=True))
-    ]

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.doctor import ORIENTATION, Health, read_profile, told_names
-from rggan.data.source import Picture, picture_formats
+from rggan.data.picture import Picture, picture_formats
 from rggan.errors import UserError, make_folder
 
 CHUNK = 32  # pictures whose files wait in memory until they are written

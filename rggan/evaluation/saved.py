@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rggan.data.arrays import load_member, read_header
+from rggan.data.forms.arrays import load_member, read_header
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
 from rggan.metrics import Statistics

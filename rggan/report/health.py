@@ -10,7 +10,7 @@ from rich.console import Console
 
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.doctor import NO_PROFILE, Health, shown, told_names
-from rggan.data.source import Picture
+from rggan.data.picture import Picture
 
 LONGEST = 5  # entries of a list that are told
 CELL = 96  # pixels of a picture on the sheet

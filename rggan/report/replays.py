@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from rggan.data import ImageSet
-from rggan.data.source import Picture
+from rggan.data.picture import Picture
 from rggan.metrics.memorisation import Memorisation
 from rggan.report.health import CAPTION, CELL, GAP, cell
 

@@ -15,6 +15,7 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
 from rggan.data.decode import parse_size
 from rggan.data.pictures import grid, save_picture
+from rggan.data.source import named_form
 from rggan.errors import UserError
 from rggan.files import write_whole
 from rggan.generator import check_device
@@ -104,8 +105,10 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
 
 def refuse_inside(option: str, path: Path, data: str) -> None:
     """Raises UserError where we would write into the data: what is written would be read as pictures next time."""
-    if Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
-        raise UserError(f"{option} {path} lies inside the data {data}; give a place outside.")
+    _, place = named_form(data) or ("", "")
+    for folder in (data, *([place] if place else [])):
+        if Path(folder).is_dir() and path.resolve().is_relative_to(Path(folder).resolve()):
+            raise UserError(f"{option} {path} lies inside the data {data}; give a place outside.")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rggan import UserError
-from rggan.data import arrays
+from rggan.data.forms import arrays
 from rggan.data.source import list_pictures
 
 

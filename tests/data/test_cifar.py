@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rggan import UserError
-from rggan.data import cifar
+from rggan.data.forms import cifar
 from rggan.data.source import list_pictures
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -9,7 +9,7 @@ from PIL import Image
 from rggan import UserError
 from rggan.data import decode
 from rggan.data.decode import BadPicture, open_picture, parse_color, parse_size, to_pixels
-from rggan.data.source import Picture
+from rggan.data.picture import Picture
 
 
 def encoded(image, form="png", **how):

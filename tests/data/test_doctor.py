@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from rggan.data import doctor
 from rggan.data.decode import BadPicture
 from rggan.data.doctor import Health, advice, inspect, kept_whole, read_profile, told_names
-from rggan.data.source import Picture
+from rggan.data.picture import Picture
 
 
 def encoded(image, kind="png", **options):

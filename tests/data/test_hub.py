@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rggan import UserError
-from rggan.data import hub
+from rggan.data.forms import hub
 from rggan.data.source import list_pictures
 
 COUNT = 12

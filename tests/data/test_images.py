@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from rggan import UserError
 from rggan.data import load_images
 from rggan.data.images import balanced_subset, class_names
-from rggan.data.source import Picture
+from rggan.data.picture import Picture
 
 
 def picture(folder, name, size=(32, 32), mode="RGB", color=None, ending=".png"):

@@ -12,7 +12,8 @@ from rggan.data import mend
 from rggan.data.decode import open_picture
 from rggan.data.doctor import inspect
 from rggan.data.mend import write_copy
-from rggan.data.source import Picture, list_pictures
+from rggan.data.picture import Picture
+from rggan.data.source import list_pictures
 
 from .test_doctor import encoded, noise, picture, srgb_profile, swapped_profile
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from rggan import UserError
-from rggan.data import source
+from rggan.data.picture import MAX_BYTES
 from rggan.data.source import list_pictures
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_readable_file_fails_when_read(tmp_path, monkeypatch):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     write(tmp_path / "large.png", b"x" * 101)
     write(tmp_path / "fits.png", b"x" * 100)
-    monkeypatch.setattr(source, "MAX_BYTES", 100)
+    monkeypatch.setattr("rggan.data.picture.MAX_BYTES", 100)
     with pytest.raises(OSError, match=r"^it is no regular file$"):
         one(tmp_path, "pipe.png").read()
     with pytest.raises(OSError, match=r"^No such file or directory$"):
@@ -193,9 +193,9 @@ def patched(path, offset, value, entry=0):
 
 def test_entry_that_declares_too_much_is_refused_unread(tmp_path, monkeypatch):
     path = make_zip(tmp_path / "a.zip", {"a.png": bytes(2**20)}, compression=zipfile.ZIP_DEFLATED)
-    patched(path, 24, struct.pack("<I", source.MAX_BYTES + 1))
+    patched(path, 24, struct.pack("<I", MAX_BYTES + 1))
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("opened"))
-    with pytest.raises(ValueError, match=f"{source.MAX_BYTES + 1:,} bytes are more"):
+    with pytest.raises(ValueError, match=f"{MAX_BYTES + 1:,} bytes are more"):
         list_pictures(path)[0].read()
 
 
@@ -338,7 +338,7 @@ def test_damaged_dataset_json_is_refused(pack, content, message):
 def test_dataset_json_that_is_too_large_is_not_loaded(tmp_path, monkeypatch):
     write(tmp_path / "a.png")
     write(tmp_path / "dataset.json", b'{"labels": null}' + b" " * 1000)
-    monkeypatch.setattr(source, "MAX_BYTES", 1000)
+    monkeypatch.setattr("rggan.data.picture.MAX_BYTES", 1000)
     with pytest.raises(UserError, match=r"Cannot read dataset\.json .*1,016 bytes are more"):
         list_pictures(tmp_path)
 

@@ -22,7 +22,8 @@ from rggan.data.decode import CHANNELS, open_picture, parse_color, parse_size, t
 from rggan.data.doctor import inspect
 from rggan.data.images import ImageSet
 from rggan.data.mend import write_copy
-from rggan.data.source import Picture, list_pictures
+from rggan.data.picture import Picture
+from rggan.data.source import list_pictures
 from rggan.errors import UserError
 from rggan.generator import Generator
 from rggan.training.checkpoint import FORMAT

@@ -1,30 +1,52 @@
-"""The files of a zip as named byte readers, none of which can read more than it should."""
+"""A zip of pictures: its files as named byte readers, none of which can read more than it should."""
 
 from __future__ import annotations
 
+import os
 import stat
 import zipfile
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
-from rggan.data.source import MAX_BYTES, Picture, too_large
+from rggan.data.form import Form
+from rggan.data.forms.labels import labelled
+from rggan.data.picture import MAX_BYTES, Picture, too_large
 from rggan.errors import UserError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others zipfile expands without a bound
 LOCAL_HEADER = 30  # bytes that precede an entry's data, at least
 
 
-def list_zip(path: Path) -> list[Picture] | None:
-    """All files of a zip; None: this is no zip, neither by its name nor by its content.
+def opens(data: str) -> bool:
+    """Whether it is a zip, by its name or by its content."""
+    path = Path(data)
+    if not os.path.isfile(path):
+        return False
+    try:
+        return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
+    except Exception:  # its end is that of a zip, and damaged: who opens it says so
+        return True
 
-    The readers may be called from several threads. Of entries of the same name the last counts.
+
+def pictures(data: str, pattern: str) -> list[Picture]:
+    """The pictures in a zip, with the labels of its dataset.json where there is one.
+
+    Hidden files and files that are no pictures by their ending are passed over.
+
+    Raises:
+        UserError: a damaged zip or dataset.json.
+    """
+    path = Path(data)
+    return labelled(list_zip(path), pattern, path)
+
+
+def list_zip(path: Path) -> list[Picture]:
+    """All files of a zip. The readers may be called from several threads. Of entries of the same name the last counts.
 
     Raises:
         UserError: a damaged zip.
     """
-    if path.suffix.lower() != ".zip" and not zipfile.is_zipfile(path):
-        return None
     archive = open_zip(path)
     overlapping = {
         id(entry)
@@ -67,3 +89,6 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, overlaps: bool 
             return file.read(entry.file_size)  # without a number it would expand all there is
     except Exception as error:  # BadZipFile, zlib.error, RuntimeError for encryption, ...
         raise ValueError(str(error).rstrip(".") or "it is damaged") from error
+
+
+FORM = Form("zip", opens, pictures)

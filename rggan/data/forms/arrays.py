@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from rggan.data.archive import METHODS, open_zip
-from rggan.data.source import MAX_BYTES, Picture
+from rggan.data.form import Form
+from rggan.data.forms.archive import METHODS, open_zip
+from rggan.data.picture import MAX_BYTES, Picture
 from rggan.errors import UserError
 
 MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
@@ -36,7 +38,12 @@ class Header:
     size: int
 
 
-def list_array(path: Path) -> list[Picture]:
+def opens(data: str) -> bool:
+    path = Path(data)
+    return os.path.isfile(path) and path.suffix.lower() in (".npy", ".npz")
+
+
+def pictures(data: str, pattern: str) -> list[Picture]:
     """The pictures of an .npy or .npz, named by their index (00000042).
 
     The array is [N, H, W], [N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels: uint8, uint16 (65535 is
@@ -46,6 +53,7 @@ def list_array(path: Path) -> list[Picture]:
     Raises:
         UserError: a damaged file; an array of another shape or type; labels that are not N integers.
     """
+    path = Path(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of NumPy about files of Python 2, which it reads all the same
@@ -171,3 +179,6 @@ def read_row(array: NDArray[Any], index: int) -> bytes:
             raise ValueError("its values do not lie within 0 to 1")
         row = np.rint(row.astype(np.float64) * 255)
     return row.astype(np.uint8).tobytes()
+
+
+FORM = Form("array", opens, pictures)

@@ -9,12 +9,17 @@ from importlib import import_module
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from rggan.data.source import Picture, read_file
+from rggan.data.form import Form
+from rggan.data.picture import Picture, read_file
 from rggan.errors import UserError
 
 PREFIX = "hf:"
 IMAGES = ("image", "img")
 LABELS = ("label", "labels", "fine_label")
+
+
+def opens(data: str) -> bool:
+    return data.startswith(PREFIX)
 
 
 def parse_hub(data: str) -> tuple[str, str | None]:
@@ -29,7 +34,7 @@ def parse_hub(data: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def list_hub(data: str) -> list[Picture]:
+def pictures(data: str, pattern: str) -> list[Picture]:
     """The pictures of 'hf:NAME' (split train) or 'hf:NAME:SPLIT', named by their index and file name.
 
     The pictures are the only column of images, or the one called image or img; the labels the only column of
@@ -133,3 +138,6 @@ def safe_name(path: str) -> str:
 def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") + "." if lines else f"{type(error).__name__}."
+
+
+FORM = Form("Hugging Face", opens, pictures)

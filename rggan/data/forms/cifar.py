@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickletools
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rggan.data.source import Picture, read_file, too_large
+from rggan.data.form import Form
+from rggan.data.picture import Picture, read_file, too_large
 from rggan.errors import UserError
 
 PIXELS = 3 * 32 * 32
@@ -53,18 +55,23 @@ VARIANTS = (
 )
 
 
-def is_cifar(path: Path) -> bool:
-    """Whether this is a folder with a training batch of CIFAR; or a .tar or .tar.gz, or one batch, by its name.
+def opens(data: str) -> bool:
+    """Whether this is a folder with a training batch of CIFAR; or a .tar or .tar.gz, or one batch, by its name."""
+    path = Path(data)
+    if os.path.isdir(path):
+        return any(os.path.isfile(path / name) for variant in VARIANTS for name in variant.train)
+    return os.path.isfile(path) and named_so(path.name)
 
-    >>> is_cifar(Path("cifar-10-python.tar.gz")), is_cifar(Path("flowers/test_batch.png"))
-    (True, False)
+
+def named_so(name: str) -> bool:
     """
-    if path.is_dir():
-        return any((path / name).is_file() for variant in VARIANTS for name in variant.train)
-    return path.name.lower().endswith(TAR) or any(path.name in (*v.train, v.test) for v in VARIANTS)
+    >>> named_so("cifar-10-python.tar.gz"), named_so("test_batch"), named_so("test_batch.png")
+    (True, True, False)
+    """
+    return name.lower().endswith(TAR) or any(name in (*v.train, v.test) for v in VARIANTS)
 
 
-def list_cifar(path: Path) -> list[Picture]:
+def pictures(data: str, pattern: str) -> list[Picture]:
     """The training part of a folder or archive, or one batch: named data_batch_1/0000, with the class as label.
 
     Nothing is extracted, and the Python version is not unpickled. Of CIFAR-100 the 100 fine classes are
@@ -73,6 +80,7 @@ def list_cifar(path: Path) -> list[Picture]:
     Raises:
         UserError: a missing or damaged file, or one of something else.
     """
+    path = Path(data)
     packed = path.is_file() and path.name.lower().endswith(TAR)
     single = path.is_file() and not packed
     files = list_tar(path) if packed else list_files(path.parent if single else path)
@@ -81,14 +89,14 @@ def list_cifar(path: Path) -> list[Picture]:
         raise UserError(f"{path} holds no CIFAR-10 or CIFAR-100; unpack it and give its folder of pictures.")
     variant = wanted[0]
 
-    pictures = []
+    found = []
     name = variant.meta
     try:
         names = read_names(files[name](), variant) if name in files else [str(i) for i in range(variant.classes)]
         for name in (path.name,) if single else variant.train:
             pixels, labels = read_batch(files[name](), variant)
             batch, digits = name.removesuffix(".bin"), max(4, len(str(len(labels) - 1)))
-            pictures += [
+            found += [
                 Picture(f"{batch}/{i:0{digits}d}", partial(read_pixels, row), names[label], (32, 32, 3))
                 for i, (row, label) in enumerate(zip(pixels, labels, strict=True))
             ]
@@ -96,7 +104,7 @@ def list_cifar(path: Path) -> list[Picture]:
         raise UserError(f"{name} is missing in {path}; download CIFAR again, or give one batch of it.") from error
     except Exception as error:  # pickletools and tarfile raise whatever they stumble over
         raise UserError(f"{name} of {path} is damaged: {error}; download CIFAR again.") from error
-    return pictures
+    return found
 
 
 def list_files(folder: Path) -> dict[str, Callable[[], bytes]]:
@@ -196,3 +204,6 @@ def opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
 
 def read_pixels(planes: NDArray[np.uint8]) -> bytes:
     return planes.reshape(3, 32, 32).transpose(1, 2, 0).tobytes()
+
+
+FORM = Form("CIFAR", opens, pictures)
