@@ -20,7 +20,7 @@ from rggan.data.decode import parse_size
 from rggan.data.doctor import advice, inspect, shown
 from rggan.data.images import Channels, class_names, natural_resolution, short_sides
 from rggan.data.mend import write_copy
-from rggan.data.source import list_pictures
+from rggan.data.source import list_pictures, named_form
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
@@ -136,8 +136,9 @@ def trust_named(words: Sequence[str]) -> None:
     """Code that the command line names runs, where a file that it names asks for it too."""
     for word in words:
         value = word.partition("=")[2] if word.startswith("--") else word
-        if PLACE.fullmatch(value):
-            trust(value)
+        named = named_form(value)
+        if named is not None or PLACE.fullmatch(value):
+            trust(value if named is None else named[0])
 
 
 Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig

@@ -14,7 +14,7 @@ import tyro
 
 from rggan.data.decode import Resize, parse_size
 from rggan.data.images import Channels
-from rggan.data.source import named_form
+from rggan.data.source import FORMS, named_form
 from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
@@ -338,6 +338,8 @@ def refuse_code(options: dict[str, Any]) -> None:
     """Raises ValueError where saved options name code that is not installed and that the user did not name."""
     registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES}
     registries |= dict.fromkeys(("schedule", "schedule_g", "schedule_d"), SCHEDULES)
+    if (named := named_form(str(options.get("data")))) is not None and not FORMS.knows(named[0]):
+        raise ValueError(f"it names code, which runs only where you name it too: give --data {options['data']}")
     for name, registry in registries.items():
         value = options.get(name)
         if isinstance(value, str) and PLACE.fullmatch(value) and not registry.knows(value):
