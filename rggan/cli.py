@@ -30,9 +30,11 @@ from rggan.presets import Found, choose, pruning
 from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.report.plot import plot_run
+from rggan.run.folder import Run
+from rggan.run.outdir import find_run
+from rggan.run.places import OPTIONS, PROGRESS
 from rggan.training.estimate import estimate
 from rggan.training.loop import read_data, read_fresh, reading, refuse_inside, resumed, summary, train
-from rggan.training.runlog import find_run, read_rows
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
 FIRST = ("--config", "--resume", "--cfg", "--network")  # options of train that bring others along
@@ -124,10 +126,10 @@ def run_train(config: TrainConfig, console: Console) -> None:
 
 def draw(config: TrainConfig) -> None:
     """The run's progress.png, if the disk takes it."""
-    run = config.resume or find_run(config)
-    if run is not None and (rows := read_rows(run)):
+    run = Run(config.resume) if config.resume else find_run(config)
+    if run is not None and (rows := run.rows()):
         with contextlib.suppress(OSError):
-            plot_run(rows, run / "progress.png", run.name)
+            plot_run(rows, run.path / PROGRESS, run.name)
 
 
 Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig
@@ -159,7 +161,7 @@ def parse(arguments: Sequence[str]) -> Command:
                 if (default.networks, default.target_d) == ("d", "auto"):  # that run left it open, too
                     default = dataclasses.replace(default, **pruning(options_in(words)))
             else:
-                options = TrainConfig.from_json(path / "config.json")
+                options = TrainConfig.from_json(Run.named(path).path / OPTIONS)
                 default = dataclasses.replace(options, resume=path, outdir=path.parent)
     if arguments[:1] == ["train"] and "--config" not in words and "--resume" not in words:
         default = family(words)

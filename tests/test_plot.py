@@ -12,7 +12,7 @@ from PIL import Image
 
 from rggan import TrainConfig
 from rggan.cli import main
-from rggan.report.comparison import Run, arms, comparison_figure
+from rggan.report.comparison import Curves, arms, comparison_figure
 from rggan.report.plot import SHADE, plot_run, run_figure
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -82,7 +82,7 @@ def write_run(folder, rows, **options):
 
 
 def run(name="run", **options):
-    return Run(name, TrainConfig(**options).to_json(), old_rows())
+    return Curves(name, TrainConfig(**options).to_json(), old_rows())
 
 
 def test_every_panel_is_grey_exactly_where_the_run_was_dense():
@@ -216,9 +216,9 @@ def test_arms_are_told_apart_only_by_options_that_mean_something():
         "no mirror, schedule score",
         "mirror, schedule periodic, period 4",
     ]
-    older = Run("old", {"data": "digits", "rule": "none", "penalty": 1.0}, old_rows())  # fewer options than today
+    older = Curves("old", {"data": "digits", "rule": "none", "penalty": 1.0}, old_rows())  # fewer options than today
     assert list(arms([older, run(), run(rule="none")])) == ["rule none", "rule threshold"]
-    unknown = Run("newer", {**run().options, "shiny": [1]}, old_rows())
+    unknown = Curves("newer", {**run().options, "shiny": [1]}, old_rows())
     assert list(arms([run(), unknown])) == ["no shiny", "shiny [1]"]
 
 

@@ -37,8 +37,8 @@ from rggan.pruning import (
 from rggan.pruning.overfitting import Overfitting
 from rggan.pruning.select import Chosen, Select, prunable
 from rggan.pruning.target import Course, Target
+from rggan.run.folder import Run
 from rggan.training.fit import fitted, fitted_adam, fitted_numbers
-from rggan.training.runlog import read_rows
 
 PHASES = ("prune", "dense")
 RIVAL_DENSITY = 0.5  # where no target is given
@@ -86,7 +86,7 @@ def make_target(config: TrainConfig, network: Literal["g", "d"]) -> Course | Non
         )
     if isinstance(target, str):
         # Of a run that goes on the points are in its state; a new one was looked through before (`read_fresh`).
-        rows = [row for row in read_rows(Path(target)) if row[f"density_{network}"] > 0]
+        rows = [row for row in Run(Path(target)).rows() if row[f"density_{network}"] > 0]
         points = {steps_in(config, network, row["kimg"]): row[f"density_{network}"] for row in rows}
         return DensityPath([(0, 1.0), *points.items()])
     return make_ramp(config, network, target)
