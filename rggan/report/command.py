@@ -38,9 +38,17 @@ def plot(config: PlotConfig, console: Console) -> Path:
     """Returns where the picture is.
 
     Raises:
-        UserError: something is no run or has no rows; the picture cannot be written.
+        UserError: something is no run; none of them was evaluated yet; the picture cannot be written.
     """
-    runs = [read_run(path) for path in {path.resolve(): path for path in config.runs}.values()]
+    found = {path: read_run(path) for path in {path.resolve(): path for path in config.runs}.values()}
+    runs = [curves for curves in found.values() if curves is not None]
+    early = [path for path, curves in found.items() if curves is None]
+    if not runs:
+        has = f"{early[0]} has" if len(early) == 1 else f"{', '.join(map(str, early))} have"
+        raise UserError(f"{has} no evaluations to draw yet: the first comes after --snap kimg of training.")
+    for path in early:
+        line = f"{path} is left out: it has no evaluations to draw yet."
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(runs) == 1:
         (run,) = runs
         out = config.out or run.path / PLOT
@@ -58,14 +66,12 @@ def plot(config: PlotConfig, console: Console) -> Path:
     return out
 
 
-def read_run(path: Path) -> Curves:
-    """Raises UserError where there is none, or none that was evaluated yet."""
+def read_run(path: Path) -> Curves | None:
+    """None where it was not evaluated yet; raises UserError where it is no run, or cannot be read."""
     run = Run.named(path)
     try:
         rows = run.rows()
     except OSError as error:
         raise UserError(f"Cannot read {path / STATS}: {error.strerror or error}.") from error
     rows = [row for row in rows if math.isfinite(row["kimg"]) and math.isfinite(row["score"])]
-    if not rows:
-        raise UserError(f"{path} has no evaluations to draw yet: the first comes after --snap kimg of training.")
-    return Curves(path, run.options() or {}, rows)
+    return Curves(path, run.options() or {}, rows) if rows else None
