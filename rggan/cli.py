@@ -138,10 +138,34 @@ Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotCo
 def parse(arguments: Sequence[str]) -> Command:
     """The command and its options.
 
-    `--config FILE`, `--resume RUN`, `--cfg NAME` and `--network NAME` of train are read first, so that other options
-    override what they bring along.
+    Raises:
+        UserError: a value that the command cannot have. SystemExit: an option that it does not know, with code 2.
+
+    >>> parse(["generate", "runs/00000-digits", "--outdir", "out"]).seeds
+    '0-63'
     """
-    default = TrainConfig()
+    default = brought_along(arguments) if arguments[:1] == ["train"] else TrainConfig()
+    if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
+        arguments = ["--against" if argument == "--" else argument for argument in arguments]
+    commands: Any = (
+        Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
+        | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
+        | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
+        | Annotated[CheckConfig, tyro.conf.subcommand("check")]
+    )
+    parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
+    return parsed
+
+
+def brought_along(arguments: Sequence[str]) -> TrainConfig:
+    """What `--config FILE`, `--resume RUN`, `--cfg NAME` or `--network NAME` of train bring along, for the other
+    options to override.
+
+    Raises:
+        UserError: two of them that exclude each other; no such file, run, preset or family.
+    """
     words: list[str] = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
@@ -160,23 +184,10 @@ def parse(arguments: Sequence[str]) -> Command:
                 default = dataclasses.replace(TrainConfig.from_json(path), config=path)
                 if (default.networks, default.target_d) == ("d", "auto"):  # that run left it open, too
                     default = dataclasses.replace(default, **pruning(options_in(words)))
-            else:
-                options = TrainConfig.from_json(Run.named(path).path / OPTIONS)
-                default = dataclasses.replace(options, resume=path, outdir=path.parent)
-    if arguments[:1] == ["train"] and "--config" not in words and "--resume" not in words:
-        default = family(words)
-    if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
-        arguments = ["--against" if argument == "--" else argument for argument in arguments]
-    commands: Any = (
-        Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
-        | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
-        | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
-        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
-        | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
-        | Annotated[CheckConfig, tyro.conf.subcommand("check")]
-    )
-    parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
-    return parsed
+                return default
+            options = TrainConfig.from_json(Run.named(path).path / OPTIONS)
+            return dataclasses.replace(options, resume=path, outdir=path.parent)
+    return family(words)
 
 
 def family(words: Sequence[str]) -> TrainConfig:

@@ -236,6 +236,25 @@ def test_unknown_option_is_code_2():
     assert stop.value.code == 2
 
 
+@pytest.mark.parametrize("option", ["--config", "--resume", "--cfg", "--network"])
+@pytest.mark.parametrize(
+    "command", [["evaluate", "digits"], ["plot", "here"], ["compare", "a", "--", "b"]], ids=" ".join
+)
+def test_what_brings_options_along_belongs_to_train_alone(command, option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, option, "nothing.json"])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert "Unrecognized options" in told
+    assert option in told
+
+
+def test_a_folder_that_is_no_run_is_not_resumed(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"format": 2, "network": {}}')  # as a snapshot's
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    assert f"{tmp_path} is no run" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     """A run interrupted in mid-tick and continued ends bit for bit where one ends that never stopped."""
