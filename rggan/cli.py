@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -29,10 +28,8 @@ from rggan.networks import GENERATORS, check_resolution
 from rggan.presets import Found, choose, pruning
 from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
-from rggan.report.plot import plot_run
 from rggan.run.folder import Run
-from rggan.run.outdir import find_run
-from rggan.run.places import OPTIONS, PROGRESS
+from rggan.run.places import OPTIONS
 from rggan.training.estimate import estimate
 from rggan.training.loop import read_data, read_fresh, reading, refuse_inside, resumed, summary, train
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
@@ -114,22 +111,7 @@ def run_train(config: TrainConfig, console: Console) -> None:
         lines = [json.dumps(config.to_json(), indent=2), *summary(config, data)]
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return
-    try:
-        train(config, console)
-    except UserError:  # nothing was trained
-        raise
-    except (Diverged, Interrupted, WriteFailed):
-        draw(config)
-        raise
-    draw(config)
-
-
-def draw(config: TrainConfig) -> None:
-    """The run's progress.png, if the disk takes it."""
-    run = Run(config.resume) if config.resume else find_run(config)
-    if run is not None and (rows := run.rows()):
-        with contextlib.suppress(OSError):
-            plot_run(rows, run.path / PROGRESS, run.name)
+    train(config, console)
 
 
 Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig

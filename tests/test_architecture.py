@@ -44,6 +44,7 @@ FLOORS = {
     "training.ticks": 5,
     "training.loop": 5,
     "training": 0,  # the package itself: no imports
+    "report.plot": 1,
     "report": 5,
     "evaluation": 5,
     "generating": 5,

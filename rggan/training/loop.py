@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,14 +20,15 @@ from rggan.generator import check_device
 from rggan.networks import check_resolution
 from rggan.networks.sizes import LIMITS
 from rggan.options import CHANGEABLE, PENALISED
+from rggan.report.plot import plot_run
 from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run, runs
-from rggan.run.places import REALS
+from rggan.run.places import PROGRESS, REALS
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
-from rggan.training.ticks import Loop, WriteFailed, given_up
+from rggan.training.ticks import Diverged, Interrupted, Loop, WriteFailed, given_up
 
 NONE_HELD_OUT = "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
 
@@ -160,12 +162,21 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     """Train, or continue the newest unfinished run with the same options; returns the run's folder.
 
     With `config.resume` that run is continued; options that differ from its own must be ones that can change.
+    At the end, also at one before its time, `progress.png` is drawn.
 
     Raises:
         UserError: bad input, before anything is written; or another process trains in the same run.
         Diverged: no finite images, or one and the same picture, after all returns to a good state.
         WriteFailed: the disk is full or read-only, and `on_write_error` is 'stop'.
         Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving.
+
+    >>> import io, tempfile
+    >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     config = TrainConfig(outdir=folder, kimg=0.004, device="cpu", **options)
+    ...     run = train(config, Console(file=io.StringIO()))
+    ...     (run.name, (run / "progress.png").is_file())
+    ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console()
     run = resumed(config) if config.resume else find_run(config)
@@ -192,17 +203,37 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                     highlight=False,
                     soft_wrap=True,
                 )
+                draw_progress(run)
                 return run.path
             data = read_data(config, console)
             log = RunLog(run, console)
-        try:
-            loop = begin(config, data, run, log)
-            if config.resume:
-                take_over(config, run, log)
-            loop.go()
-        except OSError as error:
-            raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
+        with drawn(run):
+            try:
+                loop = begin(config, data, run, log)
+                if config.resume:
+                    take_over(config, run, log)
+                loop.go()
+            except OSError as error:
+                raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
     return run.path
+
+
+@contextmanager
+def drawn(run: Run) -> Iterator[None]:
+    """Draw the run when it ends, also where it stops before its time."""
+    try:
+        yield
+    except (Diverged, Interrupted, WriteFailed):
+        draw_progress(run)
+        raise
+    draw_progress(run)
+
+
+def draw_progress(run: Run) -> None:
+    """Its progress.png, if there is anything to draw and the disk takes it. No display is needed."""
+    with contextlib.suppress(OSError):  # what was trained is worth more than its picture
+        if rows := run.rows():
+            plot_run(rows, run.path / PROGRESS, run.name)
 
 
 def begin(config: TrainConfig, data: ImageSet, run: Run, log: RunLog) -> Loop:

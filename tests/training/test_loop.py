@@ -6,6 +6,7 @@ import json
 import os
 import signal
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -46,6 +47,12 @@ def go(outdir, **options):
 
 def log(run):
     return (run / "log.txt").read_text()
+
+
+def is_drawn(run):
+    """Whether its progress.png is a picture, with nothing half-written beside it."""
+    with Image.open(run / "progress.png") as picture:
+        return picture.format == "PNG" and not list(run.glob(".progress*"))
 
 
 def poison(monkeypatch, at, times=1):
@@ -106,6 +113,7 @@ def test_too_many_returns_end_the_run_and_keep_what_was_good(tmp_path, monkeypat
     (run,) = folders(tmp_path)
     assert len(Run(run).rows()) == 2
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 64
+    assert is_drawn(run)
 
 
 def test_a_run_with_returns_resumes_exactly(tmp_path, monkeypatch):
@@ -207,6 +215,7 @@ def test_lost_numbers_are_not_saved_on_a_signal(tmp_path, monkeypatch):
         with pytest.raises(Interrupted):
             go(tmp_path)
     (run,) = folders(tmp_path)
+    assert is_drawn(run)
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 32
     assert len(Run(go(tmp_path)).rows()) == 5
 
@@ -283,6 +292,41 @@ def test_full_disk_stops_with_a_sentence_and_the_same_command_continues(tmp_path
         assert (run / name / "generator.safetensors").read_bytes() == (
             whole / name / "generator.safetensors"
         ).read_bytes()
+
+
+def test_python_draws_a_run_as_the_command_line_does(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "TkAgg")  # with no display to show anything on
+    monkeypatch.delenv("DISPLAY", raising=False)
+    run = go(tmp_path, kimg=0.032)
+    assert is_drawn(run)
+    (run / "progress.png").unlink()
+    assert go(tmp_path, kimg=0.032) == run
+    assert is_drawn(run)
+
+
+def test_a_run_that_cannot_be_drawn_is_trained_all_the_same(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rggan.report.plot.write_whole", full)
+    run = go(tmp_path, kimg=0.032)
+    assert not (run / "progress.png").exists()
+    assert "finished." in log(run)
+
+
+def test_a_run_that_a_full_disk_stopped_is_drawn_when_there_is_room_again(tmp_path, monkeypatch):
+    original = ticks.save_picture
+
+    def full_at_the_second(picture, path):
+        if Run(path.parent).rows():
+            raise OSError(28, "No space left on device")
+        original(picture, path)
+
+    monkeypatch.setattr(ticks, "save_picture", full_at_the_second)
+    with pytest.raises(WriteFailed, match="No space left"):
+        go(tmp_path)
+    (run,) = folders(tmp_path)
+    assert is_drawn(run)
 
 
 def test_full_disk_can_be_outlived(tmp_path, monkeypatch):
