@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
@@ -31,10 +30,10 @@ from rggan.presets import Found, choose, pruning
 from rggan.registry import PLACE, trust
 from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
-from rggan.report.plot import plot_run
+from rggan.run.folder import Run
+from rggan.run.places import OPTIONS
 from rggan.training.estimate import estimate
 from rggan.training.loop import read_data, read_fresh, reading, refuse_inside, resumed, summary, train
-from rggan.training.runlog import find_run, read_rows
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
 FIRST = ("--config", "--resume", "--cfg", "--network")  # options of train that bring others along
@@ -114,22 +113,7 @@ def run_train(config: TrainConfig, console: Console) -> None:
         lines = [json.dumps(config.to_json(), indent=2), *summary(config, data)]
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return
-    try:
-        train(config, console)
-    except UserError:  # nothing was trained
-        raise
-    except (Diverged, Interrupted, WriteFailed):
-        draw(config)
-        raise
-    draw(config)
-
-
-def draw(config: TrainConfig) -> None:
-    """The run's progress.png, if the disk takes it."""
-    run = config.resume or find_run(config)
-    if run is not None and (rows := read_rows(run)):
-        with contextlib.suppress(OSError):
-            plot_run(rows, run / "progress.png", run.name)
+    train(config, console)
 
 
 def trust_named(words: Sequence[str]) -> None:
@@ -147,8 +131,33 @@ Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotCo
 def parse(arguments: Sequence[str]) -> Command:
     """The command and its options.
 
-    `--config FILE`, `--resume RUN`, `--cfg NAME` and `--network NAME` of train are read first, so that other options
-    override what they bring along.
+    Raises:
+        UserError: a value that the command cannot have. SystemExit: an option that it does not know, with code 2.
+
+    >>> parse(["generate", "runs/00000-digits", "--outdir", "out"]).seeds
+    '0-63'
+    """
+    default = brought_along(arguments) if arguments[:1] == ["train"] else TrainConfig()
+    if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
+        arguments = ["--against" if argument == "--" else argument for argument in arguments]
+    commands: Any = (
+        Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
+        | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
+        | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
+        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
+        | Annotated[CheckConfig, tyro.conf.subcommand("check")]
+    )
+    parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
+    return parsed
+
+
+def brought_along(arguments: Sequence[str]) -> TrainConfig:
+    """What `--config FILE`, `--resume RUN`, `--cfg NAME` or `--network NAME` of train bring along, for the other
+    options to override.
+
+    Raises:
+        UserError: two of them that exclude each other; no such file, run, preset or family.
     """
     trust_named(arguments)
     default = TrainConfig()
@@ -170,23 +179,10 @@ def parse(arguments: Sequence[str]) -> Command:
                 default = dataclasses.replace(TrainConfig.from_json(path), config=path)
                 if (default.networks, default.target_d) == ("d", "auto"):  # that run left it open, too
                     default = dataclasses.replace(default, **pruning(options_in(words)))
-            else:
-                options = TrainConfig.from_json(path / "config.json")
-                default = dataclasses.replace(options, resume=path, outdir=path.parent)
-    if arguments[:1] == ["train"] and "--config" not in words and "--resume" not in words:
-        default = family(words)
-    if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
-        arguments = ["--against" if argument == "--" else argument for argument in arguments]
-    commands: Any = (
-        Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
-        | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
-        | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
-        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
-        | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
-        | Annotated[CheckConfig, tyro.conf.subcommand("check")]
-    )
-    parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
-    return parsed
+                return default
+            options = TrainConfig.from_json(Run.named(path).path / OPTIONS)
+            return dataclasses.replace(options, resume=path, outdir=path.parent)
+    return family(words)
 
 
 def family(words: Sequence[str]) -> TrainConfig:

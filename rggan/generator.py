@@ -21,10 +21,10 @@ from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
 from rggan.networks import FAMILIES, Styled
 from rggan.registry import PLACE
+from rggan.run.places import CONFIG, WEIGHTS, find_weights
 from rggan.sampler import Sampler, population
 
 FORMAT = 2  # 1: "resolution" was one number, and config.json the only place of the config
-WEIGHTS, CONFIG = "generator.safetensors", "config.json"
 KEY = "rggan"  # of the config in the metadata of the weights
 LARGEST_CONFIG = 1 << 24  # bytes
 MOST_IMAGES = 100_000_000  # of all classes together: a list of so many labels is made of them
@@ -70,8 +70,7 @@ class Generator:
             UserError: nothing there, or a file that is damaged, foreign or newer than this version.
         """
         path = Path(path)
-        places = [path, path / WEIGHTS, path / "best" / WEIGHTS]
-        weights = next((place for place in places if place.is_file()), None)
+        weights = find_weights(path)
         if weights is None:
             raise UserError(f"There is no {WEIGHTS} in {path}; give a run or snapshot folder.")
         with damage_told(weights), safe_open(weights, "pt") as file:

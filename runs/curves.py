@@ -22,9 +22,10 @@ from rggan.files import write_whole
 from rggan.metrics import Frechet, Kernel
 from rggan.metrics.distances import statistics
 from rggan.metrics.features import extract, feature_network
+from rggan.run.log import RunLog
+from rggan.run.outdir import find_run, new_run
 from rggan.training.judge import gap_of
 from rggan.training.loop import begin, read_data
-from rggan.training.runlog import RunLog, find_run, new_run
 from rggan.training.ticks import Loop
 
 STEERING = (250, 500, 1000)  # samples of the steering scores that are compared
@@ -54,7 +55,7 @@ class Watched(Loop):
     seen: list[Row]
 
     def watch(self, judge: Judge) -> None:
-        path = self.run / "watch.jsonl"
+        path = self.run.path / "watch.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
         # What came after the state that it goes on from is done again.
         self.judge, self.seen = judge, [row for row in rows if row["kimg"] <= self.training.images / 1000]
@@ -67,7 +68,7 @@ class Watched(Loop):
         self.seen = [row for row in self.seen if row["kimg"] < kimg]
         if len(self.rows) > before:  # it did not return to an older state
             self.seen.append({"kimg": kimg, **seen})
-        write_whole(self.run / "watch.jsonl", "".join(json.dumps(row) + "\n" for row in self.seen).encode())
+        write_whole(self.run.path / "watch.jsonl", "".join(json.dumps(row) + "\n" for row in self.seen).encode())
 
     @torch.no_grad()
     def look(self) -> Row:
@@ -93,4 +94,4 @@ def watched(config: TrainConfig, judge: Judge) -> tuple[Path, list[Row]]:
     loop.watch(judge)
     if not loop.rows or loop.rows[-1]["kimg"] < config.kimg:
         loop.go()
-    return run, [{**row, **seen} for row, seen in zip(loop.rows, loop.seen, strict=True)]
+    return run.path, [{**row, **seen} for row, seen in zip(loop.rows, loop.seen, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from rggan.data import ImageSet, load_images
 from rggan.metrics import extract, feature_network
+from rggan.run.outdir import runs
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,11 @@ def train_steps(
         optimizer.zero_grad()
         model(batch()).square().mean().backward()
         optimizer.step()
+
+
+def folders(outdir: Path) -> list[Path]:
+    """The folders of the runs in `outdir`, oldest first."""
+    return [run.path for run in runs(outdir)]
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from rggan import Generator, TrainConfig, UserError
 from rggan.cli import main, parse
 from rggan.data.pictures import grid
 from rggan.generating import parse_seeds
+from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
-from rggan.training.runlog import read_rows, runs
+from tests.conftest import folders
 
 TINY = [
     *("--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
@@ -35,7 +36,7 @@ def train(outdir, *options):
 def run(tmp_path_factory):
     outdir = tmp_path_factory.mktemp("runs")
     assert train(outdir) == 0
-    (path,) = runs(outdir)
+    (path,) = folders(outdir)
     return path
 
 
@@ -55,7 +56,7 @@ def test_run_folder_holds_what_people_expect(run):
         "checkpoints",
     } <= names
     assert not [name for name in names if name.endswith(".part")]
-    rows = read_rows(run)
+    rows = Run(run).rows()
     keys = {"kimg", "score", "diversity", "density_g", "density_d", "phase", "loss_g", "loss_d"}
     assert len(rows) == 5
     assert all(keys <= row.keys() for row in rows)
@@ -71,7 +72,7 @@ def test_run_folder_holds_what_people_expect(run):
 
 
 def test_best_and_last_are_the_snapshots_that_the_stats_tell_of(run):
-    rows = read_rows(run)
+    rows = Run(run).rows()
     best = Generator.from_pretrained(run)
     assert best.config["trained"]["score"] == min(row["score"] for row in rows)
     last = Generator.from_pretrained(run / "last")
@@ -91,7 +92,7 @@ def test_the_same_command_says_that_a_run_is_finished(run, capsys):
     before = (run / "log.txt").read_text()
     assert train(run.parent) == 0
     assert "is finished" in capsys.readouterr().out
-    assert runs(run.parent) == [run]
+    assert folders(run.parent) == [run]
     assert (run / "log.txt").read_text() == before
 
 
@@ -99,9 +100,9 @@ def test_the_same_command_says_that_a_run_is_finished(run, capsys):
 def test_another_seed_is_another_run_and_config_repeats_one(run, tmp_path):
     assert train(tmp_path, "--seed", "1") == 0
     assert main(["train", "--config", str(run / "config.json"), "--outdir", str(tmp_path)]) == 0
-    other, again = runs(tmp_path)
+    other, again = folders(tmp_path)
     assert again.name.startswith("00001-")
-    scores = [[row["score"] for row in read_rows(path)] for path in (run, other, again)]
+    scores = [[row["score"] for row in Run(path).rows()] for path in (run, other, again)]
     assert scores[0] == scores[2] != scores[1]
 
 
@@ -134,7 +135,7 @@ def test_generate_writes_one_picture_a_seed_always_the_same(run, tmp_path):
 @pytest.mark.slow
 def test_conditional_run_generates_a_class(tmp_path):
     assert train(tmp_path, "--cond") == 0
-    (run,) = runs(tmp_path)
+    (run,) = folders(tmp_path)
     for label in ("3", "8"):
         assert main(["generate", str(run), "--class", label, "--seeds", "1", "--outdir", str(tmp_path / label)]) == 0
     assert (tmp_path / "3" / "seed0001.png").read_bytes() != (tmp_path / "8" / "seed0001.png").read_bytes()
@@ -149,8 +150,8 @@ def test_fewer_images_than_a_batch_work(tmp_path):
 def test_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, capsys):
     """It then repeats the lost ticks, and the stats hold each tick once."""
     assert train(tmp_path) == 0
-    (run,) = runs(tmp_path)
-    rows = read_rows(run)
+    (run,) = folders(tmp_path)
+    rows = Run(run).rows()
     (run / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))  # as if not yet finished
     newest = checkpoints(run / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -158,7 +159,7 @@ def test_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
     out = capsys.readouterr().out
     assert f"{newest.name} is damaged" in out.replace("\n", "")
     assert "continuing" in out
-    assert read_rows(run) == rows
+    assert Run(run).rows() == rows
 
 
 def bad_folder(tmp_path):
@@ -235,6 +236,25 @@ def test_unknown_option_is_code_2():
     assert stop.value.code == 2
 
 
+@pytest.mark.parametrize("option", ["--config", "--resume", "--cfg", "--network"])
+@pytest.mark.parametrize(
+    "command", [["evaluate", "digits"], ["plot", "here"], ["compare", "a", "--", "b"]], ids=" ".join
+)
+def test_what_brings_options_along_belongs_to_train_alone(command, option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, option, "nothing.json"])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert "Unrecognized options" in told
+    assert option in told
+
+
+def test_a_folder_that_is_no_run_is_not_resumed(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"format": 2, "network": {}}')  # as a snapshot's
+    assert main(["train", "--resume", str(tmp_path)]) == 2
+    assert f"{tmp_path} is no run" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     """A run interrupted in mid-tick and continued ends bit for bit where one ends that never stopped."""
@@ -251,9 +271,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     assert process.returncode == 130, rest
     assert "the same command continues" in rest
     subprocess.run([*command, str(tmp_path / "cut")], check=True, env=environment, capture_output=True)
-    (whole,), (cut,) = runs(tmp_path / "whole"), runs(tmp_path / "cut")
+    (whole,), (cut,) = folders(tmp_path / "whole"), folders(tmp_path / "cut")
     assert (whole / "last/generator.safetensors").read_bytes() == (cut / "last/generator.safetensors").read_bytes()
-    scores = [[row["score"] for row in read_rows(run)] for run in (whole, cut)]
+    scores = [[row["score"] for row in Run(run).rows()] for run in (whole, cut)]
     assert scores[0] == scores[1]
     assert len(scores[0]) == 3
     assert "continuing" in (cut / "log.txt").read_text()
@@ -271,7 +291,7 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
 
     monkeypatch.setattr("rggan.training.loop.Training", Recorded)
     assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
-    (run,) = runs(tmp_path)
+    (run,) = folders(tmp_path)
     assert "on 900 images; the score compares with 100 held-out images" in (run / "log.txt").read_text()
     assert (len(given[0][0]), len(given[0][1])) == (900, 100)
     assert given[0][0].isdisjoint(given[0][1])
@@ -282,7 +302,7 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_changed_images_and_unreadable_checkpoints_stop_a_resume_and_lose_nothing(tmp_path, capsys):
     assert train(tmp_path) == 0
-    (run,) = runs(tmp_path)
+    (run,) = folders(tmp_path)
     stats = "".join((run / "stats.jsonl").read_text().splitlines(keepends=True)[:-1]) + '{"tick": 4, "ki'
     (run / "stats.jsonl").write_text(stats)  # killed while writing its last line
     best = (run / "best" / "generator.safetensors").read_bytes()
@@ -340,4 +360,4 @@ def test_rows_that_somebody_else_wrote_are_passed_over(tmp_path):
     good = {"tick": 0, "kimg": 1.0, "score": 0.5, "density_g": 1, "density_d": 1, "phase": "prune"}
     lines = [json.dumps(good).encode(), b"\xff", b"[]", b'{"tick": "a"}', b"[" * 10**5]
     (tmp_path / "stats.jsonl").write_bytes(b"\n".join(lines))
-    assert read_rows(tmp_path) == [good]
+    assert Run(tmp_path).rows() == [good]

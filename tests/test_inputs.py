@@ -11,7 +11,8 @@ from PIL import Image
 
 from rggan import Generator
 from rggan.cli import main
-from rggan.training.runlog import read_rows, runs
+from rggan.run.folder import Run
+from tests.conftest import folders
 
 pytestmark = pytest.mark.slow
 
@@ -130,8 +131,8 @@ LABELLED = [as_zip, as_labelled_folder, as_npz, as_cifar_binary, as_cifar_python
 def trained(data, tmp_path, *options):
     """A finished run, and the pictures of its seeds 0 to 3 from files."""
     assert main(["train", "--data", str(data), "--outdir", str(tmp_path / "runs"), *TINY, *options]) == 0
-    (run,) = runs(tmp_path / "runs")
-    assert len(read_rows(run)) == 2
+    (run,) = folders(tmp_path / "runs")
+    assert len(Run(run).rows()) == 2
     assert main(["generate", str(run), "--seeds", "0-3", "--outdir", str(tmp_path / "out")]) == 0
     pictures = [Image.open(path) for path in sorted((tmp_path / "out").iterdir())]
     assert len(pictures) == 4
@@ -178,6 +179,6 @@ def test_memory_mapped_set_trains_the_same(tmp_path, monkeypatch):
         outdir = tmp_path / share
         line = ["train", "--data", str(data), "--outdir", str(outdir), *TINY, "--memory-share", share]
         assert main(line) == 0
-        rows.append(read_rows(runs(outdir)[0]))
+        rows.append(Run(folders(outdir)[0]).rows())
     assert rows[0] == rows[1]
     assert [path.suffix for path in (tmp_path / "cache").iterdir()].count(".u8") == 1

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rggan import TrainConfig
 from rggan.cli import main
-from rggan.report.comparison import Run, arms, comparison_figure
+from rggan.report.comparison import Curves, arms, comparison_figure
 from rggan.report.plot import SHADE, plot_run, run_figure
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -82,7 +82,7 @@ def write_run(folder, rows, **options):
 
 
 def run(name="run", **options):
-    return Run(name, TrainConfig(**options).to_json(), old_rows())
+    return Curves(name, TrainConfig(**options).to_json(), old_rows())
 
 
 def test_every_panel_is_grey_exactly_where_the_run_was_dense():
@@ -216,9 +216,9 @@ def test_arms_are_told_apart_only_by_options_that_mean_something():
         "no mirror, schedule score",
         "mirror, schedule periodic, period 4",
     ]
-    older = Run("old", {"data": "digits", "rule": "none", "penalty": 1.0}, old_rows())  # fewer options than today
+    older = Curves("old", {"data": "digits", "rule": "none", "penalty": 1.0}, old_rows())  # fewer options than today
     assert list(arms([older, run(), run(rule="none")])) == ["rule none", "rule threshold"]
-    unknown = Run("newer", {**run().options, "shiny": [1]}, old_rows())
+    unknown = Curves("newer", {**run().options, "shiny": [1]}, old_rows())
     assert list(arms([run(), unknown])) == ["no shiny", "shiny [1]"]
 
 
@@ -260,6 +260,7 @@ def test_several_runs_go_into_the_current_folder_and_one_given_twice_is_one(tmp_
 
 def test_bad_input_is_one_sentence_and_code_2_and_leaves_nothing(tmp_path, capsys):
     good, empty = write_run(tmp_path / "good", old_rows()), write_run(tmp_path / "empty", [])
+    (write_run(tmp_path / "unborn", []) / "stats.jsonl").unlink()
     (tmp_path / "list").mkdir()
     (tmp_path / "list" / "config.json").write_text("[]")
     (tmp_path / "folder.png").mkdir()
@@ -271,7 +272,7 @@ def test_bad_input_is_one_sentence_and_code_2_and_leaves_nothing(tmp_path, capsy
         ([tmp_path / "list"], "is no run"),
         ([good / "config.json"], "is no run"),
         ([empty], "has no evaluations to draw yet"),
-        ([good, empty], "has no evaluations to draw yet"),
+        ([empty, tmp_path / "unborn"], "have no evaluations to draw yet"),
         ([good, "--out", tmp_path / "a.jpg"], "--out is a picture whose name ends in .png"),
         ([good, "--out", tmp_path / "folder.png"], "Cannot write"),
         ([good, "--out", good / "config.json" / "a.png"], "Cannot write to the folder"),
@@ -281,6 +282,19 @@ def test_bad_input_is_one_sentence_and_code_2_and_leaves_nothing(tmp_path, capsy
         assert message in error
         assert error.count("\n") == 1
         assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_runs_without_an_evaluation_are_left_out_and_told(tmp_path, monkeypatch, capsys):
+    """One that has just started, or whose first lines are somebody else's, does not stop the others."""
+    paths = [write_run(tmp_path / name, rows) for name, rows in (("a", old_rows()), ("b", []), ("c", new_rows()))]
+    (write_run(tmp_path / "d", []) / "stats.jsonl").unlink()  # killed before its first step
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", "a", "b", "c", "d"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told == [*(f"{name} is left out: it has no evaluations to draw yet." for name in "bd"), "2 runs in plot.png"]
+    assert main(["plot", "b", "a"]) == 0
+    assert (paths[0] / "plot.png").is_file()
+    assert main(["plot", "a", "nowhere"]) == 2  # what is no run is a slip
 
 
 def test_a_full_disk_is_told_and_keeps_the_picture_before(tmp_path, monkeypatch, capsys):

@@ -17,9 +17,11 @@ from rggan.cli import main, parse
 from rggan.generator import build
 from rggan.networks import FAMILIES, check_resolution
 from rggan.presets import PRESETS, Found, choose, pruning, settings
+from rggan.run.folder import Run
+from rggan.run.outdir import find_run
 from rggan.training.checkpoint import checkpoints
 from rggan.training.objective import Objective
-from rggan.training.runlog import find_run, read_rows, runs
+from tests.conftest import folders
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -248,20 +250,20 @@ def test_a_preset_in_python_prunes_as_the_command_does():
 def test_the_same_command_with_auto_continues_its_run(tmp_path, capsys):
     line = ["train", "--cfg", "auto", "--kimg", "0.096", "--snap", "0.032", *SMALL, "--outdir", str(tmp_path)]
     assert main(line) == 0
-    (run,) = runs(tmp_path)
-    assert find_run(parse(line)) == run
-    before = read_rows(run)
+    (run,) = folders(tmp_path)
+    assert find_run(parse(line)).path == run
+    before = Run(run).rows()
     # As if it had been stopped before its last evaluation.
     checkpoints(run / "checkpoints")[-1].unlink()
     (run / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in before[:-1]))
     capsys.readouterr()
     assert main(line) == 0
     assert f"continuing {run}" in capsys.readouterr().out
-    assert runs(tmp_path) == [run]
-    assert read_rows(run) == before
+    assert folders(tmp_path) == [run]
+    assert Run(run).rows() == before
     assert main(line) == 0
     assert "is finished" in capsys.readouterr().out
-    assert runs(tmp_path) == [run]
+    assert folders(tmp_path) == [run]
 
 
 def test_a_runs_options_are_what_auto_chose_but_not_that_it_chose(tmp_path):

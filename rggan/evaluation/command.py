@@ -23,7 +23,7 @@ from rggan.errors import UserError, make_folder
 from rggan.evaluation.features import Precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
-from rggan.evaluation.record import BEST, append, snapshot_name
+from rggan.evaluation.record import append, snapshot_name
 from rggan.evaluation.reference import Reference, check_statistics, open_reference
 from rggan.evaluation.saved import write_statistics
 from rggan.evaluation.subject import (
@@ -32,7 +32,6 @@ from rggan.evaluation.subject import (
     evenly,
     open_subject,
     reference_images,
-    trained_on,
     training_images,
 )
 from rggan.evaluation.table import lines
@@ -42,6 +41,7 @@ from rggan.metrics.features import Extractor
 from rggan.metrics.memorisation import Memoriser
 from rggan.registry import trust
 from rggan.report.replays import replay_sheet
+from rggan.run.places import replays
 from rggan.training.loop import refuse_inside
 
 LOOKED_AT = 1000  # samples whose nearest training images are looked for
@@ -238,7 +238,7 @@ def look_for_replays(
             held_out = reference_images(config.held_out, subject, whole, console)
     elif subject.options is not None:
         assert subject.run is not None
-        count = trained_on(subject.run).get("images")
+        count = subject.run.data_head().get("images")
         if not on and isinstance(count, int) and count >= HELD_OUT_FROM:
             return None
         training, held_out = training_images(subject, console)
@@ -277,8 +277,7 @@ def draw(config: EvaluateConfig, found: Evaluation, samples: Tensor, training: I
     if path is not None:
         make_folder(path.parent)
     elif subject.run is not None:
-        snapshot = snapshot_name(subject)
-        path = subject.run / ("replays.png" if snapshot == BEST else f"replays-{snapshot}.png")
+        path = subject.run.path / replays(snapshot_name(subject))
     else:
         return
     assert found.memorisation is not None

@@ -14,11 +14,11 @@ from rich.console import Console
 from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.evaluation.measure import METRICS, PREFIX, SHARES, lower_is_better
-from rggan.evaluation.record import BEST, file_hash, read
-from rggan.evaluation.subject import saved_run
-from rggan.generator import WEIGHTS
+from rggan.evaluation.record import file_hash
 from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
+from rggan.run.folder import Run
+from rggan.run.places import BEST, WEIGHTS
 
 NAMES = tuple(prefix + name for prefix in PREFIX.values() for name in (*METRICS[:2], *SHARES))
 OF_ONE_PAIR = ("reference",)  # what may differ between pairs: each seed draws its own images
@@ -125,18 +125,19 @@ def judged(path: Path, metric: str) -> Judged:
     """The newest such number of a run's best snapshot, or of the snapshot (RUN/last) that `path` is.
 
     Raises:
-        UserError: it is no run, or has no such number.
+        UserError: it is no run, one of another version, or has no such number.
     """
-    run, snapshot = (path, BEST) if saved_run(path) is not None else (path.parent, path.name)
-    options = saved_run(run)
-    if options is None:
-        raise UserError(f"{path} is no run (a folder of `rggan train` with config.json and stats.jsonl).")
-    for row in reversed(read(run)):
-        number = row.get(metric)
+    run, snapshot = Run.at(path), BEST
+    if run is None:
+        run, snapshot = Run.at(path.parent) or Run.named(path), path.name
+    if (options := run.config()) is None:
+        raise UserError(f"{path} is a run of another version: its options cannot be compared.")
+    for row in reversed(run.evaluations()):
+        number: Any = row.get(metric)
         if row.get("snapshot") != snapshot:
             continue
         if is_number(number):
-            weights = run / snapshot / WEIGHTS
+            weights = run.path / snapshot / WEIGHTS
             if "weights" in row and weights.is_file() and row["weights"] != file_hash(weights):
                 raise UserError(f"{path} was trained on since its {metric} was taken: evaluate it again.")
             return Judged(path, options, number["value"], number["provenance"])

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,9 +18,10 @@ from rggan.data.decode import Resize
 from rggan.data.images import Channels
 from rggan.errors import UserError
 from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
-from rggan.generator import WEIGHTS, Generator
+from rggan.generator import Generator
+from rggan.run.folder import Run
+from rggan.run.places import WEIGHTS, find_weights
 from rggan.training.loop import read_data, reading
-from rggan.training.runlog import saved_options
 
 KINDS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgba"}
 
@@ -59,7 +57,8 @@ class Samples:
 class Subject:
     """One X of `rggan evaluate X`: exactly one of generator, images and statistics is there.
 
-    weights: the generator's file. run: the run folder that it lies in. options: what that run was trained with.
+    weights: the generator's file. run: that it lies in. options: what that run was trained with; None where another
+    version did.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Subject:
     images: ImageSet | None = None
     statistics: SavedStatistics | None = None
     weights: Path | None = None
-    run: Path | None = None
+    run: Run | None = None
     options: TrainConfig | None = None
 
     @property
@@ -104,34 +103,21 @@ def open_subject(name: str, how: Reading, device: str, console: Console | None =
         UserError: nothing of the kind there, or it is damaged.
     """
     path = Path(name)
-    places = ([path] if path.name == WEIGHTS else []) + [path / WEIGHTS, path / "best" / WEIGHTS]
-    # os.path takes a name that no file can have as not there.
-    weights = next((place for place in places if os.path.isfile(place)), None)
-    if weights is not None or path.name == WEIGHTS:
+    weights = find_weights(path)
+    if path.name == WEIGHTS or (weights is not None and weights.name == WEIGHTS):  # other files are pictures
         generator = Generator.from_pretrained(path, device)
-        run = next((p for p in (path, *path.resolve().parents[:2]) if saved_run(p) is not None), None)
+        run = next(filter(None, map(Run.at, (path, *path.resolve().parents[:2]))), None)
         return Subject(
-            name, generator=generator, weights=weights, run=run, options=None if run is None else saved_run(run)
+            name, generator=generator, weights=weights, run=run, options=None if run is None else run.config()
         )
     if is_statistics(path):
         return Subject(name, statistics=read_statistics(path))
     return Subject(name, images=read_images(name, dataclasses.replace(how, max_images=None), console))
 
 
-def saved_run(path: Path) -> TrainConfig | None:
-    """The options of a run folder of ours; None where it is something else."""
-    options = saved_options(path)
-    if options is None or "data" not in options or not (path / "stats.jsonl").is_file():
-        return None
-    try:
-        return TrainConfig.from_json(path / "config.json")
-    except UserError:  # of another version: the generator can be judged all the same
-        return None
-
-
 def read_images(name: str, how: Reading, console: Console | None = None) -> ImageSet:
     """Raises UserError as `load_images`, for a run (its sheets are no pictures), and where fewer than two are left."""
-    if saved_options(Path(name)) is not None and os.path.isfile(Path(name, "stats.jsonl")):
+    if Run.at(Path(name)) is not None:
         raise UserError(
             f"{name} is a run without a snapshot, and no set of pictures: train it further, or name another."
         )
@@ -190,22 +176,12 @@ def training_images(subject: Subject, console: Console | None = None) -> tuple[I
     options = dataclasses.replace(subject.options, device="cpu")
     images = read_data(options, console)
     assert subject.run is not None
-    if images.shape != subject.shape or trained_on(subject.run).get("key", images.key) != images.key:
+    if images.shape != subject.shape or subject.run.data_head().get("key", images.key) != images.key:
         raise UserError(
             f"The images of {options.data} are not those that {subject.name} was trained on: put them back, or name "
             "others with --reference (and --training)."
         )
     return images.split(options.seed)
-
-
-def trained_on(run: Path) -> dict[str, Any]:
-    """What the head of a run's data.jsonl tells of its images; {} where that is not there."""
-    try:
-        with (run / "data.jsonl").open() as file:
-            head = json.loads(file.readline())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return head if isinstance(head, dict) else {}
 
 
 def content_hash(images: ImageSet) -> str:

@@ -11,9 +11,10 @@ import tyro
 from rich.console import Console
 
 from rggan.errors import UserError, make_folder
-from rggan.report.comparison import Run, comparison_figure
+from rggan.report.comparison import Curves, comparison_figure
 from rggan.report.plot import run_figure, save_figure
-from rggan.training.runlog import read_rows, saved_options
+from rggan.run.folder import Run
+from rggan.run.places import PLOT, STATS
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,23 @@ def plot(config: PlotConfig, console: Console) -> Path:
     """Returns where the picture is.
 
     Raises:
-        UserError: something is no run or has no rows; the picture cannot be written.
+        UserError: something is no run; none of them was evaluated yet; the picture cannot be written.
     """
-    runs = [read_run(path) for path in {path.resolve(): path for path in config.runs}.values()]
+    found = {path: read_run(path) for path in {path.resolve(): path for path in config.runs}.values()}
+    runs = [curves for curves in found.values() if curves is not None]
+    early = [path for path, curves in found.items() if curves is None]
+    if not runs:
+        has = f"{early[0]} has" if len(early) == 1 else f"{', '.join(map(str, early))} have"
+        raise UserError(f"{has} no evaluations to draw yet: the first comes after --snap kimg of training.")
+    for path in early:
+        line = f"{path} is left out: it has no evaluations to draw yet."
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(runs) == 1:
         (run,) = runs
-        out = config.out or run.path / "plot.png"
+        out = config.out or run.path / PLOT
         figure = run_figure(run.rows, run.path.resolve().name)
     else:
-        out = config.out or Path("plot.png")
+        out = config.out or Path(PLOT)
         figure = comparison_figure(runs)
     make_folder(out.parent)
     try:
@@ -57,16 +66,12 @@ def plot(config: PlotConfig, console: Console) -> Path:
     return out
 
 
-def read_run(path: Path) -> Run:
-    """Raises UserError where there is none, or none that was evaluated yet."""
-    options = saved_options(path)
-    if options is None or "data" not in options:
-        raise UserError(f"{path} is no run (a folder of `rggan train` with config.json and stats.jsonl).")
+def read_run(path: Path) -> Curves | None:
+    """None where it was not evaluated yet; raises UserError where it is no run, or cannot be read."""
+    run = Run.named(path)
     try:
-        rows = read_rows(path)
+        rows = run.rows()
     except OSError as error:
-        raise UserError(f"Cannot read {path / 'stats.jsonl'}: {error.strerror or error}.") from error
+        raise UserError(f"Cannot read {path / STATS}: {error.strerror or error}.") from error
     rows = [row for row in rows if math.isfinite(row["kimg"]) and math.isfinite(row["score"])]
-    if not rows:
-        raise UserError(f"{path} has no evaluations to draw yet: the first comes after --snap kimg of training.")
-    return Run(path, options, rows)
+    return Curves(path, run.options() or {}, rows) if rows else None

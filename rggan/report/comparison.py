@@ -23,8 +23,8 @@ COLOURS = 10  # that are told apart by name; more come from a scale
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run folder: its saved options, and the rows of its stats.jsonl."""
+class Curves:
+    """What is drawn of a run: its options, and its ticks."""
 
     path: Path
     options: dict[str, Any]
@@ -35,7 +35,7 @@ class Run:
         return min(self.rows, key=lambda row: row["score"])
 
 
-def comparison_figure(runs: Sequence[Run]) -> Figure:
+def comparison_figure(runs: Sequence[Curves]) -> Figure:
     """A line for each run, a dot at its best; runs whose options differ only in the seed share a colour."""
     found = arms(runs)
     legend = [textwrap.fill(entry(label, group), WIDEST) for label, group in found.items()]
@@ -65,12 +65,12 @@ def comparison_figure(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def arms(runs: Sequence[Curves]) -> dict[str, list[Curves]]:
     """Runs whose options differ only in the seed (or in where they work), under the options that the arms differ in."""
     options = [meant(run.options) for run in runs]
     names = [name for name in dict.fromkeys(name for each in options for name in each) if name not in (*HERE, "seed")]
     differ = [name for name in names if len({json.dumps(each.get(name)) for each in options}) > 1]
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[Curves]] = {}
     for run, each in zip(runs, options, strict=True):
         told = [shown(name, each.get(name)) for name in differ if matters(name, each)]
         found.setdefault(", ".join(told) or "the same options", []).append(run)
@@ -115,7 +115,7 @@ def shown(name: str, value: Any) -> str:
     return f"no {name}" if value is None or value is False else f"{name} {value}"
 
 
-def entry(label: str, group: Sequence[Run]) -> str:
+def entry(label: str, group: Sequence[Curves]) -> str:
     """The arm, how many runs, and their best scores from the lowest to the highest."""
     bests = sorted(run.best["score"] for run in group)
     if len(bests) == 1:

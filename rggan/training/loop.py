@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,26 +17,21 @@ from rggan.data.decode import parse_size
 from rggan.data.pictures import grid, save_picture
 from rggan.data.source import named_form
 from rggan.errors import UserError
-from rggan.files import write_whole
 from rggan.generator import check_device
 from rggan.methods import kind_of_rule
 from rggan.networks import FAMILIES, check_resolution
 from rggan.options import CHANGEABLE
+from rggan.report.plot import plot_run
+from rggan.run.folder import Run
+from rggan.run.lock import locked
+from rggan.run.log import RunLog
+from rggan.run.outdir import find_run, new_run, runs
+from rggan.run.places import PROGRESS, REALS
 from rggan.training.callbacks import CALLBACKS, Callback
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
 from rggan.training.method import Rules, Schedules
-from rggan.training.runlog import (
-    RunLog,
-    find_run,
-    locked,
-    new_run,
-    read_rows,
-    runs,
-    saved_options,
-    write_options,
-)
-from rggan.training.ticks import Loop, WriteFailed, given_up
+from rggan.training.ticks import Diverged, Interrupted, Loop, WriteFailed, given_up
 
 NONE_HELD_OUT = "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
 
@@ -87,7 +82,7 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
     for network in ("g", "d"):
         target = getattr(config, f"target_{network}")
         if isinstance(target, str) and target != "auto":
-            densities = [row[f"density_{network}"] for row in read_rows(Path(target))]
+            densities = [row[f"density_{network}"] for row in Run(Path(target)).rows()]
             if not densities or min(densities) <= 0:
                 raise UserError(
                     f"--target-{network} is a density, 'auto', or a run whose densities it takes; {target} is none."
@@ -180,6 +175,7 @@ def train(
     """Train, or continue the newest unfinished run with the same options; returns the run's folder.
 
     With `config.resume` that run is continued; options that differ from its own must be ones that can change.
+    At the end, also at one before its time, `progress.png` is drawn.
 
     Args:
         rules: {"g": a rule, "d": a rule}, or one of them, instead of those that the options name; the other network
@@ -192,6 +188,14 @@ def train(
         Diverged: no finite images, or one and the same picture, after all returns to a good state.
         WriteFailed: the disk is full or read-only, and `on_write_error` is 'stop'.
         Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving.
+
+    >>> import io, tempfile
+    >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     config = TrainConfig(outdir=folder, kimg=0.004, device="cpu", **options)
+    ...     run = train(config, Console(file=io.StringIO()))
+    ...     (run.name, (run / "progress.png").is_file())
+    ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console()
     called = [*map(CALLBACKS.get, config.callbacks), *callbacks]
@@ -204,13 +208,13 @@ def train(
                     raise UserError(busy(run))
                 others = related(config)
                 run = new_run(config, data.shape[1:])
-                held.enter_context(locked(run, busy(run)))
+                held.enter_context(locked(run.path, busy(run)))
             log = RunLog(run, console)
             log.say(f"run        {run}")
             for line in others:
                 log.say(line)
         else:
-            held.enter_context(locked(run, busy(run)))
+            held.enter_context(locked(run.path, busy(run)))
             if finished(run, config):
                 console.print(
                     f"{run} with these options is finished. Look at its best/ and fakes*.png, or change an option "
@@ -219,23 +223,43 @@ def train(
                     highlight=False,
                     soft_wrap=True,
                 )
-                return run
+                draw_progress(run)
+                return run.path
             data = read_data(config, console)
             log = RunLog(run, console)
-        try:
-            loop = begin(config, data, run, log, rules, schedules, called)
-            if config.resume:
-                take_over(config, run, log)
-            loop.go()
-        except OSError as error:
-            raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
-    return run
+        with drawn(run):
+            try:
+                loop = begin(config, data, run, log, rules, schedules, called)
+                if config.resume:
+                    take_over(config, run, log)
+                loop.go()
+            except OSError as error:
+                raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
+    return run.path
+
+
+@contextmanager
+def drawn(run: Run) -> Iterator[None]:
+    """Draw the run when it ends, also where it stops before its time."""
+    try:
+        yield
+    except (Diverged, Interrupted, WriteFailed):
+        draw_progress(run)
+        raise
+    draw_progress(run)
+
+
+def draw_progress(run: Run) -> None:
+    """Its progress.png, if there is anything to draw and the disk takes it. No display is needed."""
+    with contextlib.suppress(OSError):  # what was trained is worth more than its picture
+        if rows := run.rows():
+            plot_run(rows, run.path / PROGRESS, run.name)
 
 
 def begin(
     config: TrainConfig,
     data: ImageSet,
-    run: Path,
+    run: Run,
     log: RunLog,
     rules: Rules | None = None,
     schedules: Schedules | None = None,
@@ -247,24 +271,24 @@ def begin(
         UserError: there are states, and none can be read or fits.
     """
     training_images, held_out = data.split(config.seed)
-    fresh = not checkpoints(run / "checkpoints")
+    fresh = not checkpoints(run.checkpoints)
     training = Training(config, training_images, held_out or training_images, fresh, rules, schedules)
     loop = Loop(config, training, data.identity, run, log, callbacks)
     if not fresh:
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
         return loop
-    if read_rows(run):
+    if run.rows():
         raise UserError(f"The checkpoints of {run} are gone; move the folder away to train anew.")
     for line in [*summary(config, data), *sizes(training)]:
         log.say(line)
     record(config, data, held_out, run)
     rows = data.rows[:: max(1, len(data) // 64)][:64]
-    save_picture(grid(data.store[rows]), run / "reals.png")
+    save_picture(grid(data.store[rows]), run.path / REALS)
     return loop
 
 
-def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: Path) -> None:
+def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: Run) -> None:
     """Write data.jsonl: how the images were made and drawn, then a line for each with its SHA-256."""
     apart = set(held_out.rows.tolist()) if held_out else set()
     channels, height, width = data.shape
@@ -277,31 +301,28 @@ def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: 
         if data.labels is not None:
             line["class"] = data.classes[int(data.labels[index])]
         lines.append({**line, "held_out": index in apart} if apart else line)
-    write_whole(run / "data.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    run.write_data(lines)
 
 
-def busy(run: Path) -> str:
+def busy(run: Run) -> str:
     return f"Another process is training in {run}; wait for it, or change an option to train beside it."
 
 
-def finished(run: Path, config: TrainConfig) -> bool:
-    rows = read_rows(run)
+def finished(run: Run, config: TrainConfig) -> bool:
+    rows = run.rows()
     return bool(rows) and (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience))
 
 
-def resumed(config: TrainConfig) -> Path:
+def resumed(config: TrainConfig) -> Run:
     """The run that --resume names.
 
     Raises:
         UserError: it is no run, or options were given that cannot change in it.
     """
-    run = config.resume
-    assert run is not None
-    saved = saved_options(run)
-    if saved is None:
-        raise UserError(f"--resume {run}: there is no run (no config.json); give a run folder.")
-    differences = config.differences(saved)
-    trained = max(map(kimg_of, checkpoints(run / "checkpoints")), default=0)
+    assert config.resume is not None
+    run = Run.named(config.resume)
+    differences = config.differences(run.options() or {})
+    trained = max(map(kimg_of, checkpoints(run.checkpoints)), default=0)
     if "kimg" in differences and config.kimg <= trained:
         raise UserError(f"--kimg {config.kimg:g} is no more than {run} has trained already ({trained:g}).")
     fixed = [text for name, text in differences.items() if name not in CHANGEABLE]
@@ -313,18 +334,18 @@ def resumed(config: TrainConfig) -> Path:
     return run
 
 
-def take_over(config: TrainConfig, run: Path, log: RunLog) -> None:
+def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
     """Say which options change in a resumed run, and keep them, so that the next --resume knows them."""
-    changed = config.differences(saved_options(run) or {})
+    changed = config.differences(run.options() or {})
     if changed:
         log.say(f"changed    {', '.join(changed.values())}")
-        write_options(config, run)
+        run.write_options(config)
 
 
 def related(config: TrainConfig) -> list[str]:
     """What a new run differs in from the newest one of the same data, if there is one."""
     for run in reversed(runs(config.outdir)):
-        saved = saved_options(run)
+        saved = run.options()
         if saved is not None and saved.get("data") == config.to_json()["data"]:
             texts = ", ".join(config.differences(saved).values())
             return [f"new run    {run.name} differs in {texts}; to continue it instead: --resume {run}"]

@@ -24,7 +24,7 @@ from rggan.pruning import (
 from rggan.pruning.kind import Wanted
 from rggan.pruning.select import Chosen, Select, prunable
 from rggan.pruning.target import Course
-from rggan.training.runlog import read_rows
+from rggan.run.folder import Run
 
 Network = Literal["g", "d"]
 Rules = Mapping[Network, Rule]
@@ -69,7 +69,7 @@ def make_target(config: TrainConfig, network: Network) -> Course | None:
         )
     if isinstance(target, str):
         # Of a run that goes on the points are in its state; a new one was looked through before (`read_fresh`).
-        rows = [row for row in read_rows(Path(target)) if row[f"density_{network}"] > 0]
+        rows = [row for row in Run(Path(target)).rows() if row[f"density_{network}"] > 0]
         points = {steps_in(config, network, row["kimg"]): row[f"density_{network}"] for row in rows}
         return DensityPath([(0, 1.0), *points.items()])
     return make_ramp(config, network, target)

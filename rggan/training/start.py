@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rggan.errors import UserError
 from rggan.pruning.packing import from_bits
 from rggan.pruning.select import chains
+from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable
 
 
@@ -46,9 +47,10 @@ def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -
     Raises:
         UserError: the run has no state that can be read, or its networks are others.
     """
-    if not checkpoints(run / "checkpoints"):
+    folder = Run(run).checkpoints
+    if not checkpoints(folder):
         raise UserError(f"--init {run}: there is no training state (checkpoints/); give a run folder of rggan train.")
-    state = next(readable(run / "checkpoints", lambda text: None), None)
+    state = next(readable(folder, lambda text: None), None)
     if state is None:
         raise UserError(f"--init {run}: none of its training states can be read.")
     for name, module, found in (

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +18,13 @@ from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError, one_line
 from rggan.generator import Generator
+from rggan.run.folder import Row, Run, is_row
+from rggan.run.log import RunLog, status_line
+from rggan.run.places import fakes
 from rggan.training.callbacks import Callback, Callbacks
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.engine import Training
 from rggan.training.instruments import instruments, phases
-from rggan.training.runlog import Row, RunLog, is_row, status_line
 
 CHECKED_EVERY = 100  # steps between two looks at the losses: each waits for the device
 FAR_ABOVE = 0.5  # of the best score's size, above the best: what --patience counts
@@ -70,7 +71,7 @@ class Loop:
         config: TrainConfig,
         training: Training,
         key: str,
-        run: Path,
+        run: Run,
         log: RunLog,
         callbacks: Sequence[Callback] = (),
     ) -> None:
@@ -125,7 +126,7 @@ class Loop:
         Raises:
             UserError: none can, or it is of other images or a newer version.
         """
-        for state in readable(self.run / "checkpoints", self.log.say):
+        for state in readable(self.run.checkpoints, self.log.say):
             try:
                 self.load_state_dict(state)
                 return
@@ -141,7 +142,7 @@ class Loop:
         total = math.ceil(self.config.kimg * 1000)
         training = self.training
         with self.writing():
-            self.log.write_rows(self.rows)
+            self.run.write_rows(self.rows)
             if training.images == 0:
                 self.save_fakes(training.snapshot(), 0)
                 self.save()  # so that there is a state to go back to
@@ -153,7 +154,7 @@ class Loop:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self.callbacks.begin(self.run)
+        self.callbacks.begin(self.run.path)
         with stop_on_signal() as stopped, Progress(*columns, console=self.log.console, transient=True) as bar:
             task = bar.add_task("training", total=total, completed=training.images)
             while training.images < total and not given_up(self.rows, self.config.patience):
@@ -173,7 +174,7 @@ class Loop:
         if training.images < total:
             why = f"stopped: {self.config.patience} scores in succession far above the best (--patience)."
         self.callbacks.end(self.rows)
-        self.log.say(f"{why} Best score {best['score']:.4f} at kimg {best['kimg']:.1f}: {self.run / 'best'}")
+        self.log.say(f"{why} Best score {best['score']:.4f} at kimg {best['kimg']:.1f}: {self.run.best}")
 
     def next_tick(self) -> float:
         return (len(self.rows) + 1) * self.config.snap * 1000
@@ -225,15 +226,15 @@ class Loop:
         self.steps_in_tick, self.images_at_tick = 0, training.images
         self.started = time.perf_counter()  # what the checkpoint counts from; below: the next tick's, without saving
         with self.writing():
-            for name in ("last", "best"):
-                (self.run / name).mkdir(exist_ok=True)
+            for folder in (self.run.last, self.run.best):
+                folder.mkdir(exist_ok=True)
             self.save_fakes(snapshot, round(kimg))
-            last.save(self.run / "last")
+            last.save(self.run.last)
             if self.best is not None:
-                self.best.save(self.run / "best")
+                self.best.save(self.run.best)
                 self.best = None
             self.save()
-            self.log.write_rows(self.rows)
+            self.run.write_rows(self.rows)
         self.log.say(status_line(row, sec_per_kimg))
         self.callbacks.tick(row, snapshot)
         self.started = time.perf_counter()
@@ -250,7 +251,7 @@ class Loop:
                 f"Training diverged at kimg {at:.1f}: {why}, after {done} returns to a good state; {self.run} keeps "
                 "what was saved before. Try a lower --lr, or another --seed."
             )
-        if not checkpoints(self.run / "checkpoints"):
+        if not checkpoints(self.run.checkpoints):
             raise Diverged(f"Training diverged at kimg {at:.1f}: {why}, and {self.run} holds no state to return to.")
         self.load_newest()
         self.rollbacks, self.best = done + 1, None
@@ -299,7 +300,7 @@ class Loop:
     def save_fakes(self, snapshot: nn.Module, kimg: int) -> None:
         """The pictures of seeds 0 to 63."""
         images = Generator(snapshot, self.training.description(), str(self.training.device)).images(range(64))
-        save_picture(grid(images), self.run / f"fakes{kimg:06d}.png")
+        save_picture(grid(images), self.run.path / fakes(kimg))
 
     def described(self, snapshot: nn.Module, row: Row) -> Generator:
         """The snapshot with what its config.json tells."""
@@ -311,8 +312,7 @@ class Loop:
         return Generator(snapshot, config, str(self.training.device))
 
     def save(self) -> None:
-        folder = self.run / "checkpoints"
-        save_checkpoint(folder, self.training.images / 1000, self.state_dict(), self.config.keep)
+        save_checkpoint(self.run.checkpoints, self.training.images / 1000, self.state_dict(), self.config.keep)
 
 
 @contextmanager

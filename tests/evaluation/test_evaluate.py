@@ -305,7 +305,7 @@ def test_a_read_only_run_is_evaluated_and_a_note_says_that_nothing_is_kept(runs,
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("rggan.evaluation.record.write_whole", full)
+    monkeypatch.setattr("rggan.run.folder.write_whole", full)
     (found,) = told("evaluate", runs["none", 0], *FEW, "--memorisation", "off")
     assert any("are not kept in" in note and "No space left" in note for note in found["notes"])
 

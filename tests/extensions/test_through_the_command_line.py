@@ -12,8 +12,8 @@ from rggan import Generator, TrainConfig, UserError, registry, train
 from rggan.cli import main
 from rggan.networks import FAMILIES
 from rggan.pruning import Always, Threshold
+from rggan.run.folder import Run
 from rggan.training.callbacks import Callback
-from rggan.training.runlog import read_rows
 from tests.extensions.thin import FAMILY
 
 HERE = "tests.extensions"
@@ -50,7 +50,7 @@ def run(tmp_path_factory):
 
 
 def test_it_trains_with_all_of_them(run):
-    rows = read_rows(run)
+    rows = Run(run).rows()
     assert [row["seen"] for row in rows] == [1, 2, 3]
     assert [row["phase"] for row in rows] == ["prune", "prune", "dense"]
     assert rows[0]["density_g"] < 0.6
@@ -68,7 +68,7 @@ def test_it_goes_on_to_the_bits_of_a_run_that_was_never_stopped(run, tmp_path):
     assert main(["train", *OWN, "--outdir", str(parts), "--kimg", "0.12"]) == 0
     (first,), (second,) = whole.glob("0*"), parts.glob("0*")
     assert main(["train", "--resume", str(second), "--kimg", "0.24", *OWN]) == 0
-    assert read_rows(first) == read_rows(second)
+    assert Run(first).rows() == Run(second).rows()
     one, other = [load_file(run / "last" / "generator.safetensors") for run in (first, second)]
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert (second / "diary.txt").read_text().splitlines()[-1] == "end 6"
@@ -136,7 +136,7 @@ def test_a_callback_that_fails_loses_nothing(tmp_path, capsys):
     assert main(words) == 2
     assert "The callback Broken failed in tick: 'no such tracker'." in capsys.readouterr().err
     (run,) = tmp_path.glob("0*")
-    assert len(read_rows(run)) == 1
+    assert len(Run(run).rows()) == 1
 
 
 def test_python_does_what_the_command_line_does(tmp_path):
@@ -152,9 +152,9 @@ def test_python_does_what_the_command_line_does(tmp_path):
     )  # fmt: skip
     rules = {"d": Threshold(target=0.25, every=1)}
     run = train(config, rules=rules, schedules=lambda pruners: [Always(*pruners.values())], callbacks=[Watch()])
-    assert seen == [row["density_d"] for row in read_rows(run)]
+    assert seen == [row["density_d"] for row in Run(run).rows()]
     assert seen[-1] == pytest.approx(0.25, abs=0.02)
-    assert read_rows(run)[-1]["density_g"] == 1
+    assert Run(run).rows()[-1]["density_g"] == 1
     assert len(Generator.from_pretrained(run)(2)) == 2
 
 

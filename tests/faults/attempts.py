@@ -26,9 +26,11 @@ from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
 from rggan.errors import UserError
 from rggan.generator import Generator
+from rggan.run.folder import Run
+from rggan.run.log import RunLog
+from rggan.run.outdir import find_run
 from rggan.training.checkpoint import FORMAT
 from rggan.training.engine import Training
-from rggan.training.runlog import RunLog, find_run, read_rows, saved_options
 from rggan.training.ticks import Loop, given_up
 from tests.faults import inputs
 from tests.faults.drill import flat
@@ -43,7 +45,7 @@ class Heard(RunLog):
     """A log that remembers."""
 
     def __init__(self, run: Path) -> None:
-        super().__init__(run, Console(file=io.StringIO()))
+        super().__init__(Run(run), Console(file=io.StringIO()))
         self.lines: list[str] = []
 
     def say(self, line: str) -> None:
@@ -79,7 +81,7 @@ class Tools:
             return self.loops.pop(rule)
         sizes: Any = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 4, "d_steps": 1}
         config = TrainConfig(**sizes, device="cpu", precision="fp32", rule=rule, outdir=self.folder)
-        return Loop(config, Training(config, self.data, self.data), "key", self.folder, Heard(self.folder))
+        return Loop(config, Training(config, self.data, self.data), "key", Run(self.folder), Heard(self.folder))
 
 
 def read_set(tools: Tools, path: Path, random: Random, out: Path) -> str:
@@ -171,8 +173,8 @@ def read_runs(tools: Tools, path: Path, random: Random, out: Path) -> str:
     config = TrainConfig(outdir=path)
     found = find_run(config)
     for run in sorted(path.glob("0*")):
-        saved_options(run)
-        if not all(isinstance(row, dict) for row in read_rows(run)):
+        Run(run).options()
+        if not all(isinstance(row, dict) for row in Run(run).rows()):
             raise Broken("a row that is no dict")
     return "read" if found else "left out"
 
@@ -183,7 +185,7 @@ def read_state(tools: Tools, path: Path, random: Random, out: Path) -> str:
     loop.load_state_dict(copy.deepcopy(tools.good[path.name]))  # what was left of the input before is gone
     expected = content(loop)
     log = Heard(path)
-    loop.run, loop.log = path, log
+    loop.run, loop.log = Run(path), log
     loop.load_newest()
     for line in log.lines:
         tell(line)

@@ -34,7 +34,7 @@ from rggan.generator import Generator
 from rggan.metrics.score import Score
 from rggan.training.checkpoint import checkpoints, load
 from rggan.training.engine import Training
-from rggan.training.runlog import runs
+from tests.conftest import folders
 
 OPTIONS = [
     *("--max-images", "60", "--cond", "--mirror", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
@@ -279,7 +279,7 @@ class Drill:
 
 def half_written(outdir: Path) -> str | None:
     """A visible file that cannot be read whole, if there is one."""
-    for run in runs(outdir):
+    for run in folders(outdir):
         for path in sorted(run.rglob("*")):
             if path.is_dir() or path.name.startswith("."):
                 continue
@@ -300,7 +300,7 @@ def half_written(outdir: Path) -> str | None:
 
 def fingerprint(outdir: Path) -> dict[str, str]:
     """SHA-256 of everything that a run leaves and that the clock does not decide."""
-    (run,) = runs(outdir)
+    (run,) = folders(outdir)
     found = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()

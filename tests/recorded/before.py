@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from rggan import Generator, TrainConfig, train
 from rggan.generator import build
-from rggan.training.runlog import read_rows
+from rggan.run.folder import Run
 from tests.recorded.runs import digest
 
 OPTIONS: dict[str, Any] = {
@@ -59,7 +59,7 @@ def followed(run: Path) -> dict[str, Any]:
     config = dataclasses.replace(TrainConfig.from_json(run / "config.json"), resume=run, kimg=0.8, device="cpu")
     train(config, Console(file=io.StringIO()))
     weights = load_file(run / "last" / "generator.safetensors")
-    rows = read_rows(run)
+    rows = Run(run).rows()
     return {
         "ends": [[row["score"], row["density_g"], row["density_d"]] for row in rows],
         "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),

@@ -12,8 +12,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from rggan import Generator, TrainConfig, train
+from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, load, migrate
-from rggan.training.runlog import read_rows
 from tests.recorded.arithmetic import ROWS, same_arithmetic
 from tests.recorded.runs import CELLS, STEPS, WIDTHS, course, digest, fingerprint, make, row
 
@@ -60,7 +60,7 @@ def test_a_run_folder_of_before_goes_on_to_the_same_bits(tmp_path):
     assert torch.equal(pictures, Generator.from_pretrained(RUN / "best").images(range(3)))
     config = dataclasses.replace(TrainConfig.from_json(run / "config.json"), resume=run, kimg=0.8, device="cpu")
     assert train(config, Console(file=io.StringIO())) == run
-    found, expected = read_rows(run), STATES["run"]
+    found, expected = Run(run).rows(), STATES["run"]
     assert len(found) == len(expected["scores"]) == 8
     assert len(checkpoints(run / "checkpoints")) == 2
     same_arithmetic("sngan")

@@ -11,8 +11,9 @@ from torch import nn
 from rggan import TrainConfig, train
 from rggan.data import load_images
 from rggan.metrics import feature_network
+from rggan.run.folder import Run
+from rggan.run.log import status_line
 from rggan.training.engine import Training
-from rggan.training.runlog import read_rows, status_line
 
 TINY = {"resolution": 16, "width_g": 8, "width_d": 8, "batch": 8, "score_samples": 64, "device": "cpu"}
 TINY |= {"precision": "fp32"}
@@ -69,7 +70,7 @@ def test_it_draws_no_random_numbers(few):
 @pytest.mark.slow
 def test_rows_and_log_have_it(tmp_path):
     run = train(TrainConfig(**TINY, max_images=60, kimg=0.1, snap=0.05, outdir=tmp_path), Console(quiet=True))
-    rows = read_rows(run)
+    rows = Run(run).rows()
     assert all(0 <= row["copies"] <= 1 and row["replays"] is False for row in rows)
     trained = json.loads((run / "best" / "config.json").read_text())["trained"]
     where = trained["score_provenance"]

@@ -15,12 +15,12 @@ from rggan.config import TrainConfig as Config
 from rggan.errors import UserError
 from rggan.networks import FAMILIES
 from rggan.pruning import Adaptive, Always, DensityPath, Never, OverfitSchedule, ScoreSchedule
+from rggan.run.folder import Run
 from rggan.training.dynamic import DynamicRows
 from rggan.training.engine import Training
 from rggan.training.instruments import instruments, phases
 from rggan.training.method import selection
 from rggan.training.rates import ema_beta, in_finale, lr_factor
-from rggan.training.runlog import read_rows
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -304,7 +304,7 @@ def test_a_run_takes_the_densities_of_another(tmp_path):
     )
     config = TrainConfig(outdir=tmp_path / "b", networks="d", target_d=str(first), rule="static", **options)
     second = quiet(config)
-    mine, its = read_rows(first), read_rows(second)
+    mine, its = Run(first).rows(), Run(second).rows()
     assert mine[0]["density_d"] > mine[-1]["density_d"]
     for one, other in zip(mine, its, strict=True):
         assert one["density_d"] == pytest.approx(other["density_d"], abs=0.05)
@@ -320,7 +320,7 @@ def test_a_run_takes_the_densities_of_another(tmp_path):
     assert not (tmp_path / "c").exists()
     first.rename(tmp_path / "moved")  # the points are in the state of the run that took them
     quiet(dataclasses.replace(config, kimg=0.5, resume=second))
-    assert read_rows(second)[-1]["density_d"] == pytest.approx(its[-1]["density_d"], abs=0.02)
+    assert Run(second).rows()[-1]["density_d"] == pytest.approx(its[-1]["density_d"], abs=0.02)
 
 
 def two_sets():

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -16,13 +17,16 @@ from rich.console import Console
 from rggan import TrainConfig, UserError
 from rggan.cli import main
 from rggan.data import load_images
-from rggan.training import runlog, ticks
+from rggan.run.folder import Run
+from rggan.run.log import RunLog
+from rggan.run.outdir import new_run
+from rggan.training import ticks
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.engine import Judgement, Training
 from rggan.training.judge import diversity
 from rggan.training.loop import train
-from rggan.training.runlog import new_run, read_rows, runs
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed, given_up
+from tests.conftest import folders
 from tests.recorded.old_format import held_in_networks
 
 pytestmark = pytest.mark.slow  # each trains for a second or two
@@ -45,6 +49,12 @@ def log(run):
     return (run / "log.txt").read_text()
 
 
+def is_drawn(run):
+    """Whether its progress.png is a picture, with nothing half-written beside it."""
+    with Image.open(run / "progress.png") as picture:
+        return picture.format == "PNG" and not list(run.glob(".progress*"))
+
+
 def poison(monkeypatch, at, times=1):
     """Let the losses become NaN in the given step, `times` times over all attempts."""
     original, hits = Training.step, []
@@ -64,7 +74,7 @@ def poison(monkeypatch, at, times=1):
 def test_lost_numbers_bring_back_the_last_good_state_with_lower_rates(tmp_path, monkeypatch):
     poison(monkeypatch, at=10)
     run = go(tmp_path, rollback_lr=0.25)
-    rows = read_rows(run)
+    rows = Run(run).rows()
     assert [row["tick"] for row in rows] == [0, 1, 2, 3, 4]
     assert "kimg 0.1: score nan" in log(run)
     assert "back to kimg 0.1, learning rates x 0.25 (return 1 of at most 3)" in log(run)
@@ -84,13 +94,13 @@ def test_losses_are_looked_at_between_ticks_too(tmp_path, monkeypatch):
 
 def test_first_tick_can_be_taken_back_as_well(tmp_path, monkeypatch):
     poison(monkeypatch, at=2)
-    assert len(read_rows(go(tmp_path))) == 5
+    assert len(Run(go(tmp_path)).rows()) == 5
 
 
 def test_after_a_return_other_random_numbers_come(tmp_path, monkeypatch):
-    plain = read_rows(go(tmp_path / "plain"))
+    plain = Run(go(tmp_path / "plain")).rows()
     poison(monkeypatch, at=10)
-    again = read_rows(go(tmp_path / "again", rollback_lr=1.0))
+    again = Run(go(tmp_path / "again", rollback_lr=1.0)).rows()
     assert plain[:2] == again[:2]
     assert plain[2]["loss_d"] != again[2]["loss_d"]
 
@@ -100,15 +110,16 @@ def test_too_many_returns_end_the_run_and_keep_what_was_good(tmp_path, monkeypat
     with pytest.raises(Diverged, match=r"diverged at kimg 0.1: .* after 2 returns .* Try a lower --lr"):
         go(tmp_path, rollbacks=2)
     assert len(hits) == 3
-    (run,) = runs(tmp_path)
-    assert len(read_rows(run)) == 2
+    (run,) = folders(tmp_path)
+    assert len(Run(run).rows()) == 2
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 64
+    assert is_drawn(run)
 
 
 def test_a_run_with_returns_resumes_exactly(tmp_path, monkeypatch):
     """Stopped after the return and continued: the same rows as without the stop."""
     poison(monkeypatch, at=10)
-    whole = read_rows(go(tmp_path / "whole"))
+    whole = Run(go(tmp_path / "whole")).rows()
     monkeypatch.undo()
     poison(monkeypatch, at=10)
     original = Training.step
@@ -122,7 +133,7 @@ def test_a_run_with_returns_resumes_exactly(tmp_path, monkeypatch):
         patch.setattr(Training, "step", step)
         with pytest.raises(Interrupted):
             go(tmp_path / "cut")
-    assert read_rows(go(tmp_path / "cut")) == whole
+    assert Run(go(tmp_path / "cut")).rows() == whole
 
 
 def test_collapse_to_one_picture_is_noticed(tmp_path, monkeypatch):
@@ -141,7 +152,7 @@ def test_collapse_to_one_picture_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "step", step)
     run = go(tmp_path)
     assert "collapsed to one picture (diversity 0.000" in log(run)
-    assert [row["tick"] for row in read_rows(run)] == [0, 1, 2, 3, 4]
+    assert [row["tick"] for row in Run(run).rows()] == [0, 1, 2, 3, 4]
 
 
 def test_diversity_is_the_spread_over_the_images():
@@ -155,7 +166,7 @@ def test_patience_stops_and_keeps_the_best(tmp_path, monkeypatch):
     scores = iter([1.0, 0.2, 0.25, 0.31, 0.32, 0.9])
     monkeypatch.setattr(Training, "judge", lambda self, network: Judgement(next(scores), 1.0))
     run = go(tmp_path, patience=2, kimg=9)
-    assert [row["score"] for row in read_rows(run)] == [1.0, 0.2, 0.25, 0.31, 0.32]
+    assert [row["score"] for row in Run(run).rows()] == [1.0, 0.2, 0.25, 0.31, 0.32]
     assert "stopped: 2 scores in succession far above the best (--patience). Best score 0.2000" in log(run)
     best = json.loads((run / "best" / "config.json").read_text())
     assert best["trained"]["score"] == 0.2
@@ -184,7 +195,7 @@ def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number):
     monkeypatch.setattr(Training, "step", step)
     line = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
     assert main(["train", "--outdir", str(tmp_path), *line]) == 128 + number
-    (run,) = runs(tmp_path)
+    (run,) = folders(tmp_path)
     assert "the same command continues" in log(run)
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 48
     assert signal.getsignal(number) == before
@@ -203,9 +214,10 @@ def test_lost_numbers_are_not_saved_on_a_signal(tmp_path, monkeypatch):
         patch.setattr(Training, "step", step)
         with pytest.raises(Interrupted):
             go(tmp_path)
-    (run,) = runs(tmp_path)
+    (run,) = folders(tmp_path)
+    assert is_drawn(run)
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 32
-    assert len(read_rows(go(tmp_path))) == 5
+    assert len(Run(go(tmp_path)).rows()) == 5
 
 
 def test_second_run_in_a_folder_refuses(tmp_path):
@@ -229,18 +241,18 @@ def test_same_command_at_the_same_moment_refuses(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "read_data", slow)
     with pytest.raises(UserError, match="Another process is training"):
         go(tmp_path, kimg=0.032)
-    assert len(runs(tmp_path)) == 1
+    assert len(folders(tmp_path)) == 1
 
 
 def test_folder_of_a_killed_start_is_no_run(tmp_path, monkeypatch):
-    def killed(config, folder):
+    def killed(run, config):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runlog, "write_options", killed)
+        patch.setattr(Run, "write_options", killed)
         with pytest.raises(KeyboardInterrupt):
             new_run(config(tmp_path), (16, 16))
-    assert runs(tmp_path) == []
+    assert folders(tmp_path) == []
     assert new_run(config(tmp_path), (16, 24)).name == "00000-digits-16x24-sngan-threshold"
 
 
@@ -271,15 +283,50 @@ def test_full_disk_stops_with_a_sentence_and_the_same_command_continues(tmp_path
         fail_writes(patch, after=flushes // 2)
         with pytest.raises(WriteFailed, match=r"No space left on device. What was saved before is kept"):
             go(tmp_path / "full")
-    (run,) = runs(tmp_path / "full")
-    assert 0 < len(read_rows(run)) < 5
+    (run,) = folders(tmp_path / "full")
+    assert 0 < len(Run(run).rows()) < 5
     assert not [path for path in run.rglob("*.part")]
     go(tmp_path / "full")
-    assert read_rows(run) == read_rows(whole)
+    assert Run(run).rows() == Run(whole).rows()
     for name in ("best", "last"):
         assert (run / name / "generator.safetensors").read_bytes() == (
             whole / name / "generator.safetensors"
         ).read_bytes()
+
+
+def test_python_draws_a_run_as_the_command_line_does(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "TkAgg")  # with no display to show anything on
+    monkeypatch.delenv("DISPLAY", raising=False)
+    run = go(tmp_path, kimg=0.032)
+    assert is_drawn(run)
+    (run / "progress.png").unlink()
+    assert go(tmp_path, kimg=0.032) == run
+    assert is_drawn(run)
+
+
+def test_a_run_that_cannot_be_drawn_is_trained_all_the_same(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rggan.report.plot.write_whole", full)
+    run = go(tmp_path, kimg=0.032)
+    assert not (run / "progress.png").exists()
+    assert "finished." in log(run)
+
+
+def test_a_run_that_a_full_disk_stopped_is_drawn_when_there_is_room_again(tmp_path, monkeypatch):
+    original = ticks.save_picture
+
+    def full_at_the_second(picture, path):
+        if Run(path.parent).rows():
+            raise OSError(28, "No space left on device")
+        original(picture, path)
+
+    monkeypatch.setattr(ticks, "save_picture", full_at_the_second)
+    with pytest.raises(WriteFailed, match="No space left"):
+        go(tmp_path)
+    (run,) = folders(tmp_path)
+    assert is_drawn(run)
 
 
 def test_full_disk_can_be_outlived(tmp_path, monkeypatch):
@@ -289,7 +336,7 @@ def test_full_disk_can_be_outlived(tmp_path, monkeypatch):
         fail_writes(patch, after=flushes // 2, until=flushes // 2 + 2)
         run = go(tmp_path / "full", on_write_error="go-on")
     assert "No space left on device; going on" in log(run)
-    assert read_rows(run) == read_rows(whole)
+    assert Run(run).rows() == Run(whole).rows()
     assert (run / "best/generator.safetensors").read_bytes() == (whole / "best/generator.safetensors").read_bytes()
 
 
@@ -299,9 +346,9 @@ def test_a_run_whose_end_is_not_on_disk_is_not_called_finished(tmp_path, monkeyp
         fail_writes(patch, after=flushes // 2)
         with pytest.raises(WriteFailed, match="continues from there"):
             go(tmp_path / "full", on_write_error="go-on")
-    (run,) = runs(tmp_path / "full")
+    (run,) = folders(tmp_path / "full")
     assert "finished" not in log(run)
-    assert read_rows(go(tmp_path / "full")) == read_rows(whole)
+    assert Run(go(tmp_path / "full")).rows() == Run(whole).rows()
 
 
 def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch):
@@ -310,7 +357,7 @@ def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch
     original, failed = ticks.save_picture, []
 
     def full_at_the_second(picture, path):
-        if len(read_rows(path.parent)) == 1 and not failed:
+        if len(Run(path.parent).rows()) == 1 and not failed:
             failed.append(path)
             raise OSError(28, "No space left on device")
         original(picture, path)
@@ -327,7 +374,7 @@ def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
         train(dataclasses.replace(base, resume=run, width_g=16))
     assert main(["train", "--resume", str(run), "--kimg", "0.16", "--lr", "0.0001"]) == 0
     assert "changed    --kimg (0.064 there, 0.16 here), --lr (0.0002 there, 0.0001 here)" in log(run)
-    assert len(read_rows(run)) == 5
+    assert len(Run(run).rows()) == 5
     state = next(readable(run / "checkpoints", print))
     assert state["training"]["opt_d"]["param_groups"][0]["lr"] == 0.0001
     assert TrainConfig.from_json(run / "config.json").kimg == 0.16
@@ -373,16 +420,16 @@ def test_state_of_another_shape_is_passed_over(tmp_path):
     from rggan.training.checkpoint import save_checkpoint
 
     save_checkpoint(run / "checkpoints", 0.096, state)
-    rows = read_rows(run)
+    rows = Run(run).rows()
     (run / "stats.jsonl").write_text(json.dumps(rows[0]) + "\n")
     go(tmp_path, kimg=0.096)
     assert "does not fit ('ema'); using the one before" in log(run)
-    assert read_rows(run) == rows
+    assert Run(run).rows() == rows
 
 
 def test_state_of_format_1_is_continued(tmp_path):
     """As version 0.1.0's first format wrote it: no hash, images known by shape and sum, times in the rows."""
-    whole = read_rows(go(tmp_path / "whole"))
+    whole = Run(go(tmp_path / "whole")).rows()
     run = go(tmp_path / "old", kimg=0.064)
     for path in checkpoints(run / "checkpoints"):
         state = torch.load(path, weights_only=True)
@@ -395,7 +442,7 @@ def test_state_of_format_1_is_continued(tmp_path):
         path.unlink()
     base = TrainConfig.from_json(run / "config.json")
     train(dataclasses.replace(base, resume=run, kimg=0.16), Console(quiet=True))
-    assert read_rows(run) == whole
+    assert Run(run).rows() == whole
 
 
 def test_what_was_taken_is_recorded(tmp_path):
@@ -413,7 +460,7 @@ def test_what_was_taken_is_recorded(tmp_path):
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
     (tmp_path / "log.txt").mkdir()
     said = Console(record=True, quiet=False, file=io.StringIO())
-    runlog.RunLog(tmp_path, said).say("still said")
+    RunLog(Run(tmp_path), said).say("still said")
     assert "still said" in said.export_text()
 
 
@@ -424,7 +471,7 @@ def test_a_console_that_cannot_be_written_stops_nothing(tmp_path):
         def write(self, text):
             raise OSError(28, "No space left on device")
 
-    runlog.RunLog(tmp_path, Console(file=Full())).say("line")
+    RunLog(Run(tmp_path), Console(file=Full())).say("line")
     assert (tmp_path / "log.txt").read_text() == "line\n"
 
 
@@ -453,7 +500,7 @@ def test_a_moved_data_folder_is_known_by_its_content(tmp_path):
     line = ["train", "--resume", str(run), "--kimg", "0.064"]
     assert main(line) == 2
     assert main([*line, "--data", str(tmp_path / "there")]) == 0
-    assert len(read_rows(run)) == 2
+    assert len(Run(run).rows()) == 2
     Image.new("RGB", (16, 16)).save(tmp_path / "there" / "a" / "0.png")
     assert main(["train", "--resume", str(run), "--kimg", "0.096"]) == 2
     assert TrainConfig.from_json(run / "config.json").kimg == 0.064  # a refused resume changes nothing
@@ -490,7 +537,7 @@ def test_lost_weights_are_not_saved_on_a_signal_even_with_finite_losses(tmp_path
     monkeypatch.setattr(Training, "step", step)
     with pytest.raises(Interrupted):
         go(tmp_path)
-    (run,) = runs(tmp_path)
+    (run,) = folders(tmp_path)
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 32
     assert "continues from the last good state" in log(run)
 

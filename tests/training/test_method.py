@@ -24,11 +24,11 @@ from rggan.pruning import (
     Static,
     Threshold,
 )
+from rggan.run.folder import Run
 from rggan.training.checkpoint import migrate
 from rggan.training.engine import Training
 from rggan.training.instruments import gap, instruments
 from rggan.training.method import make_rule, steps_in
-from rggan.training.runlog import read_rows
 from tests.recorded.old_format import held_in_networks
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -276,7 +276,7 @@ def test_gap_is_taken_over_all_classes(digits):
 def test_overfitting_is_told_of_the_tick_that_it_was_taken_in(tmp_path):
     options = {"schedule": "overfit", "kimg": 0.4, "snap": 0.1, "width_g": 8, "width_d": 8, "batch": 8}
     config = TrainConfig(**options, resolution=16, score_samples=8, max_images=40, precision="fp32", outdir=tmp_path)
-    rows = read_rows(train(config))
+    rows = Run(train(config)).rows()
     assert len(rows) == 4
     for row in rows:
         assert row["overfitting"] == pytest.approx(row["d_sign"], abs=1e-5)
@@ -287,7 +287,7 @@ def test_one_network_can_be_pruned_alone(tmp_path, networks):
     options = {"networks": networks, "kimg": 0.1, "snap": 0.05, "width_g": 8, "width_d": 8, "batch": 8}
     config = TrainConfig(**options, resolution=16, score_samples=8, max_images=40, precision="fp32", outdir=tmp_path)
     run = train(config)
-    assert set(read_rows(run)[-1]["layers"]) == {networks}
+    assert set(Run(run).rows()[-1]["layers"]) == {networks}
     log = (run / "log.txt").read_text()
     prunable = [line for line in log.splitlines() if "prunable" in line]
     assert [line.split()[1] for line in prunable] == [networks.upper()]

@@ -12,11 +12,12 @@ from rggan import TrainConfig, UserError, merged_state_dict, train
 from rggan.cli import main
 from rggan.networks.sngan import SNGANDiscriminator
 from rggan.networks.stylegan2 import StyleGAN2Discriminator
+from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.engine import Training
 from rggan.training.loop import read_data
-from rggan.training.runlog import read_rows, runs
 from rggan.training.start import freeze_lower
+from tests.conftest import folders
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -118,8 +119,8 @@ def test_a_resumed_run_no_longer_needs_the_one_it_began_from(old, tmp_path):
     shutil.rmtree(source)
     again = train(dataclasses.replace(config, resume=run, kimg=0.096), QUIET)
     assert again == run
-    assert runs(tmp_path / "runs") == [run]
-    assert [row["kimg"] for row in read_rows(run)] == pytest.approx([0.032, 0.064, 0.096])
+    assert folders(tmp_path / "runs") == [run]
+    assert [row["kimg"] for row in Run(run).rows()] == pytest.approx([0.032, 0.064, 0.096])
 
 
 @pytest.mark.parametrize("rule", ["threshold", "none"])

@@ -1,0 +1,1 @@
+"""A run on disk; imports nothing, so that `rggan.run.places` stays light."""

@@ -1,0 +1,39 @@
+"""What a run says while it trains: on the console and in log.txt."""
+
+from __future__ import annotations
+
+import contextlib
+
+from rich.console import Console
+
+from rggan.run.folder import Row, Run
+
+
+class RunLog:
+    """Says things on the console and in log.txt."""
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self.run, self.console = run, console
+
+    def say(self, line: str) -> None:
+        """Neither a closed console nor a full disk stops what can go on without a log."""
+        with contextlib.suppress(OSError):
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self.run.append_log(line)
+
+
+def status_line(row: Row, sec_per_kimg: float) -> str:
+    """What is said of a tick.
+
+    >>> row = {"tick": 3, "kimg": 60.0, "score": 0.0451, "density_g": 0.91, "density_d": 0.88, "phase": "prune"}
+    >>> status_line(row, 1.23)
+    'tick 3    kimg 60.0     sec/kimg 1.23    score 0.0451    density G 0.910 D 0.880  prune'
+    """
+    copies = ""
+    if "copies" in row:
+        copies = f"  copies {row['copies']:.1%}{' (replays training images)' if row['replays'] else ''}"
+    return (
+        f"tick {row['tick']:<4d} kimg {row['kimg']:<8.1f} sec/kimg {sec_per_kimg:<7.2f} "
+        f"score {row['score']:<9.4f} density G {row['density_g']:.3f} D {row['density_d']:.3f}  {row['phase']}{copies}"
+    )

@@ -1,0 +1,64 @@
+"""Run folders in an outdir: numbered, found again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from rggan.config import TrainConfig
+from rggan.errors import UserError, make_folder
+from rggan.run.folder import Run
+
+
+def describe(config: TrainConfig, size: tuple[int, int]) -> str:
+    """What a run's folder is called, behind its number; size: (height, width).
+
+    >>> describe(TrainConfig(data="my flags.zip"), (64, 96))
+    'my_flags-64x96-sngan-threshold'
+    """
+    data = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(config.data).stem)[:80] or "images"
+    side = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+    return f"{data}-{side}-{config.network}-{config.rule}"
+
+
+def runs(outdir: Path) -> list[Run]:
+    """The numbered runs in `outdir`, oldest first.
+
+    >>> runs(Path("nowhere"))
+    []
+    """
+    found = sorted(path for path in outdir.glob("*/") if re.match(r"\d{5}-", path.name))
+    return [run for path in found if (run := Run.at(path)) is not None]
+
+
+def find_run(config: TrainConfig) -> Run | None:
+    """The newest run with the same options."""
+    for run in reversed(runs(config.outdir)):
+        options = run.options()
+        if options is not None and config.same_run(options):
+            return run
+    return None
+
+
+def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
+    """Make the next numbered folder, with its config.json in it from the first moment.
+
+    Raises:
+        UserError: the folder cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [new_run(TrainConfig(outdir=folder), (16, 16)).name for _ in range(2)]
+    ['00000-digits-16-sngan-threshold', '00001-digits-16-sngan-threshold']
+    """
+    beside = config.outdir / ".new"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)  # of a start that was killed; the caller holds the lock
+        make_folder(beside)
+        Run(beside).write_options(config)
+        numbers = [int(path.name[:5]) for path in config.outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*")]
+        path = config.outdir / f"{max(numbers, default=-1) + 1:05d}-{describe(config, size)}"
+        return Run(beside.rename(path))
+    except OSError as error:
+        raise UserError(f"Cannot write to the folder {config.outdir}: {error.strerror}.") from error
