@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.errors import UserError
@@ -12,8 +12,7 @@ from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_
 from rggan.networks import FAMILIES, check_resolution
 from rggan.pairs import read_pairs
 
-if TYPE_CHECKING:
-    from rggan.config import TrainConfig
+TrainConfig = Any  # that of rggan.config, which looks itself through with what stands here
 
 # Options that say where and how a run works, not what it computes: they may differ when it is resumed.
 HERE = (

@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:
-    from rggan.pruning.pruner import Pruner
+from torch import nn
+
+from rggan.pruning.layer import Layer
+from rggan.pruning.select import Selection
+
+
+class Pruner(Protocol):
+    """What is told of one; `rggan.pruning.Pruner` prints itself by this file."""
+
+    model: nn.Module
+    layers: list[Layer]
+    selection: Selection
+    phase: Any
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def skipped(self) -> Mapping[str, str]: ...
+
+    @property
+    def unselected(self) -> Mapping[str, str]: ...
+
+    def density(self, of: Literal["prunable", "model"] = "prunable") -> float: ...
+
+    def densities(self) -> dict[str, float]: ...
 
 
 def table(pruner: Pruner) -> str:

@@ -39,14 +39,14 @@ from rggan.training.objective import Objective
 from rggan.training.rates import ema_beta, in_finale, lr_factor, rows_of_d
 from rggan.training.rewinding import Rewinding
 from rggan.training.start import drop_out, freeze_lower, start_from, use_bf16
-from rggan.training.state import checked, state_of, take_up
+from rggan.training.state import Stateful
 
 BALANCE_EVERY = 10  # steps of G between two looks at the balance of the game
 ADA_EVERY = 4  # steps of D between two of the augmentation's probability
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
 
-class Training:
+class Training(Stateful):
     """Everything that decides the next step.
 
     Args:
@@ -368,11 +368,3 @@ class Training:
     def phase(self) -> str:
         """'prune' while one of the networks prunes."""
         return "prune" if any(pruner.phase == "prune" for pruner in self.pruners) else "dense"
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that decides the next step (`training.state`)."""
-        return state_of(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError, KeyError or TypeError for a state of another form, and then nothing is changed."""
-        take_up(self, checked(self, state))

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from rggan.pruning import Ledger
+from rggan.adaptive import AdaptiveAugment
+from rggan.config import TrainConfig
+from rggan.data import Batches
+from rggan.pruning import Balance, Ledger, Pruner, Schedule
 from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
+from rggan.training.ema import EMA
 from rggan.training.method import checked_pruner, checked_schedule
+from rggan.training.objective import Objective
 from rggan.training.rates import in_finale
-
-if TYPE_CHECKING:
-    from rggan.training.engine import Training
+from rggan.training.rewinding import Rewinding
 
 
-def state_of(training: Training) -> dict[str, Any]:
+class Stateful:
+    """A training as its state sees it: what decides the next step."""
+
+    config: TrainConfig
+    device: torch.device
+    g: nn.Module
+    d: nn.Module
+    opt_g: torch.optim.Optimizer
+    opt_d: torch.optim.Optimizer
+    prune_g: Pruner | None
+    pruners: list[Pruner]
+    schedules: Sequence[Schedule]
+    finale: bool
+    rewinding: Rewinding | None
+    balance: Balance | None
+    ledgers: list[Ledger]
+    ema: EMA
+    batches: Batches
+    objective: Objective
+    ada: AdaptiveAugment | None
+    images: int
+    loss_sums: Tensor
+    logit_sums: Tensor
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the next step."""
+        return state_of(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError, KeyError or TypeError for a state of another form, and then nothing is changed."""
+        take_up(self, checked(self, state))
+
+
+def state_of(training: Stateful) -> dict[str, Any]:
     """Everything that decides the next step."""
     return {
         "g": training.g.state_dict(),
@@ -40,7 +78,7 @@ def state_of(training: Training) -> dict[str, Any]:
     }
 
 
-def checked(training: Training, state: dict[str, Any]) -> dict[str, Any]:
+def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
     """The state, if every part of it has the form of the present one.
 
     Raises:
@@ -80,7 +118,7 @@ def checked(training: Training, state: dict[str, Any]) -> dict[str, Any]:
     return clean
 
 
-def take_up(training: Training, state: dict[str, Any]) -> None:
+def take_up(training: Stateful, state: dict[str, Any]) -> None:
     """Go on from a state that `checked` looked through."""
     training.g.load_state_dict(state["g"])
     training.d.load_state_dict(state["d"])
