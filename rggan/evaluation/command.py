@@ -20,6 +20,7 @@ from rggan.data.decode import Resize
 from rggan.data.images import HELD_OUT_FROM, Channels
 from rggan.data.pictures import save_picture
 from rggan.errors import UserError, make_folder
+from rggan.evaluation.chosen import chosen
 from rggan.evaluation.features import Precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
@@ -40,9 +41,15 @@ from rggan.generator import check_device
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
 from rggan.metrics.memorisation import Memoriser
+from rggan.metrics.metric import METRICS
 from rggan.report.replays import replay_sheet
 from rggan.training.loop import refuse_inside
 
+WHICH = (
+    f"Only these: {', '.join(METRICS.builtin)}, those of installed packages by name, or package.module:METRIC, which "
+    "is code and runs here, so take only such as you trust. Without it, all built-in ones that mean something for so many "
+    "images."
+)
 LOOKED_AT = 1000  # samples whose nearest training images are looked for
 
 
@@ -59,14 +66,14 @@ class EvaluateConfig:
     features: str = "reporting"
     """What sees the images: 'reporting' or 'steering', which ship with the package; a TorchScript or exported
     program (.pt2) from uint8 images to features; or package.module:function."""
-    metrics: tuple[Literal["fid", "kid", "prdc"], ...] = ()
-    """Only these; without it, all that mean something for so many images."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=WHICH)] = ()
     samples: int = 5000
     """Images that are generated for one score. Scores of different numbers do not compare."""
     replicates: int = 10
     """Sets of so many images, each of other seeds: from them comes the interval."""
     subset: int = 10_000
-    """KID, precision, recall, density and coverage take at most so many images of each side."""
+    """KID, precision, recall, density, coverage, and others that need features, take at most so many images of each
+    side."""
     memorisation: Literal["auto", "on", "off"] = "auto"
     """Look for replayed training images; 'auto': where there are fewer than 1,000 of them, or --training names them."""
     training: str | None = None
@@ -143,6 +150,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
         UserError: bad input of any kind, with one sentence.
     """
     device = str(check_device(config.device))
+    chosen(config.metrics)  # what is wrong there is said before any picture is read
     for place in (*config.subjects, config.reference, config.training, config.held_out):
         if config.sheet is not None and place is not None:
             refuse_inside("--sheet", config.sheet, place)

@@ -9,6 +9,7 @@ from typing import Any
 # What must be the same in two numbers that are compared, and what people call it.
 COMPARED = {
     "metric": "metric",
+    "metric_hash": "code of the metric",
     "extractor_hash": "extractor",
     "resize": "resize",
     "view": "view",
@@ -26,6 +27,8 @@ COMPARED = {
 class Provenance:
     """Everything that decides a number but the generator itself.
 
+    metric_code, metric_hash: where a metric that is not built in was found, and the SHA-256 of its module's source;
+        "" for those that are.
     precision: 'fp32' or 'bf16', of generator and extractor.
     samples, reference_images: how many images of each side went into it. seeds: of the samples; "" for images
     that were not made here. ema: whether the generator is an average over its training; None: unknown, or none.
@@ -46,9 +49,13 @@ class Provenance:
     reference_images: int | None
     ema: bool | None
     seeds: str
+    metric_code: str = ""
+    metric_hash: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All of it; nothing of a metric's code where it is built in, as in what was written before others could be."""
+        told = dataclasses.asdict(self)
+        return {name: value for name, value in told.items() if value or name not in ("metric_code", "metric_hash")}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
