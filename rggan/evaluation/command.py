@@ -47,8 +47,8 @@ from rggan.training.loop import refuse_inside
 
 WHICH = (
     f"Only these: {', '.join(METRICS.builtin)}, those of installed packages by name, or package.module:METRIC, which "
-    "is code and runs here, so take only such as you trust. Without it, all built-in ones that mean something for so many "
-    "images."
+    "is code and runs here, so take only such as you trust. Without it, all built-in ones that mean something for so "
+    "many images."
 )
 LOOKED_AT = 1000  # samples whose nearest training images are looked for
 
