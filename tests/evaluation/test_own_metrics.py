@@ -126,7 +126,7 @@ def trained(module, runs, tmp_path):
     for rule in ("threshold", "none"):
         sides.append([tmp_path / f"{rule}{seed}" for seed in (0, 1)])
         for seed, path in enumerate(sides[-1]):
-            shutil.copytree(runs[rule, seed], path)
+            shutil.copytree(runs[rule, seed], path, ignore=shutil.ignore_patterns("metrics.jsonl"))
     module(APART, "apart_of_trained")
     every = list(map(str, (*sides[0], *sides[1])))
     assert main(["evaluate", *every, "--reference", "digits", *FEW, "--metrics", "apart_of_trained:METRIC"]) == 0
@@ -252,7 +252,8 @@ def test_metrics_are_looked_up_before_pictures_are_read(refused):
 
 
 @pytest.mark.slow
-def test_what_stands_beside_the_numbers_has_names_that_no_metric_may_take(runs, told):
+def test_what_stands_beside_the_numbers_has_names_that_no_metric_may_take(runs, told, monkeypatch):
+    monkeypatch.setattr("rggan.evaluation.command.LOOKED_AT", 60)
     run = runs["none", 2]
     told("evaluate", run, "--samples", "30", "--replicates", "1", "--metrics", "kid")
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
