@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The release that was tried, in whichever build pip offers; TORCH= takes the newest in pyproject.toml's range.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check drill install clean
+.PHONY: demo test check lint drill install clean
 
 install: .venv/installed
 
@@ -19,13 +19,15 @@ install: .venv/installed
 demo: install
 	bash runs/digits.sh
 
-test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
-
-check: install
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 drill: install

@@ -20,7 +20,8 @@ from rggan.data.decode import Resize
 from rggan.data.images import HELD_OUT_FROM, Channels
 from rggan.data.pictures import save_picture
 from rggan.errors import UserError, make_folder
-from rggan.evaluation.features import Precision
+from rggan.evaluation.chosen import chosen
+from rggan.evaluation.features import BATCH, Precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
 from rggan.evaluation.record import append, snapshot_name
@@ -39,11 +40,17 @@ from rggan.generator import check_device
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
 from rggan.metrics.memorisation import Memoriser
+from rggan.metrics.metric import METRICS
 from rggan.registry import trust
 from rggan.report.replays import replay_sheet
 from rggan.run.places import replays
 from rggan.training.loop import refuse_inside
 
+WHICH = (
+    f"Only these: {', '.join(METRICS.builtin)}, those of installed packages by name, or package.module:METRIC, which "
+    "is code and runs here, so take only such as you trust. Without it, all built-in ones that mean something for so "
+    "many images."
+)
 LOOKED_AT = 1000  # samples whose nearest training images are looked for
 
 
@@ -60,14 +67,14 @@ class EvaluateConfig:
     features: str = "reporting"
     """What sees the images: 'reporting' or 'steering', which ship with the package; a TorchScript or exported
     program (.pt2) from uint8 images to features; or package.module:function."""
-    metrics: tuple[Literal["fid", "kid", "prdc"], ...] = ()
-    """Only these; without it, all that mean something for so many images."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=WHICH)] = ()
     samples: int = 5000
     """Images that are generated for one score. Scores of different numbers do not compare."""
     replicates: int = 10
     """Sets of so many images, each of other seeds: from them comes the interval."""
     subset: int = 10_000
-    """KID, precision, recall, density and coverage take at most so many images of each side."""
+    """KID, precision, recall, density, coverage, and others that need features, take at most so many images of each
+    side."""
     memorisation: Literal["auto", "on", "off"] = "auto"
     """Look for replayed training images; 'auto': where there are fewer than 1,000 of them, or --training names them."""
     training: str | None = None
@@ -94,6 +101,9 @@ class EvaluateConfig:
     """Leave unreadable files out instead of stopping."""
     precision: Precision = "fp32"
     """Arithmetic of generator and extractor; bf16 is faster on processors that multiply it, and another score."""
+    class_mix: Literal["data", "even"] | None = None
+    """How often each class of a generator is drawn: as in the data that it was trained on (without this option, where
+    that is known), or all equally often. Scores of different mixes do not compare."""
     trust: tuple[str, ...] = ()
     """package.module:OBJECT of your own network, rule or schedule that a run names: its code runs. Without it no run
     makes code run."""
@@ -148,6 +158,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     """
     trust(*config.trust)
     device = str(check_device(config.device))
+    chosen(config.metrics)  # what is wrong there is said before any picture is read
     for place in (*config.subjects, config.reference, config.training, config.held_out):
         if config.sheet is not None and place is not None:
             refuse_inside("--sheet", config.sheet, place)
@@ -156,7 +167,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     references: dict[object, Reference] = {}
     done = []
     for name in config.subjects:
-        subject = open_subject(name, config.reading, device, shown)
+        subject = open_subject(name, config.reading, device, shown, config.class_mix)
         key = (subject.name if config.reference is None else None, subject.shape, how_read(subject))
         if config.save_statistics is not None and references and key not in references:
             raise UserError("--save-statistics takes one reference, and these subjects have several: name one.")
@@ -261,7 +272,7 @@ def look_for_replays(
 def first_samples(subject: Subject) -> Tensor:
     """uint8 [at most `LOOKED_AT`, C, H, W]: of the first seeds, or evenly from the pictures."""
     if subject.generator is not None:
-        return torch.cat([part.cpu() for part in subject.generator.parts(range(LOOKED_AT))])
+        return torch.cat([part.cpu() for part in subject.samples(0, LOOKED_AT).parts(BATCH)])
     assert subject.images is not None
     return subject.images.at(evenly(len(subject.images), LOOKED_AT))
 

@@ -13,14 +13,14 @@ from rich.console import Console
 
 from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.evaluation.measure import METRICS, PREFIX, SHARES, lower_is_better
+from rggan.evaluation.chosen import builtin_numbers
 from rggan.evaluation.record import file_hash
 from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
 from rggan.run.folder import Run
 from rggan.run.places import BEST, WEIGHTS
 
-NAMES = tuple(prefix + name for prefix in PREFIX.values() for name in (*METRICS[:2], *SHARES))
+NEEDED = {*COMPARED, "extractor", "reference", "reference_split"} - {"metric_hash", "class_mix"}  # of a provenance
 OF_ONE_PAIR = ("reference",)  # what may differ between pairs: each seed draws its own images
 
 
@@ -33,16 +33,15 @@ class CompareConfig:
     against: tuple[Path, ...] = ()
     """Those that they are compared with: what stands behind --."""
     metric: str = "fid"
-    """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on."""
+    """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on; or that
+    of another metric by which the runs were evaluated."""
     json: bool = False
     """Print JSON instead."""
 
     def __post_init__(self) -> None:
-        """Raises UserError for an unknown metric, or a side without runs."""
+        """Raises UserError for a side without runs."""
         if not self.runs or not self.against:
             raise UserError("Say which runs to compare with which runs: rggan compare RUN... -- RUN...")
-        if self.metric not in NAMES:
-            raise UserError(f"--metric is one of {', '.join(NAMES)}, not {self.metric}.")
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Judged:
     run: Path
     options: TrainConfig
     value: float
+    lower_is_better: bool
     provenance: dict[str, Any]
 
 
@@ -64,9 +64,13 @@ class Comparison:
     ratio: Ratio
     notes: list[str]
 
+    @property
+    def lower_is_better(self) -> bool:
+        return next(iter(self.pairs.values()))[0].lower_is_better
+
     def sentence(self) -> str:
         """Better, worse or not told apart, in one plain sentence."""
-        verdict = self.ratio.verdict(lower_is_better(self.metric))
+        verdict = self.ratio.verdict(self.lower_is_better)
         subject = "The first runs are" if verdict != "not told apart" else "The two kinds of runs are"
         than = " than the second" if verdict != "not told apart" else ""
         low, high = self.ratio.interval
@@ -80,7 +84,7 @@ class Comparison:
             "metric": self.metric,
             "ratio": self.ratio.value,
             "interval": list(self.ratio.interval),
-            "verdict": self.ratio.verdict(lower_is_better(self.metric)),
+            "verdict": self.ratio.verdict(self.lower_is_better),
             "pairs": {str(seed): [one.value, other.value] for seed, (one, other) in self.pairs.items()},
             "notes": self.notes,
         }
@@ -90,10 +94,11 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
     """Read the runs' numbers, compare and print.
 
     Raises:
-        UserError: a run without that number; numbers of different provenance; the same seed twice on a side; fewer than
-            two pairs; a value of which no ratio can be taken.
+        UserError: no such number; a run without it; numbers of different provenance; the same seed twice on a side;
+            fewer than two pairs; a value of which no ratio can be taken.
     """
-    sides = [by_seed([judged(run, config.metric) for run in runs]) for runs in (config.runs, config.against)]
+    how = how_to_take(config)
+    sides = [by_seed([judged(run, config.metric, how) for run in runs]) for runs in (config.runs, config.against)]
     pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]}
     notes = [
         f"Seed {seed} is on one side only: left out ({side[seed].run})."
@@ -121,8 +126,29 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
     return found
 
 
-def judged(path: Path, metric: str) -> Judged:
+def how_to_take(config: CompareConfig) -> str:
+    """What `rggan evaluate` needs besides to take this number: '' for those of built-in metrics.
+
+    Raises:
+        UserError: it is none of those, nor one that any of the runs was given.
+    """
+    known = dict.fromkeys(builtin_numbers(), "")
+    if config.metric in known:
+        return ""
+    for path in (*config.runs, *config.against):
+        for row in (Run.at(path) or Run(path.parent)).evaluations():
+            for name, number in row.items():
+                if name not in known and better(name, number) is not None:
+                    known[name] = f" --metrics {number['provenance'].get('metric_code')}"
+    if config.metric not in known:
+        raise UserError(f"--metric is one of {', '.join(known)}, not {config.metric}.")
+    return known[config.metric]
+
+
+def judged(path: Path, metric: str, how: str = "") -> Judged:
     """The newest such number of a run's best snapshot, or of the snapshot (RUN/last) that `path` is.
+
+    how: see `how_to_take`.
 
     Raises:
         UserError: it is no run, one of another version, or has no such number.
@@ -136,20 +162,28 @@ def judged(path: Path, metric: str) -> Judged:
         number: Any = row.get(metric)
         if row.get("snapshot") != snapshot:
             continue
-        if is_number(number):
+        if (lower := better(metric, number)) is not None:
             weights = run.path / snapshot / WEIGHTS
             if "weights" in row and weights.is_file() and row["weights"] != file_hash(weights):
                 raise UserError(f"{path} was trained on since its {metric} was taken: evaluate it again.")
-            return Judged(path, options, number["value"], number["provenance"])
-    raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES` first.")
+            # Before it was told, classes were drawn equally often.
+            mix = {"class_mix": "even"} if options.cond else {}
+            return Judged(path, options, number["value"], lower, {**mix, **number["provenance"]})
+    raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES{how}` first.")
 
 
-def is_number(number: Any) -> bool:
-    """Whether it is a value with its provenance, and not what somebody else wrote there."""
+def better(name: str, number: Any) -> bool | None:
+    """Whether lower is better of it; None: it is no value with its provenance, but what somebody else wrote there.
+
+    Numbers of before were all of built-in metrics, and did not say it.
+    """
     if not isinstance(number, dict) or not isinstance(number.get("value"), float):
-        return False
+        return None
     provenance = number.get("provenance")
-    return isinstance(provenance, dict) and {*COMPARED, "extractor", "reference", "reference_split"} <= set(provenance)
+    if not isinstance(provenance, dict) or not set(provenance) >= NEEDED:
+        return None
+    lower = number.get("lower_is_better", builtin_numbers().get(name))
+    return lower if isinstance(lower, bool) else None
 
 
 def by_seed(runs: Sequence[Judged]) -> dict[int, Judged]:
@@ -198,7 +232,7 @@ def lines(found: Comparison) -> list[str]:
     """A line for each pair, the ratio, and the sentence."""
     one = next(iter(found.pairs.values()))[0].provenance
     told = [
-        f"metric     {found.metric} ({'lower' if lower_is_better(found.metric) else 'higher'} is better) by "
+        f"metric     {found.metric} ({'lower' if found.lower_is_better else 'higher'} is better) by "
         f"{one['extractor']} ({one['extractor_hash'][:8]}), {one['samples']} samples, against {one['reference']} "
         f"({one['reference_split']})",
         f"differ in  {trained_differently(found)}",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +18,7 @@ from rggan.data.store import cache_folder
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.subject import content_hash, evenly
 from rggan.files import write_whole
-from rggan.metrics import Balls, Frechet, Kernel, Moments, Statistics
+from rggan.metrics import Features, Moments, Statistics
 from rggan.metrics.features import Extractor, Parts, View, features_of, has_patches
 
 BATCH = 250
@@ -29,28 +27,6 @@ ALIKE = 1e-10  # of the squared features: variance below which all images are th
 
 Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int], None]  # is told how many more images are done
-
-
-@dataclass(frozen=True)
-class Features:
-    """Of one set in one view: statistics of all `count` images, and the features themselves [n, D] of at most so many
-    as the neighbour metrics take."""
-
-    statistics: Statistics
-    count: int
-    rows: Tensor
-
-    @cached_property
-    def frechet(self) -> Frechet:
-        return Frechet(self.statistics)
-
-    @cached_property
-    def kernel(self) -> Kernel:
-        return Kernel(self.rows)
-
-    @cached_property
-    def balls(self) -> Balls:
-        return Balls(self.rows)
 
 
 def views_of(extractor: Extractor, shape: tuple[int, int, int]) -> list[View]:

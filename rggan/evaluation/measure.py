@@ -10,28 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rggan.errors import UserError
-from rggan.evaluation.features import Features, Precision, Progress, collect, views_of
+from rggan.evaluation.chosen import PREFIX, Chosen, chosen
+from rggan.evaluation.features import Precision, Progress, collect, views_of
 from rggan.evaluation.reference import Reference, saved_features
 from rggan.evaluation.subject import Subject
-from rggan.metrics import prdc
-from rggan.metrics.coverage import DC_K
+from rggan.metrics import Features, Metric
 from rggan.metrics.features import Extractor, View
 from rggan.metrics.memorisation import Memorisation
 from rggan.metrics.provenance import Provenance
 from rggan.metrics.uncertainty import Interval, mean_interval
-
-METRICS = ("fid", "kid", "prdc")
-SHARES = ("precision", "recall", "density", "coverage")
-ERROR = " error"  # behind the name of a value whose standard error it is
-PREFIX: dict[View, str] = {"whole": "", "patches": "patch_"}
-
-
-def lower_is_better(name: str) -> bool:
-    """
-    >>> lower_is_better("patch_kid"), lower_is_better("recall")
-    (True, False)
-    """
-    return name.removeprefix("patch_") not in SHARES
 
 
 @dataclass(frozen=True)
@@ -39,12 +26,13 @@ class Number:
     """A value, and how far it may be off.
 
     value: the mean over `replicates` sample sets. interval: of 95 %, for the expected value over sample sets of this
-    size; None: the images are a fixed set, or there was one replicate. standard_error: of KID from one sample
-    set, over images of both sides.
+    size; None: the images are a fixed set, or there was one replicate. standard_error: of KID (and of what else gives
+    one) from one sample set, over images of both sides. metric: what gave it.
     """
 
     value: float
     provenance: Provenance
+    metric: Metric
     interval: Interval | None = None
     standard_error: float | None = None
     replicates: int = 1
@@ -55,6 +43,7 @@ class Number:
             "interval": None if self.interval is None else list(self.interval),
             "standard_error": self.standard_error,
             "replicates": self.replicates,
+            "lower_is_better": self.metric.values[self.provenance.metric] == "lower",
             "provenance": self.provenance.to_json(),
         }
 
@@ -91,23 +80,32 @@ def measure(
     """Score the subject against the reference.
 
     Args:
-        metrics: those that must be possible, of `METRICS`; none: all that are, and a note for each that is not.
+        metrics: those that must be possible, by name (see `chosen`); none: all built-in ones that are, and a note for
+            each that is not.
         samples: images of each replicate (a fixed set is taken whole, once).
-        limit: images of each side that KID and the neighbours take at most.
+        limit: images of each side that metrics take at most that need the features themselves.
 
     Raises:
-        UserError: a metric that was asked for is not possible; or see `collect`.
+        UserError: a metric that was asked for is not possible, or fails; or see `chosen` and `collect`.
     """
     found = Evaluation(subject)
     for saved in (subject.statistics, reference.saved):
         if saved is not None and not saved.known:
             found.notes.append(f"Nothing in {saved.path} says which extractor made it: it is taken on trust.")
+    if (
+        subject.generator is not None
+        and subject.class_mix == "even"
+        and not subject.generator.config.get("class_counts")
+    ):
+        found.notes.append(
+            f"How often its classes are in the data is not told by {subject.name}: all are drawn equally often."
+        )
     count = subject.count(samples)
     possible = []
-    for metric in metrics or METRICS:
-        reason = why_not(metric, subject, count, reference, limit)
+    for one in chosen(metrics):
+        reason = why_not(one.metric, subject, count, reference, limit)
         if reason is None:
-            possible.append(metric)
+            possible.append(one)
         elif metrics:
             raise UserError(reason)
         else:
@@ -121,10 +119,12 @@ def measure(
         )
     ]
     seeds = f"0-{len(rows) * samples - 1}" if subject.generator is not None else ""
+    giver = {name: one for one in possible for name in one.metric.values}
     for name in rows[0]:
-        if not name.endswith(ERROR):
-            told = provenance(name, subject, reference, extractor, count, limit, precision, seeds)
-            found.numbers[name] = number(name, rows, told)
+        plain = name.removeprefix(PREFIX["patches"])
+        view: View = "whole" if plain == name else "patches"
+        told = provenance(plain, giver[plain], view, subject, reference, extractor, count, limit, precision, seeds)
+        found.numbers[name] = number(name, rows, giver[plain].metric, told)
     return found
 
 
@@ -148,59 +148,56 @@ def replicate_features(
         yield collect(extractor, subject.samples(replicate, samples), views, limit, subject.name, precision, progress)
 
 
-def why_not(metric: str, subject: Subject, count: int | None, reference: Reference, limit: int) -> str | None:
+def why_not(metric: Metric, subject: Subject, count: int | None, reference: Reference, limit: int) -> str | None:
     """One sentence that says why a metric means nothing here; None: it can be taken."""
-    features = len(reference.features["whole"].statistics.mean)
+    if metric.needs == "features":
+        held = None
+        if subject.statistics is not None:
+            held = subject.name
+        elif reference.images is None:
+            held = reference.name if reference.saved is None else str(reference.saved.path)
+        if held is not None:
+            return f"{metric.name} needs the images themselves, and {held} holds their mu and sigma only."
     known = [n for n in (count, reference.count) if n is not None]
-    fewest = min(known) if known else features + 1
-    if metric == "fid":
-        if fewest > features:
-            return None
-        return (
-            f"fid needs more images on each side than there are features ({features}), and there are {fewest}: the "
-            "covariance is singular then, and the distance tells more of the count than of the images; kid suits few."
-        )
-    held = None
-    if subject.statistics is not None:
-        held = subject.name
-    elif reference.images is None:
-        held = reference.name if reference.saved is None else str(reference.saved.path)
-    if held is not None:
-        return f"{metric} needs the images themselves, and {held} holds their mu and sigma only."
-    if metric == "prdc" and min(fewest, limit) <= DC_K:
-        return f"prdc needs at least {DC_K + 1} images on each side, and it has {min(fewest, limit)}."
-    return None
+    if not known:  # files of others may not tell
+        return None
+    return metric.reason(used(metric, min(known), limit), len(reference.features["whole"].statistics.mean))
 
 
-def values(features: dict[View, Features], reference: Reference, metrics: Sequence[str]) -> dict[str, float]:
-    """All values of one sample set, by name; the standard error of KID as 'kid' + `ERROR`."""
-    told: dict[str, float] = {}
-    for view, found in features.items():
-        prefix, judge = PREFIX[view], reference.features[view]
-        if "fid" in metrics:
-            told[f"{prefix}fid"] = judge.frechet(found.statistics)
-        if "kid" in metrics:
-            told[f"{prefix}kid"], told[f"{prefix}kid{ERROR}"] = judge.kernel(found.rows)
-        if "prdc" in metrics:
-            shares = prdc(judge.balls, found.balls)
-            told |= {f"{prefix}{name}": value for name, value in shares._asdict().items()}
-    return told
+def values(
+    features: dict[View, Features], reference: Reference, metrics: Sequence[Chosen]
+) -> dict[str, tuple[float, float]]:
+    """{name: (value, standard error or NaN)} of one sample set."""
+    return {
+        PREFIX[view] + name: value
+        for view, found in features.items()
+        for one in metrics
+        for name, value in one.metric(reference.features[view], found).items()
+    }
 
 
-def number(name: str, rows: Sequence[dict[str, float]], told: Provenance) -> Number:
-    drawn = [row[name] for row in rows]
-    errors = [row[f"{name}{ERROR}"] for row in rows if math.isfinite(row.get(f"{name}{ERROR}", math.nan))]
+def number(name: str, rows: Sequence[dict[str, tuple[float, float]]], metric: Metric, told: Provenance) -> Number:
+    drawn = [row[name][0] for row in rows]
+    errors = [error for _, error in (row[name] for row in rows) if math.isfinite(error)]
     return Number(
         statistics.fmean(drawn),
         told,
+        metric,
         mean_interval(drawn) if len(drawn) > 1 else None,
         statistics.fmean(errors) if errors else None,
         len(drawn),
     )
 
 
+def used(metric: Metric, images: int, limit: int) -> int:
+    """How many of so many images of a side go into it."""
+    return images if metric.needs == "statistics" else min(images, limit)
+
+
 def provenance(
     name: str,
+    giver: Chosen,
+    view: View,
     subject: Subject,
     reference: Reference,
     extractor: Extractor,
@@ -209,25 +206,24 @@ def provenance(
     precision: Precision,
     seeds: str,
 ) -> Provenance:
-    metric = name.removeprefix("patch_")
-
-    def used(images: int | None) -> int | None:
-        return images if metric == "fid" or images is None else min(images, limit)
-
+    samples, real = (None if n is None else used(giver.metric, n, limit) for n in (count, reference.count))
     return Provenance(
-        metric=metric,
+        metric=name,
+        metric_code=giver.code,
+        metric_hash=giver.hash,
         extractor=extractor.name,
         extractor_hash=extractor.hash,
         resize=extractor.resize,
-        view="whole" if metric == name else "patches",
+        view=view,
         precision=precision,
         size=reference.size,
         channels=reference.channels,
-        samples=used(count),
+        samples=samples,
         reference=reference.name,
         reference_hash=reference.hash,
         reference_split=reference.split,
-        reference_images=used(reference.count),
+        reference_images=real,
         ema=subject.ema,
+        class_mix=subject.class_mix,
         seeds=seeds,
     )

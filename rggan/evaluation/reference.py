@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rggan.data import ImageSet
 from rggan.errors import UserError
-from rggan.evaluation.features import Features, Precision, collect_cached
+from rggan.evaluation.features import Precision, collect_cached
 from rggan.evaluation.progress import counting
 from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
 from rggan.evaluation.subject import (
@@ -24,7 +24,7 @@ from rggan.evaluation.subject import (
     reference_images,
     training_images,
 )
-from rggan.metrics import Statistics
+from rggan.metrics import Features, Statistics
 from rggan.metrics.features import Extractor, View, features_of
 
 ALL, TRAINING = "all images", "the images that the run was trained on"

@@ -45,12 +45,13 @@ class Samples:
 
     generator: Generator
     seeds: range
+    class_mix: str | None = None
 
     def __len__(self) -> int:
         return len(self.seeds)
 
     def parts(self, batch: int) -> Iterator[Tensor]:
-        return self.generator.parts(self.seeds, batch)
+        return self.generator.parts(self.seeds, batch, self.class_mix)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Subject:
     """One X of `rggan evaluate X`: exactly one of generator, images and statistics is there.
 
     weights: the generator's file. run: that it lies in. options: what that run was trained with; None where another
-    version did.
+    version did. class_mix: how often a generator's classes are drawn, as in its 'data' or 'even'; None: it has none.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Subject:
     weights: Path | None = None
     run: Run | None = None
     options: TrainConfig | None = None
+    class_mix: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -91,25 +93,32 @@ class Subject:
     def samples(self, replicate: int, count: int) -> Samples | ImageSet:
         """The images of one replicate: other seeds each time; of a fixed set always the whole."""
         if self.generator is not None:
-            return Samples(self.generator, range(replicate * count, (replicate + 1) * count))
+            return Samples(self.generator, range(replicate * count, (replicate + 1) * count), self.class_mix)
         assert self.images is not None
         return self.images
 
 
-def open_subject(name: str, how: Reading, device: str, console: Console | None = None) -> Subject:
+def open_subject(
+    name: str, how: Reading, device: str, console: Console | None = None, class_mix: str | None = None
+) -> Subject:
     """A run folder (its best snapshot), a snapshot, a generator.safetensors; .npz of mu and sigma; or pictures.
 
+    class_mix: see `rggan.sampler.population`.
+
     Raises:
-        UserError: nothing of the kind there, or it is damaged.
+        UserError: nothing of the kind there, or it is damaged; a class mix of what has no classes.
     """
     path = Path(name)
     weights = find_weights(path)
     if path.name == WEIGHTS or (weights is not None and weights.name == WEIGHTS):  # other files are pictures
         generator = Generator.from_pretrained(path, device)
         run = next(filter(None, map(Run.at, (path, *path.resolve().parents[:2]))), None)
-        return Subject(
-            name, generator=generator, weights=weights, run=run, options=None if run is None else run.config()
-        )
+        if run is not None and generator.classes and "class_counts" not in generator.config:  # of before they told it
+            generator.config["class_counts"] = run.class_counts(generator.classes)
+        options, mix = None if run is None else run.config(), generator.sampler(class_mix)[1]
+        return Subject(name, generator=generator, weights=weights, run=run, options=options, class_mix=mix)
+    if class_mix is not None:
+        raise UserError(f"--class-mix says how a generator's classes are drawn, and {name} is none: leave it out.")
     if is_statistics(path):
         return Subject(name, statistics=read_statistics(path))
     return Subject(name, images=read_images(name, dataclasses.replace(how, max_images=None), console))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rggan.evaluation.measure import Evaluation, Number
+from rggan.metrics.metric import METRICS
 
 
 def lines(found: Evaluation) -> list[str]:
@@ -10,7 +11,8 @@ def lines(found: Evaluation) -> list[str]:
     subject = found.subject
     told = [f"subject    {subject.name}{snapshot(found)}"]
     if found.numbers:
-        number = next(iter(found.numbers.values()))
+        numbers = list(found.numbers.values())
+        number = next((one for one in numbers if one.metric.needs == "statistics"), numbers[0])  # those of all images
         by = number.provenance
         images = "an unknown number of" if by.reference_images is None else f"{by.reference_images:,}"
         channels = {1: "grey", 3: "RGB", 4: "RGBA"}.get(by.channels, "")
@@ -20,7 +22,7 @@ def lines(found: Evaluation) -> list[str]:
         told.append(f"samples    {sample_sets(number)}")
         fewer = {(n.provenance.samples, n.provenance.reference_images) for n in found.numbers.values()}
         for samples, real in fewer - {(by.samples, by.reference_images)}:
-            told.append(f"subset     KID and neighbours: {samples:,} samples against {real:,} reference images")
+            told.append(f"subset     {of_subset(found)}: {samples:,} samples against {real:,} reference images")
         told += ["", f"{'metric':<16} {'value':>9}   {'95 % interval':<20} {'standard error':<14}".rstrip()]
         told += [row(name, number) for name, number in found.numbers.items()]
     if found.memorisation is not None:
@@ -30,6 +32,13 @@ def lines(found: Evaluation) -> list[str]:
     if found.notes:
         told += ["", *(f"note: {note}" for note in found.notes)]
     return told
+
+
+def of_subset(found: Evaluation) -> str:
+    """Which metrics take no more images than --subset says: 'KID and neighbours', and others that were asked for."""
+    metrics = [METRICS.get(name) for name in METRICS.builtin] + [number.metric for number in found.numbers.values()]
+    names = list(dict.fromkeys(one.called or one.name for one in metrics if one.needs == "features"))
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def snapshot(found: Evaluation) -> str:
@@ -53,6 +62,9 @@ def sample_sets(number: Number) -> str:
     if not by.seeds:
         return f"{count} images, a fixed set: no interval"
     average = ", average of the generator (EMA)" if by.ema else ""
+    average += {"data": ", classes as often as in its data", "even": ", all classes equally often"}.get(
+        by.class_mix or "", ""
+    )
     sets = f"{number.replicates} sets of {count}" if number.replicates > 1 else f"one set of {count}"
     return f"{sets}, seeds {by.seeds}{average}"
 

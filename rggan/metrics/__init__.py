@@ -5,24 +5,25 @@ from rggan.metrics.distances import (
     Frechet,
     Kernel,
     KernelDistance,
-    Moments,
-    Statistics,
     frechet_distance,
     kernel_distance,
-    statistics,
 )
 from rggan.metrics.features import extract, feature_network
 from rggan.metrics.memorisation import Memorisation, Memoriser
+from rggan.metrics.metric import Features, Metric
+from rggan.metrics.moments import Moments, Statistics, statistics
 from rggan.metrics.score import Score
 
 __all__ = [
     "PRDC",
     "Balls",
+    "Features",
     "Frechet",
     "Kernel",
     "KernelDistance",
     "Memorisation",
     "Memoriser",
+    "Metric",
     "Moments",
     "Score",
     "Statistics",

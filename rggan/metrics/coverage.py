@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rggan.metrics.metric import Better, Features, Metric
+
 ROWS, COLUMNS = 1024, 4096  # of a block of distances
 SPARE = 4  # nearest beyond the k-th that are looked at exactly, the image itself among them
 MARGIN = 1e-10  # of the squared norms: far above the rounding of a product in float64
@@ -115,3 +117,19 @@ def exactly(block: Tensor, pairs: Tensor, x: Tensor, y: Tensor) -> None:
     for part in pairs.split(PAIRS):
         rows, columns = part.unbind(dim=1)
         block[rows, columns] = (x[rows] - y[columns]).square().sum(dim=1)
+
+
+def too_few(images: int, features: int) -> str | None:
+    return None if images > DC_K else f"prdc needs at least {DC_K + 1} images on each side, and it has {images}."
+
+
+def of_rows(features: Features) -> Balls:
+    return Balls(features.rows)
+
+
+def shares(reference: Features, found: Features) -> dict[str, float]:
+    return prdc(reference.once(of_rows), found.once(of_rows))._asdict()
+
+
+HIGHER: Better = "higher"
+NEIGHBOURS = Metric("prdc", dict.fromkeys(PRDC._fields, HIGHER), "features", shares, too_few, called="neighbours")

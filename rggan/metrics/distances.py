@@ -7,51 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rggan.metrics.metric import Features, Metric, Value
+from rggan.metrics.moments import Statistics
+
 BLOCK = 2048  # rows and columns of a kernel matrix that are in memory at once
-
-
-class Statistics(NamedTuple):
-    """Mean [D] and covariance [D, D] (divided by N - 1) of features, float64."""
-
-    mean: Tensor
-    covariance: Tensor
-
-
-class Moments:
-    """Mean and covariance of features that come in parts and are not kept (Chan et al. 1979, eq. 2.1).
-
-    >>> moments, x = Moments(), torch.randn(100, 4)
-    >>> for part in x.split(30):
-    ...     moments.add(part)
-    >>> moments.count, torch.allclose(moments.statistics().covariance, torch.cov(x.double().T))
-    (100, True)
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = self.scatter = torch.zeros(())
-
-    def add(self, features: Tensor) -> None:
-        """Take in features [n, D], n >= 1."""
-        features = features.double()
-        count, mean = len(features), features.mean(dim=0)
-        scatter = (features - mean).T @ (features - mean)
-        if self.count:
-            shift, total = mean - self.mean, self.count + count
-            scatter += self.scatter + torch.outer(shift, shift) * (self.count * count / total)
-            mean = self.mean + shift * (count / total)
-        self.count, self.mean, self.scatter = self.count + count, mean, scatter
-
-    def statistics(self) -> Statistics:
-        """Of all that was added, at least two."""
-        return Statistics(self.mean, self.scatter / (self.count - 1))
-
-
-def statistics(features: Tensor) -> Statistics:
-    """Of features [N, D], N >= 2."""
-    moments = Moments()
-    moments.add(features)
-    return moments.statistics()
 
 
 class Frechet:
@@ -75,9 +34,30 @@ class Frechet:
         return ((self.reference.mean - other.mean).square().sum() + trace).item()
 
 
+def of_statistics(features: Features) -> Frechet:
+    return Frechet(features.statistics)
+
+
+def fid(reference: Features, found: Features) -> dict[str, float]:
+    return {"fid": reference.once(of_statistics)(found.statistics)}
+
+
+def singular(images: int, features: int) -> str | None:
+    if images > features:
+        return None
+    return (
+        f"fid needs more images on each side than there are features ({features}), and there are {images}: the "
+        "covariance is singular then, and the distance tells more of the count than of the images; kid suits few."
+    )
+
+
+FID = Metric("fid", {"fid": "lower"}, "statistics", fid, singular)
+
+
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """`Frechet` of one pair.
 
+    >>> from rggan.metrics.moments import statistics
     >>> x = torch.randn(100, 4, dtype=torch.float64)
     >>> round(frechet_distance(statistics(x), statistics(x + 3)), 6)
     36.0
@@ -126,6 +106,17 @@ class Kernel:
             left_out -= 2 * (outside.sum() - outside) / ((count - 1) * others)
             variance += (count - 1) / count * (left_out - left_out.mean()).square().sum()
         return KernelDistance(value.item(), variance.sqrt().item())
+
+
+def of_rows(features: Features) -> Kernel:
+    return Kernel(features.rows)
+
+
+def kid(reference: Features, found: Features) -> dict[str, Value]:
+    return {"kid": reference.once(of_rows)(found.rows)}
+
+
+KID = Metric("kid", {"kid": "lower"}, "features", kid, called="KID")
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> KernelDistance:

@@ -9,6 +9,7 @@ from typing import Any
 # What must be the same in two numbers that are compared, and what people call it.
 COMPARED = {
     "metric": "metric",
+    "metric_hash": "code of the metric",
     "extractor_hash": "extractor",
     "resize": "resize",
     "view": "view",
@@ -19,6 +20,7 @@ COMPARED = {
     "reference_hash": "reference",
     "reference_images": "number of reference images",
     "ema": "average of the generator",
+    "class_mix": "mix of classes",
 }
 
 
@@ -26,9 +28,12 @@ COMPARED = {
 class Provenance:
     """Everything that decides a number but the generator itself.
 
+    metric_code, metric_hash: where a metric that is not built in was found, and the SHA-256 of its module's source;
+        "" for those that are.
     precision: 'fp32' or 'bf16', of generator and extractor.
     samples, reference_images: how many images of each side went into it. seeds: of the samples; "" for images
-    that were not made here. ema: whether the generator is an average over its training; None: unknown, or none.
+    that were not made here. class_mix: how often the classes of a generator were drawn, as in its training 'data' or
+    'even'; None: it has none. ema: whether the generator is an average over its training; None: unknown, or none.
     """
 
     metric: str
@@ -46,9 +51,14 @@ class Provenance:
     reference_images: int | None
     ema: bool | None
     seeds: str
+    metric_code: str = ""
+    metric_hash: str = ""
+    class_mix: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All of it, but a metric's code where it is built in, and the mix of classes where there are none."""
+        told, where_there = dataclasses.asdict(self), ("metric_code", "metric_hash", "class_mix")
+        return {name: value for name, value in told.items() if value or name not in where_there}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rggan.metrics.distances import Frechet, Kernel, Moments, Statistics
+from rggan.metrics.distances import Frechet, Kernel
 from rggan.metrics.features import Parts, extract, feature_network, feature_parts
+from rggan.metrics.moments import Moments, Statistics
 
 FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,15 @@ class Run:
         except (OSError, ValueError, RecursionError):
             return {}
         return head if isinstance(head, dict) else {}
+
+    def class_counts(self, classes: Sequence[str]) -> list[int] | None:
+        """How many of the images that it was trained on have each class, by data.jsonl; None where that tells none."""
+        found = dict.fromkeys(classes, 0)
+        with contextlib.suppress(OSError):
+            for line in objects(self.path / places.DATA):
+                if line.get("class") in found and not line.get("held_out"):
+                    found[line["class"]] += 1
+        return list(found.values()) if any(found.values()) else None
 
     def write_data(self, lines: Iterable[dict[str, Any]]) -> None:
         """Write data.jsonl: the head, then a line for each image."""

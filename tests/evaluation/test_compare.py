@@ -2,13 +2,14 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from scipy import stats
 
 from rggan.cli import main
 from rggan.config import TrainConfig
-from rggan.metrics.provenance import COMPARED, differences
+from rggan.metrics.provenance import COMPARED, Provenance, differences
 
 WHERE = {name: name for name in COMPARED} | {"extractor": "reporting", "reference": "test", "samples": 5000}
 WHERE |= {"reference_split": "all images"}
@@ -134,6 +135,38 @@ def test_what_others_wrote_is_passed_over(sides, capfd):
         file.write('{"subject": 0, "snapshot": "best", "fid": {"value": 7.0, "provenance": {}}}\n')
     assert main(["compare", *first, "--", *second, "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["pairs"]["0"] == [90.0, 100.0]
+
+
+BEFORE = {
+    "metric": "recall", "extractor": "reporting", "extractor_hash": "bf0d", "resize": "bicubic", "view": "whole",
+    "precision": "fp32", "size": "16x16", "channels": 1, "samples": 100, "reference": "digits",
+    "reference_hash": "1f2e", "reference_split": "all images", "reference_images": 1797, "ema": True, "seeds": "0-199",
+}  # fmt: skip
+
+
+def test_numbers_of_before_are_read_beside_those_of_today(run_of, capfd):
+    """They say neither which direction is better nor whose code they are of: all were of built-in metrics."""
+    told = Provenance(**BEFORE).to_json()
+    sides = []
+    for name, value, provenance, more in (("a", 0.8, BEFORE, {}), ("b", 0.4, told, {"lower_is_better": False})):
+        sides.append([run_of(f"{name}{seed}", seed, 0.0) for seed in (0, 1)])
+        for seed, run in enumerate(sides[-1]):
+            number = {"value": value + seed / 1000, "interval": None, "standard_error": None, "replicates": 1}
+            row = {"subject": "x", "snapshot": "best", "recall": {**number, **more, "provenance": provenance}}
+            Path(run, "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert main(["compare", *sides[0], "--metric", "recall", "--", *sides[1]]) == 0
+    assert "The first runs are better than the second" in capfd.readouterr().out
+    assert main(["compare", *sides[1], "--metric", "recall", "--", *sides[0]]) == 0
+    assert "The first runs are worse than the second" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("direction", [{}, {"lower_is_better": None}, {"lower_is_better": "yes"}])
+def test_a_number_of_another_metric_without_a_direction_is_passed_over(sides, direction, refused):
+    first, second = sides
+    number = {"value": 1.0, "provenance": WHERE, **direction}
+    with open(f"{first[0]}/metrics.jsonl", "a") as file:
+        file.write(json.dumps({"subject": "x", "snapshot": "best", "speed": number}) + "\n")
+    assert "patch_coverage, not speed." in refused("compare", *first, "--", *second, "--metric", "speed")
 
 
 @pytest.mark.slow

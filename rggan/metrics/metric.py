@@ -1,0 +1,183 @@
+"""What a metric is: one object that brings everything that `rggan evaluate` and `rggan compare` need of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from rggan.errors import UserError
+from rggan.metrics.moments import Statistics
+from rggan.registry import Registry
+
+T = TypeVar("T")
+Better = Literal["lower", "higher"]
+Value = float | tuple[float, float]  # a value, or (value, standard error), which is NaN where it is not known
+PATCHES = "patch_"  # before the name of a number that was taken of patches
+WORD = re.compile(r"[A-Za-z]\w*", re.ASCII)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Of one set of images in one view: what a metric sees of it.
+
+    statistics: mean [D] and covariance [D, D] of all `count` images, float64.
+    rows: the features themselves, float64 [n, D], of at most so many as --subset says, evenly spaced; n is 0 where the
+        set was read from a file of statistics.
+
+    All tensors are on the extractor's device and are shared by all metrics: none may change them.
+    """
+
+    statistics: Statistics
+    count: int
+    rows: Tensor
+    made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, make: Callable[[Features], T]) -> T:
+        """`make(self)`, computed at the first call: a reference is compared with many sets.
+
+        make: a function that is the same each time, so none that is defined where it is passed.
+
+        >>> features = Features(Statistics(torch.zeros(2), torch.eye(2)), 3, torch.ones(3, 2))
+        >>> def total(features):
+        ...     print("summing")
+        ...     return features.rows.sum().item()
+        >>> features.once(total), features.once(total)
+        summing
+        (6.0, 6.0)
+        """
+        if make not in self.made:
+            self.made[make] = make(self)
+        return self.made[make]
+
+
+def always(images: int, features: int) -> None:
+    """The `why_not` of a metric that means something for any number of images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A distance or share of two sets of features, with all that is to be known of it.
+
+    Args:
+        name: as messages call it.
+        values: the numbers that it gives, each with which is better: {"precision": "higher", "recall": "higher"}.
+            The names are words; those that begin with `PATCHES` are kept for the same numbers of patches.
+        needs: 'statistics' (of all images, also where a file holds nothing else) or 'features' (rows of both sides).
+        compute: `compute(reference, found)` gives a value for each of these names, or a pair of it and its standard
+            error; all values are finite.
+        why_not: `why_not(images, features)` says in one sentence why it means nothing for so many images (of the side
+            with fewer) and features; None: it does. Both sides have at least two images.
+        called: what the metric, or its family, is called in a line of text; without it, its name.
+
+    Raises:
+        ValueError: a name that is no word, no values, or an argument of another kind.
+
+    >>> def apart(reference, found):
+    ...     return {"apart": (reference.statistics.mean - found.statistics.mean).norm()}
+    >>> metric = Metric("apart", {"apart": "lower"}, "statistics", apart)
+    >>> real, fake = (Features(Statistics(torch.full((2,), x), torch.eye(2)), 9, torch.empty(0, 2)) for x in (0.0, 3.0))
+    >>> {name: round(value, 3) for name, (value, error) in metric(real, fake).items()}
+    {'apart': 4.243}
+    """
+
+    name: str
+    values: Mapping[str, Better]
+    needs: Literal["statistics", "features"]
+    compute: Callable[[Features, Features], Mapping[str, Value]]
+    why_not: Callable[[int, int], str | None] = always
+    called: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Mapping) or not self.values:
+            raise ValueError("a metric needs values: which numbers it gives, each with 'lower' or 'higher'")
+        for name in (self.name, *self.values):
+            if not isinstance(name, str) or not WORD.fullmatch(name) or name.startswith(PATCHES):
+                raise ValueError(f"a metric cannot have the name {name!r}: take letters, digits and _, no {PATCHES}")
+        for name, better in self.values.items():
+            if better not in ("lower", "higher"):
+                raise ValueError(f"which {name} is better is 'lower' or 'higher', not {better!r}")
+        if self.needs not in ("statistics", "features"):
+            raise ValueError(f"a metric needs 'statistics' or 'features', not {self.needs!r}")
+        for function in (self.compute, self.why_not):
+            if not callable(function):
+                raise ValueError(f"compute and why_not are functions, not a {type(function).__name__}")
+
+    def __call__(self, reference: Features, found: Features) -> dict[str, tuple[float, float]]:
+        """{name: (value, standard error or NaN)} for all its `values`, in their order.
+
+        Raises:
+            UserError: `compute` raises, or does not give a finite number for each name and for nothing else.
+        """
+        given = self.told("compute", self.compute, reference, found)
+        if not isinstance(given, Mapping) or set(given) != set(self.values):
+            what = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+            raise UserError(f"The metric {self.name} gives {what}, and not {sorted(self.values)}.")
+        return {name: self.number(name, given[name]) for name in self.values}
+
+    def number(self, name: str, given: Any) -> tuple[float, float]:
+        pair = given if isinstance(given, tuple) else (given, math.nan)
+        try:
+            value, error = map(plain, pair)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as reason:
+            raise UserError(
+                f"The metric {self.name} gives a {type(given).__name__} for {name}, and not a number, or a pair of it "
+                "and its standard error."
+            ) from reason
+        if not math.isfinite(value):
+            raise UserError(f"The metric {self.name} gives {name} = {value}, which is no finite number.")
+        return value, error
+
+    def reason(self, images: int, features: int) -> str | None:
+        """What `why_not` says.
+
+        Raises:
+            UserError: it raises, or gives no sentence.
+        """
+        found = self.told("why_not", self.why_not, images, features)
+        if found is not None and not (isinstance(found, str) and found):
+            raise UserError(f"The metric {self.name} gives {found!r} for why_not, and not a sentence or None.")
+        return found
+
+    def told(self, what: str, function: Callable[..., Any], *arguments: object) -> Any:
+        """Whatever somebody's function raises becomes one sentence."""
+        try:
+            return function(*arguments)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+            raise UserError(f"The metric {self.name} fails in {what}: {reason}.") from error
+
+
+def plain(value: Any) -> float:
+    """Numbers of Python, NumPy and PyTorch; float() would read text, too."""
+    if isinstance(value, Tensor):
+        value = value.item()
+    if isinstance(value, str | bytes | bool):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def accept(found: Any) -> Metric:
+    """Raises TypeError for what is no `Metric`."""
+    if not isinstance(found, Metric):
+        raise TypeError("rggan.metrics.Metric")
+    return found
+
+
+METRICS: Registry[Metric] = Registry(
+    "--metrics",
+    {
+        "fid": "rggan.metrics.distances:FID",
+        "kid": "rggan.metrics.distances:KID",
+        "prdc": "rggan.metrics.coverage:NEIGHBOURS",
+    },
+    "rggan.metrics",
+    accept,
+)
