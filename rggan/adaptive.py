@@ -49,7 +49,7 @@ class AdaptiveAugment:
         self.seen = 0
 
     def observe(self, on_real: Tensor) -> None:
-        """Add D's outputs on a batch of real images, [N] or [N, ...] for patches. Waits for nothing."""
+        """Add D's outputs on a batch of real images, [N] or [N, ...] for patches. Non-blocking."""
         signs = on_real.detach().sign().reshape(len(on_real), -1).mean(dim=1, dtype=torch.float64).sum()
         self.signs = signs if self.signs is None else self.signs + signs
         self.seen += len(on_real)
@@ -162,7 +162,7 @@ def moved(x: Tensor, p: float) -> Tensor:
     whole = (matrix == matrix.round()).flatten(1).all(dim=1)  # nothing but flips, quarter turns, whole shifts
     out = x
     for those, samples in ((changed & whole, 1), (changed & ~whole, SAMPLES)):
-        if those.any():  # drawn on the CPU, so this waits for nothing
+        if those.any():  # drawn on the CPU, so this is non-blocking
             rows = those.nonzero()[:, 0].to(x.device)
             out = out.index_copy(0, rows, sample(x[rows], matrix[those].to(x), samples))
     return out

@@ -20,7 +20,7 @@ from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
 from rggan.options import HERE, check_options, schedule_of
 from rggan.pairs import as_words
-from rggan.presets import PRESETS, pruning, settings
+from rggan.presets import DEFAULT, PRESETS, pruning, settings
 from rggan.registry import PLACE, Registry
 
 
@@ -57,7 +57,7 @@ class TrainConfig:
     cfg: str | None = None
     """Settings by name (sngan-cifar, stylegan2-32, stylegan2-256, fastgan-128, biggan-cifar), or 'auto': chosen from
     the pictures and the device. Other options override them. (In Python: TrainConfig.of.)"""
-    network: str = "sngan"
+    network: str = DEFAULT
     """Architecture of both networks: sngan, stylegan2, fastgan or biggan; each brings its own settings below. Or
     package.module:FAMILY, a family of your own: that is code, and it runs."""
     network_options: tuple[str, ...] = ()

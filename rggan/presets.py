@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from rggan.networks import FAMILIES
 
+DEFAULT = "sngan"  # the family of networks where nothing is asked for: the paper's own
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Miyato et al. 2018, with 256 and 128 channels and 5 steps of D.
     "sngan-cifar": {"network": "sngan", "resolution": 32, "width_g": 256, "width_d": 128, "d_steps": 5, "mirror": True},

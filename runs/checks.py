@@ -7,8 +7,8 @@ criteria: is what goes less important to the pictures? The last states of the st
 collapse: does regeneration prevent collapse? Thresholds that rise fast, floors off, over five seeds: with nothing, with
     regeneration by importance, by straight-through, and by the floor.
 lambda: does the same penalty give about the same density at other widths and batch sizes?
-loss or Adam: why does D keep more than thresholds alone would leave it? Without the loss's pull on thresholds; and with
-    masked weights frozen.
+loss or Adam: why does D keep more than thresholds alone would leave it? Without the loss's gradient on thresholds; and
+    with masked weights frozen.
 moments: what to do with Adam's averages of weights that return?
 
 All but the first train SNGAN with 16 channels (lambda: 12 to 48) at 16x16 on 200 CIFAR-10 images, one core, fp32.
@@ -108,7 +108,7 @@ def criteria(cifar: Path, out: Path) -> Rows:
 
 
 def collapse(cifar: Path, out: Path) -> Rows:
-    """A run has collapsed when it lost its numbers, a whole layer, or all variety (5 % of the real images')."""
+    """A run has collapsed when it diverged, or lost a whole layer, or all variety (5 % of the real images')."""
     data = few(cifar)
     found = []
     for rate in (2e-2, 4e-2):  # at the higher one D's thresholds pass the largest weights

@@ -1,4 +1,4 @@
-"""The study: dense, RG-GAN and its rivals in one loop, on few CIFAR-10 images, over paired seeds.
+"""The study: dense, RG-GAN and its baselines in one loop, on few CIFAR-10 images, over paired seeds.
 
     python runs/study.py CIFAR10_FOLDER OUT list             # the jobs of every stage, and which are done
     python runs/study.py CIFAR10_FOLDER OUT work [STAGE...]  # do the others; may run twice, may be stopped
@@ -38,7 +38,7 @@ ALWAYS = {"schedule": "always"}
 OURS = {"target_g": 0.5, "ramp": 40}
 INTEGRATE = {"fade": 5, "dead_band": 0.05}
 HARD = {"rule": "hard", "regrow": 0.01}
-RIVALS = {
+BASELINES = {
     "static": {"rule": "static", **ALWAYS},
     "magnitude": {"rule": "magnitude", "ramp": 40, **ALWAYS},
     "Re-GAN": {"rule": "oneshot", "schedule": "periodic", "period": 2, "networks": "g"},
@@ -55,14 +55,14 @@ ARMS: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {
     "RG-GAN as described": ({"rule": "threshold"}, "penalty", (1.0, 5.0)),
     "RG-GAN as published": ({"rule": "published"}, "penalty", (1e-12,)),  # by its definition: nothing to tune
     "prune only": ({"rule": "threshold", **OURS, **ALWAYS}, "target_d", (0.5, 0.2)),
-    **{arm: (options, "target", (0.5, 0.8)) for arm, options in RIVALS.items()},
+    **{arm: (options, "target", (0.5, 0.8)) for arm, options in BASELINES.items()},
 }
 # What stage 1 found best; `prune only` is RG-GAN without its schedule, and takes its value.
 CHOSEN: dict[str, Any] = {
     **{"dense": 1e-3, "smaller dense": 22, "RG-GAN": 0.5, "RG-GAN as described": 1.0, "RG-GAN as published": 1e-12},
     **{"prune only": 0.5, "magnitude": 0.8},
 }
-BEST_RIVAL = "magnitude"
+BEST_BASELINE = "magnitude"
 TUNING_SEED = 100
 KEPT = ("dense", "RG-GAN")  # arms whose last training states runs/checks.py looks into
 EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
@@ -115,7 +115,7 @@ def stages() -> dict[str, list[Job]]:
     tuned = {arm: values for arm, (_, _, values) in ARMS.items() if len(values) > 1 and arm != "prune only"}
     found = {"1": [Job("1", arm, TUNING_SEED, value) for arm, values in tuned.items() for value in values]}
     found["2a"] = [Job("2", arm, seed, CHOSEN[arm]) for seed in range(6) for arm in ("dense", "RG-GAN")]
-    sides = ("smaller dense", BEST_RIVAL, "RG-GAN as described", "RG-GAN as published", "prune only")
+    sides = ("smaller dense", BEST_BASELINE, "RG-GAN as described", "RG-GAN as published", "prune only")
     found["2s"] = [Job("2", arm, seed, CHOSEN[arm]) for arm in sides for seed in range(3)]
     diff = {"aug": "diff"}
     found["2b"] = [Job("2b", arm, seed, CHOSEN[arm], diff) for seed in range(8) for arm in ("dense", "RG-GAN")]

@@ -1,12 +1,16 @@
 """Imports go down only: who may import whom, read from the source."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import rggan
+import rggan.pruning
+from rggan.networks import FAMILIES
+from rggan.pruning import Rule, Schedule
 
 PACKAGE = Path(rggan.__file__).parent
 # A module belongs to the first of these names that is a prefix of its own; no floor imports a higher one.
@@ -169,6 +173,35 @@ def test_input_forms_know_nothing_of_who_asks_them():
     for path in (PACKAGE / "data" / "forms").glob("*.py"):
         for name in imported(path):
             assert name in ("errors", "data.form", "data.picture") or name.startswith("data.forms."), path.name
+
+
+FAMILY_FILES = {name: f"networks.{name}" for name in FAMILIES.builtin}
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
+def test_a_family_is_named_in_its_own_file_and_in_presets_only(name, path):
+    """In code: texts, names and imports; what people read may name it."""
+    called = [FAMILIES.get(family).generator.__name__.removesuffix("Generator") for family in FAMILIES.builtin]
+    for node in ast.walk(ast.parse(path.read_text())):
+        words = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+        words += [node.id] if isinstance(node, ast.Name) else []
+        words += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        words += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for word in words:
+            own = [family for family, file in FAMILY_FILES.items() if word == family or word == f"rggan.{file}"]
+            own += [each for each in called if re.fullmatch(rf"{each}(Generator|Discriminator)", word)]
+            assert not own or name == "presets" or name in FAMILY_FILES.values(), f"{name} names {word}"
+
+
+def test_rules_and_schedules_are_told_apart_in_pruning_only():
+    found = {each.__name__ for each in vars(rggan.pruning).values() if isinstance(each, type)}
+    kinds = {each for each in found if issubclass(getattr(rggan.pruning, each), Rule | Schedule)}
+    assert {"Threshold", "SET", "ScoreSchedule"} <= kinds
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())) if not name.startswith("pruning") else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                asked = {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+                assert not asked & kinds, f"{name} asks for {asked & kinds}"
 
 
 def test_at_most_fifteen_public_names():

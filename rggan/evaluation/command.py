@@ -80,7 +80,7 @@ class EvaluateConfig:
     training: str | None = None
     """The images that it was trained on, where it is no run; without it, a reference of fewer than 1,000 images."""
     held_out: str | None = None
-    """Real images that it was not trained on, as a yardstick for --training."""
+    """Real images that it was not trained on: what replays are told from; with --training."""
     sheet: Path | None = None
     """Where the picture of the nearest training images goes; without it, into the run, if there is one."""
     save_statistics: Path | None = None
@@ -120,7 +120,7 @@ class EvaluateConfig:
         if not self.subjects:
             raise UserError("Say what to evaluate: a run, a generator, or pictures.")
         if self.held_out is not None and self.training is None:
-            raise UserError("--held-out is a yardstick for --training: give that too.")
+            raise UserError("--held-out goes with --training: give that too.")
         if self.sheet is not None and len(self.subjects) > 1:
             raise UserError("--sheet is one picture: evaluate one subject at a time.")
         if self.save_statistics is not None and self.save_statistics.suffix != ".npz":

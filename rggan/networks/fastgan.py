@@ -1,4 +1,4 @@
-"""FastGAN: a light generator, and a discriminator that teaches itself by rebuilding its pictures.
+"""FastGAN: a light generator, and a self-supervised discriminator, which rebuilds its pictures.
 
 Liu, Zhu, Song and Elgammal, "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot
 Image Synthesis", ICLR 2021, made for training on a hundred pictures or so. At 256x256 pixels and width 64

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from rggan.pruning.agree import summed
+from rggan.pruning.broadcast import summed
 from rggan.pruning.overfitting import Overfitting
 
 SIGNALS = ("r_t", "r_v", "balance")

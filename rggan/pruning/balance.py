@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rggan.pruning.agree import told_by_first
+from rggan.pruning.broadcast import broadcast_first
 from rggan.pruning.evolving import SET
 from rggan.pruning.pruner import Pruner
 
@@ -71,7 +71,7 @@ class Balance:
             ratio = (after - before) / lead if lead > 0 else math.inf  # no lead: D is too weak
             self.sums = None
         # In a distributed run each process saw its own batches: the first one decides.
-        ratio = told_by_first(ratio)
+        ratio = broadcast_first(ratio)
         if math.isnan(ratio):
             return self.rule.density
         self.ratio, density = ratio, self.rule.density

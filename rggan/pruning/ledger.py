@@ -1,4 +1,4 @@
-"""Births and deaths: how masks change from one look to the next."""
+"""Grown and pruned weights: how masks change from one look to the next."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ledger:
     def look(self) -> dict[str, dict[str, Any]]:
         """{name of the weight: what became of it since the last look}.
 
-        density: kept / all. births: weights that came back. deaths: weights that went. stayed: of those that came
+        density: kept / all. births: grown weights. deaths: pruned weights. stayed: of those that came
         back at the last look, how many are still there. thresholds: their 5, 25, 50, 75 and 95 % quantiles.
         """
         found = {}

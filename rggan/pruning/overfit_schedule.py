@@ -55,7 +55,7 @@ class OverfitSchedule(Schedule):
         self.seen = Overfitting()
 
     def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
-        """Add D's outputs on training images, and on held-out and generated ones where there are. Waits for nothing.
+        """Add D's outputs on training images, and on held-out and generated ones where there are. Non-blocking.
 
         Raises:
             ValueError: held-out ones without generated ones: the gap has no scale then.

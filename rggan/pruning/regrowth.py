@@ -1,4 +1,4 @@
-"""Regeneration by importance: masked weights come back where the loss asks for them most loudly."""
+"""Regeneration by importance: masked weights come back where the loss's gradient is largest."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rggan.pruning.agree import told_by_first
+from rggan.pruning.broadcast import broadcast_first
 from rggan.pruning.form import fitted, fitted_numbers
 from rggan.pruning.kind import Kind, kind_of_class
 from rggan.pruning.pruner import Pruner
@@ -59,7 +59,7 @@ class Schedule:
             wanted = float(self.wants_to_prune(score))
         except ValueError as error:
             reason = str(error)
-        wanted = told_by_first(wanted)
+        wanted = broadcast_first(wanted)
         if math.isnan(wanted):
             raise ValueError(reason)
         phase = "prune" if wanted else "dense"

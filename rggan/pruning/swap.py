@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch.optim import Optimizer
 
-from rggan.pruning.agree import broadcast_tensors
+from rggan.pruning.broadcast import broadcast_tensors
 from rggan.pruning.fan import hold
 from rggan.pruning.layer import Layer, keep_alive
 from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers, trainers

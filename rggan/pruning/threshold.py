@@ -32,7 +32,7 @@ class Threshold(Rule):
 
     How many weights go is decided in one of two ways:
         penalty: as described in the paper, `lambda * sum(exp(-t))` pushes thresholds up as long as the network is
-            pruned. Lambda is in units of the loss's own pull: `dt` is divided by its root mean square over the
+            pruned. Lambda is in units of the loss's own gradient: `dt` is divided by its root mean square over the
             network, so that 1 balances an average neuron's at t = 0, at any width and batch size.
         target: a density, a `Ramp` to one, or an `Adaptive` one that follows how far D overfits; or {pattern of names:
             one of these}, where each layer takes the first that matches ({"head.*": 0.5, "*": 0.1}). The loss then
@@ -47,7 +47,7 @@ class Threshold(Rule):
         'hard': the loss sees neither: masked weights stay frozen bit for bit, whatever the optimizer's
         momentum and weight decay do, and thresholds follow the penalty alone (or the target).
     lr: how far a threshold moves a step, in rms units, per unit of that gradient (plain descent: what is
-        noise in the loss's pull averages out). Under 'hard', t = log(1 + lr * lambda * steps).
+        noise in the loss's gradient averages out). Under 'hard', t = log(1 + lr * lambda * steps).
     floor: a layer whose density falls to this gets its thresholds back to 0 and is dense again; 0: never.
         With a target, every layer keeps at least this share of its weights, and one weight, at every step.
     granularity: `Weights()`, or `Rows()` for whole output neurons.

@@ -19,7 +19,7 @@ from rggan.run.places import PLOT, STATS
 
 @dataclass(frozen=True)
 class PlotConfig:
-    """Draw a run: score, densities, what D says, births and deaths, the density of each layer. Or compare several."""
+    """Draw a run: score, densities, D's outputs, grown and pruned weights, each layer's density. Or compare several."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders, also of runs that are still training."""

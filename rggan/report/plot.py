@@ -1,4 +1,4 @@
-"""Pictures of one run over kimg: score, densities, what they follow, what D says, births and deaths, each layer."""
+"""One run over kimg: score, densities, what they follow, D's outputs, grown and pruned weights, each layer."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def draw_outputs(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_changes(axes: Axes, rows: Sequence[Row]) -> None:
-    """Births and deaths of a tick; there are none in dense phases."""
+    """Grown and pruned weights of a tick; there are none in dense phases."""
     highest = 0.0
     for network, (name, color) in NETWORKS.items():
         for what, line in (("births", "-"), ("deaths", ":")):
@@ -242,7 +242,7 @@ def layer_names(rows: Sequence[Row], network: str) -> list[str]:
 
 
 def changes(rows: Sequence[Row], network: str, what: str) -> list[float]:
-    """Births or deaths of each tick in all layers together; NaN where nothing was counted.
+    """Grown or pruned weights of each tick in all layers together; NaN where nothing was counted.
 
     >>> pruned = {"layers": {"g": {"a": {"births": 1}, "b": {"births": 3}}}}
     >>> changes([pruned, {"layers": {"g": {"a": {}}}}], "g", "births")

@@ -40,7 +40,7 @@ class EMA:
 
     @torch.no_grad()
     def snapshot(self, pruner: Pruner | None, batches: Iterable[Callable[[nn.Module], Any]]) -> nn.Module:
-        """A copy to look at and to keep: times the live masks, with fresh batch statistics.
+        """The evaluation snapshot: a copy times the live masks, with fresh batch statistics.
 
         The average of a weight that was masked only lately is not yet zero: multiplied by the live mask, the
         snapshot has the density that it reports. `batches` run the network forward in train mode,

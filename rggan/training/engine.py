@@ -242,7 +242,7 @@ class Training(Stateful):
     def outputs(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, drawn_labels: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, Tensor | float]:
-        """D's outputs on both, and the loss of a discriminator that teaches itself (0 for others)."""
+        """D's outputs on both, and a self-supervised discriminator's own loss (0 for others)."""
         real_labels = (labels,) if self.conditional and labels is not None else ()
         if not getattr(self.d, "batch_statistics", False):
             both = (torch.cat([*real_labels, *drawn_labels]),) if real_labels else ()
@@ -288,7 +288,7 @@ class Training(Stateful):
 
     @torch.no_grad()
     def weigh(self, drawn: tuple[Tensor, ...], before: Tensor) -> None:
-        """Where D's density follows the balance of the game: every tenth step, look at what the step of G was worth."""
+        """Where D's density follows the balance of the game: look at D's outputs after every tenth step of G."""
         targets = [target for target in self.adaptive if target.signal == "balance"]
         steps = self.images // (self.config.batch * self.config.d_steps)
         if steps % BALANCE_EVERY == 0 and (targets or self.balance is not None):

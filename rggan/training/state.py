@@ -99,7 +99,7 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
     clean["schedules"] = [checked_schedule(*both) for both in zip(training.schedules, saved, strict=True)]
     clean["finale"] = bool(state.get("finale", False))
     clean["rewinding"] = None if training.rewinding is None else training.rewinding.checked(state.get("rewinding"))
-    # A state of before there were ledgers has none: they begin at the masks that it holds.
+    # States of older formats have no ledgers: these begin at the masks that it holds.
     clean["ledgers"] = None if state["ledgers"] is None else fitted(own["ledgers"], state["ledgers"], "ledgers")
     balance, clean["balance"] = state["balance"], None
     if training.balance is not None:
@@ -109,7 +109,7 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
         clean["balance"]["ratio"] = balance["ratio"]
     clean["batches"] = training.batches.checked(state["batches"])
     clean["random_cuda"] = state["random_cuda"]
-    # States of before there were other losses and augmentations have neither: they begin afresh.
+    # States of older formats have no objective and no ADA: these begin afresh.
     clean["objective"] = fitted(own["objective"], state.get("objective", own["objective"]), "objective")
     found = state.get("ada")
     clean["ada"] = own["ada"] if found is None or own["ada"] is None else fitted(own["ada"], found, "ada")

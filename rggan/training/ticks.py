@@ -32,7 +32,7 @@ COLLAPSED, DIVERSE = 0.05, 0.25  # share of the real images' diversity
 
 
 class Diverged(RuntimeError):
-    """Training lost its numbers or its pictures, again and again; the last good state is kept."""
+    """Training diverged (NaN, or one and the same picture) after all returns; the last good state is kept."""
 
 
 class WriteFailed(RuntimeError):

@@ -3,6 +3,7 @@ command line trains, resumes, generates and evaluates with them."""
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,3 +163,11 @@ def test_a_family_that_is_given_by_name_only_is_that_of_its_file():
     assert FAMILIES.get(f"{HERE}.thin:FAMILY") is FAMILY
     with pytest.raises(UserError, match=re.escape("there are biggan, fastgan, sngan, stylegan2")):
         FAMILIES.get("thin")
+
+
+@pytest.mark.parametrize(("page", "file"), [("networks", "thin"), ("running", "diary")])
+def test_the_pages_show_what_is_run_here(page, file):
+    code = (Path(__file__).parent / f"{file}.py").read_text().rstrip()
+    if file == "diary":
+        code = code[code.index("from rggan") : code.index("\n\n\nclass Broken")]
+    assert f"```python\n{code}\n```" in (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text()

@@ -1,4 +1,4 @@
-"""Each rival does what its paper says; masked weights are zero and do not train."""
+"""Each baseline does what its paper says; masked weights are zero and do not train."""
 
 import math
 

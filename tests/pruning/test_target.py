@@ -61,7 +61,7 @@ def test_networks_of_a_gan_reach_their_own_targets():
 
 
 def test_the_loss_decides_where():
-    """Layers whose weights matter less to the loss keep fewer; without the loss's pull their densities are alike."""
+    """Layers whose weights matter less to the loss keep fewer; without its gradient their densities are alike."""
     densities = {}
     for lr in (0.0, 0.05):
         torch.manual_seed(0)

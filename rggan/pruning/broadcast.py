@@ -13,10 +13,10 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def told_by_first(value: float) -> float:
+def broadcast_first(value: float) -> float:
     """The first process's number, in every process; outside a distributed run, the number itself.
 
-    >>> told_by_first(0.5)
+    >>> broadcast_first(0.5)
     0.5
     """
     if not is_distributed():
