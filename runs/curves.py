@@ -20,7 +20,7 @@ from rggan import Generator, TrainConfig
 from rggan.data import ImageSet
 from rggan.files import write_whole
 from rggan.metrics import Frechet, Kernel
-from rggan.metrics.distances import statistics
+from rggan.metrics.moments import statistics
 from rggan.metrics.features import extract, feature_network
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run
