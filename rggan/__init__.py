@@ -39,10 +39,13 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'rggan' has no attribute {name!r}")
     from importlib import import_module
+    from importlib.util import find_spec
 
+    if name not in __all__:
+        if name.startswith("_") or find_spec(f"rggan.{name}") is None:
+            raise AttributeError(f"module 'rggan' has no attribute {name!r}")
+        return import_module(f"rggan.{name}")
     found = globals()[name] = getattr(import_module(_PLACES.get(name, "rggan.pruning")), name)
     return found
 

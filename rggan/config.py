@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -244,10 +245,11 @@ class TrainConfig:
             value = getattr(self, name)
             flag = f"--{name.replace('_', '-')}"
             if get_origin(kind) is tuple:
-                words = value if isinstance(value, str) else as_words(value)
-                if isinstance(words, str) or not all(isinstance(word, str) for word in words):
-                    raise UserError(f"{flag} takes words like name=value, not {value!r}.")
-                object.__setattr__(self, name, words)
+                words = as_words(value) if isinstance(value, Mapping | list | tuple) else (None,)
+                if not all(isinstance(word, str) for word in words):
+                    what = "package.module:CALLBACK" if name == "callbacks" else "name=value"
+                    raise UserError(f"{flag} takes words like {what}, not {value!r}.")
+                object.__setattr__(self, name, words if name == "callbacks" else tuple(sorted(words)))
                 continue
             choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
             if choices is not None:
@@ -291,7 +293,7 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
-        del values["config"], values["dry_run"], values["resume"], values["cfg"]
+        del values["config"], values["dry_run"], values["resume"], values["cfg"], values["callbacks"]
         values["init"] = None if self.init is None else str(self.init)
         if self.resolution is not None:
             height, width = parse_size(self.resolution)
@@ -308,6 +310,7 @@ class TrainConfig:
         try:
             values = json.loads(Path(path).read_text())
             refuse_code(values)
+            values.pop("callbacks", None)  # never from a file
             values["outdir"] = Path(values.get("outdir", "runs"))
             if values.get("init") is not None:
                 values["init"] = Path(values["init"])
@@ -339,12 +342,13 @@ def refuse_code(options: dict[str, Any]) -> None:
     registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES}
     registries |= dict.fromkeys(("schedule", "schedule_g", "schedule_d"), SCHEDULES)
     if (named := named_form(str(options.get("data")))) is not None and not FORMS.knows(named[0]):
-        raise ValueError(f"it names code, which runs only where you name it too: give --data {options['data']}")
+        told = f"give --data {options['data']}, or --trust {named[0]}"
+        raise ValueError(f"it names code, which runs only where you name it too: {told}")
     for name, registry in registries.items():
         value = options.get(name)
         if isinstance(value, str) and PLACE.fullmatch(value) and not registry.knows(value):
             flag = f"--{name.replace('_', '-')} {value}"
-            raise ValueError(f"it names code, which runs only where you name it too: give {flag}")
+            raise ValueError(f"it names code, which runs only where you name it too: give {flag}, or --trust {value}")
 
 
 def is_name(value: object) -> bool:

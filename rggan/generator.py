@@ -20,14 +20,14 @@ from rggan.data.pictures import to_pil, to_uint8
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
 from rggan.networks import FAMILIES, Styled
-from rggan.registry import PLACE
+from rggan.registry import PLACE, called
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
-from rggan.sampler import Sampler, population
+from rggan.sampler import Sampler, mixed
 
 FORMAT = 2  # 1: "resolution" was one number, and config.json the only place of the config
 KEY = "rggan"  # of the config in the metadata of the weights
 LARGEST_CONFIG = 1 << 24  # bytes
-MOST_IMAGES = 100_000_000  # of all classes together: a list of so many labels is made of them
+MOST_IMAGES = 1 << 60  # of all classes together: their sum is an int64
 RANGES = {"channels": (1, 4), "width": (1, 65536), "z_dim": (1, 65536), "classes": (0, 1_000_000)}
 TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as the header names them
 # Pictures are always computed this many at a time: convolution libraries choose their algorithm by the
@@ -198,14 +198,14 @@ class Generator:
     def sampler(self, class_mix: str | None = None) -> tuple[Sampler, str | None]:
         """What draws latents and classes, and the mix of these; None for a generator without.
 
-        class_mix: see `rggan.sampler.population`.
+        class_mix: see `rggan.sampler.mixed`.
         """
-        network, labels, mix = self.config["network"], None, None
+        network, counts, mix = self.config["network"], None, None
         if network["classes"]:
-            labels, mix = population(network["classes"], self.config.get("class_counts"), class_mix)
+            counts, mix = mixed(network["classes"], self.config.get("class_counts"), class_mix)
         elif class_mix is not None:
             raise UserError("This generator was trained without classes (--cond): leave --class-mix out.")
-        return Sampler(network["z_dim"], labels, torch.device(self.device)), mix
+        return Sampler(network["z_dim"], torch.device(self.device), counts=counts), mix
 
     def check_truncation(self, truncation: float) -> None:
         """Raises UserError where it is out of range, NaN too."""
@@ -256,7 +256,8 @@ def build(network: dict[str, Any]) -> nn.Module:
     torch.Size([1, 4, 32, 48])
     """
     arguments = dict(network)
-    return FAMILIES.get(arguments.pop("name")).generator(**arguments)
+    name = arguments.pop("name")
+    return called(f"--network {name}", FAMILIES.get(name).generator, **arguments)
 
 
 def migrate(config: dict[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,12 @@ RULES: Registry[Kind[Rule]] = Registry(
     },
     "rggan.rules",
     rule_kind,
+    besides=(NONE,),
 )
 SCHEDULES: Registry[Kind[Schedule]] = Registry(
     "--schedule",
     {
-        "score": "rggan.pruning.schedule:ScoreSchedule",
+        "score": "rggan.pruning.schedule:SCORE",
         "always": "rggan.pruning.schedule:ALWAYS",
         "periodic": "rggan.pruning.schedule:PERIODIC",
         "overfit": "rggan.pruning.overfit_schedule:KIND",

@@ -11,6 +11,7 @@ from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
 from rggan.pairs import read_pairs
+from rggan.registry import called
 
 TrainConfig = Any  # that of rggan.config, which looks itself through with what stands here
 
@@ -139,7 +140,7 @@ def check_network(config: TrainConfig) -> None:
     for name in ("ada_target", "ada_kimg"):
         if config.aug != "ada" and getattr(config, name) != default[name]:
             raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {config.aug}: it goes with ada.")
-    if (reason := family.refuses(vars(config))) is not None:
+    if (reason := called(f"--network {config.network}", family.refuses, vars(config))) is not None:
         raise UserError(reason)
     penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and family.r1 is not None)
     if config.compile and penalised:
@@ -147,9 +148,10 @@ def check_network(config: TrainConfig) -> None:
             "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
             "leave --compile out, or give --gamma 0 and no --path-length."
         )
-    if config.rule == "published" and family.normed_generator:
+    kind = kind_of_rule(config.rule)
+    if kind is not None and kind.behind_norm and family.normed_generator:
         raise UserError(
-            f"--rule published masks behind the spectral norm, and {config.network}'s G has one: its average cannot "
+            f"--rule {config.rule} masks behind the spectral norm, and {config.network}'s G has one: its EMA cannot "
             "follow. Take --rule hard, or another --network."
         )
     if config.freeze_d and config.init is None:
@@ -178,13 +180,15 @@ def network_arguments(config: TrainConfig) -> dict[str, int]:
         UserError: a name or value that the family has no use for.
     """
     family = FAMILIES.get(config.network)
-    own = {name: a.default for name, a in family.arguments.items() if not hasattr(config, name)}
+    own = {name: a.default for name, a in family.arguments.items() if name not in vars(config)}
     given = {**own, **read_pairs(config.network_options, own, "--network-options")}
-    for name, value in given.items():
+    found = {name: given[name] if name in given else getattr(config, name) for name in family.arguments}
+    for name, value in found.items():
         low, high = family.arguments[name][1:]
         if not low <= value <= high:
-            raise UserError(f"--network-options {name} lies from {low} to {high}, not at {value}.")
-    return {name: given[name] if name in given else getattr(config, name) for name in family.arguments}
+            flag = f"--network-options {name}" if name in own else f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} lies from {low} to {high}, not at {value}.")
+    return found
 
 
 def check_rule(config: TrainConfig) -> None:

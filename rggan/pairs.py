@@ -44,7 +44,14 @@ def read_pairs(words: Sequence[str], known: Mapping[str, Value], option: str) ->
         try:
             found[name] = value_of(text, known[name])
         except ValueError as error:
-            kind = {bool: "yes or no", int: "a whole number", float: "a number"}[type(known[name])]
+            default = known[name]
+            kind = (
+                "yes or no"
+                if isinstance(default, bool)
+                else "a whole number"
+                if isinstance(default, int)
+                else "a number"
+            )
             raise UserError(f"{option} {name} is {kind}, not {text}.") from error
     return found
 

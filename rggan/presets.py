@@ -112,7 +112,7 @@ def choose(found: Found, cond: bool = False, network: str | None = None) -> tupl
     why.append(f"network    {name}: {reason}")
 
     if found.cuda:
-        width = {"sngan": 128, "stylegan2": 512, "fastgan": 64, "biggan": 64}[name]
+        width = {"sngan": 128, "stylegan2": 512, "fastgan": 64, "biggan": 64}.get(name, options.get("width_g", 64))
         batch = {"sngan": 64, "biggan": 64, "fastgan": 16}.get(name, 64 if found.side <= 64 else 32)
         kimg = 2000.0
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from rggan.errors import UserError
 
 T = TypeVar("T")
+R = TypeVar("R")
 PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:OBJECT
 TRUSTED: set[str] = set()  # places whose code the user named in this process
 
@@ -31,10 +32,38 @@ def trust(*places: str) -> None:
     TRUSTED.update(places)
 
 
-def load_object(place: str, option: str) -> Any:
-    """What `package.module:OBJECT` names; modules in the current folder are found too. Its code runs.
+def reason(error: BaseException) -> str:
+    """The last line of what somebody's code raised.
 
-    option: as messages name it ("--rule x:Y").
+    >>> reason(KeyError("a")), reason(ValueError())
+    ("'a'", 'ValueError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+
+
+def called(asked: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
+    """What somebody's function gives.
+
+    Raises:
+        UserError: whatever it raises (but that the memory is used up), in one sentence that begins with `asked`.
+
+    >>> called("--rule x:Y", len, [1, 2])
+    2
+    """
+    try:
+        return function(*arguments, **options)
+    except UserError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise UserError(f"{asked} fails: {reason(error)}.") from error
+
+
+def load_object(place: str, option: str, own: bool = True) -> Any:
+    """What `package.module:OBJECT` names. Its code runs.
+
+    option: as messages name it ("--rule x:Y"). own: modules in the current folder are found too, behind all others.
 
     Raises:
         UserError: it cannot be imported, or has no such object.
@@ -43,13 +72,12 @@ def load_object(place: str, option: str) -> Any:
     3.141592653589793
     """
     name, _, attribute = place.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, as with python -m
+    if own and "" not in sys.path:
+        sys.path.append("")
     try:
         return getattr(import_module(name), attribute)
-    except Exception as error:  # an import runs somebody else's code
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
-        raise UserError(f"{option}: {reason}.") from error
+    except (Exception, SystemExit) as error:  # an import runs somebody else's code
+        raise UserError(f"{option}: {reason(error)}.") from error
 
 
 class Registry(Generic[T]):
@@ -61,6 +89,7 @@ class Registry(Generic[T]):
         group: of entry points, by which an installed package adds names of its own ("rggan.rules").
         accept: makes the thing of the object that was found (often the object itself).
             Raises TypeError, with what it should be, for another kind.
+        besides: other values that the option takes, for messages.
 
     >>> from fractions import Fraction
     >>> registry = Registry("--number", {"half": "rggan.registry:HALF_OF_DOCTEST"}, "rggan.doctest", Fraction)
@@ -73,7 +102,15 @@ class Registry(Generic[T]):
     rggan.errors.UserError: --number third: there are half, or package.module:OBJECT.
     """
 
-    def __init__(self, option: str, builtin: Mapping[str, str], group: str, accept: Callable[[Any], T]) -> None:
+    def __init__(
+        self,
+        option: str,
+        builtin: Mapping[str, str],
+        group: str,
+        accept: Callable[[Any], T],
+        besides: Sequence[str] = (),
+    ) -> None:
+        self.besides = tuple(besides)
         self.option, self.builtin, self.group, self.accept = option, dict(builtin), group, accept
         self.found: dict[str, T] = {}
 
@@ -115,9 +152,11 @@ class Registry(Generic[T]):
             point = self.installed().get(name)
             place = name if point is None else point.value.split()[0]
         if not PLACE.fullmatch(place):
-            raise UserError(f"{asked}: there are {', '.join(self.names())}, or package.module:OBJECT.")
+            raise UserError(
+                f"{asked}: there are {', '.join([*self.names(), *self.besides])}, or package.module:OBJECT."
+            )
         try:
-            self.found[name] = self.accept(load_object(place, asked))
+            self.found[name] = self.accept(load_object(place, asked, own=place == name))
         except TypeError as error:
             raise UserError(f"{asked}: it is no {error}.") from error
         return self.found[name]

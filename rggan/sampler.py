@@ -12,8 +12,8 @@ from rggan.errors import UserError
 MIXES = ("data", "even")
 
 
-def population(classes: int, counts: Sequence[int] | None, mix: str | None = None) -> tuple[Tensor, str]:
-    """The labels from which a class is drawn, int64, and the mix that they make.
+def mixed(classes: int, counts: Sequence[int] | None, mix: str | None = None) -> tuple[list[int], str]:
+    """How often each class is drawn, and the mix that this makes.
 
     Args:
         counts: images of each class in the training data; None: not known.
@@ -22,31 +22,32 @@ def population(classes: int, counts: Sequence[int] | None, mix: str | None = Non
     Raises:
         UserError: another mix, or that of the data where it is not known.
 
-    >>> population(2, [3, 1])
-    (tensor([0, 0, 0, 1]), 'data')
-    >>> population(2, None)
-    (tensor([0, 1]), 'even')
+    >>> mixed(2, [3, 1]), mixed(2, None)
+    (([3, 1], 'data'), ([1, 1], 'even'))
     """
     if mix not in (*MIXES, None):
         raise UserError(f"--class-mix is one of {', '.join(MIXES)}, not {mix}.")
     if mix == "data" and counts is None:
         raise UserError("This generator does not tell how often its classes are in the data: take --class-mix even.")
     if mix == "even" or counts is None:
-        return torch.arange(classes), "even"
-    return torch.arange(classes).repeat_interleave(torch.tensor(counts)), "data"
+        return [1] * classes, "even"
+    return list(counts), "data"
 
 
 class Sampler:
     """Draws z, float32 [N, z_dim], and for a generator with classes labels, int64 [N], beside it.
 
     Args:
-        labels: of what a class is drawn, each entry equally often: the training images' for steering, a `population`
-            for pictures of seeds; None for a generator without classes.
+        labels: the training images', from which a class is drawn for training and steering. counts: how often each
+            class is drawn for pictures of seeds (`mixed`). None for a generator without classes.
     """
 
-    def __init__(self, z_dim: int, labels: Tensor | None, device: torch.device) -> None:
+    def __init__(
+        self, z_dim: int, device: torch.device, labels: Tensor | None = None, counts: Sequence[int] | None = None
+    ) -> None:
         self.z_dim, self.device = z_dim, device
         self.labels = None if labels is None else labels.to(device)
+        self.bounds = None if counts is None else torch.tensor(counts).cumsum(0)
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
         """The arguments of a training step, from the global random stream."""
@@ -79,16 +80,16 @@ class Sampler:
         for seed in seeds:
             random = torch.Generator().manual_seed(seed)
             z = torch.randn(self.z_dim, generator=random)
-            place = torch.randint(1 if self.labels is None else len(self.labels), (), generator=random)
+            place = torch.randint(1 if self.bounds is None else int(self.bounds[-1]), (), generator=random)
             drawn.append(place)
             # Last, so that the class and all that lies within the limit are those of the untruncated picture.
             zs.append(z if limit is None else truncated(z, limit, random))
         z = torch.stack(zs).to(self.device)
-        if self.labels is None:
+        if self.bounds is None:
             return z, None
         if label is not None:
             return z, torch.full((len(zs),), label, device=self.device)
-        return z, self.labels[torch.stack(drawn).to(self.device)]
+        return z, torch.searchsorted(self.bounds, torch.stack(drawn), right=True).to(self.device)
 
 
 def truncated(z: Tensor, limit: float, random: torch.Generator) -> Tensor:

@@ -39,7 +39,7 @@ def curves_table(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row["stage"].startswith(("pilot", "tune")):
             lowest = min(row["curve"], key=lambda point: point["fid"])
-            value = "" if row["stage"] == "pilot" else f"{row['value']:g}"
+            value = "" if row["stage"].startswith("pilot") else f"{row['value']:g}"
             lines.append(
                 f"| {row['stage']}, seed {row['seed']} | {row['arm']} | {row['options']['max_images']} | {value} "
                 f"| {row['best']:.1f} | {row['last']:.1f} | {lowest['fid']:.1f} at {lowest['kimg']:.0f} |"

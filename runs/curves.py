@@ -20,8 +20,8 @@ from rggan import Generator, TrainConfig
 from rggan.data import ImageSet
 from rggan.files import write_whole
 from rggan.metrics import Frechet, Kernel
-from rggan.metrics.moments import statistics
 from rggan.metrics.features import extract, feature_network
+from rggan.metrics.moments import statistics
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run
 from rggan.training.judge import gap_of

@@ -105,8 +105,8 @@ class EvaluateConfig:
     """How often each class of a generator is drawn: as in the data that it was trained on (without this option, where
     that is known), or all equally often. Scores of different mixes do not compare."""
     trust: tuple[str, ...] = ()
-    """package.module:OBJECT of your own network, rule or schedule that a run names: its code runs. Without it no run
-    makes code run."""
+    """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs. Without
+    it no run makes code run."""
     device: str = "auto"
     """Where to compute."""
     json: bool = False

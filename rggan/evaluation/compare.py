@@ -17,6 +17,7 @@ from rggan.evaluation.chosen import builtin_numbers
 from rggan.evaluation.record import file_hash
 from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
+from rggan.registry import trust
 from rggan.run.folder import Run
 from rggan.run.places import BEST, WEIGHTS
 
@@ -35,6 +36,8 @@ class CompareConfig:
     metric: str = "fid"
     """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on; or that
     of another metric by which the runs were evaluated."""
+    trust: tuple[str, ...] = ()
+    """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs."""
     json: bool = False
     """Print JSON instead."""
 
@@ -98,6 +101,7 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
             fewer than two pairs; a value of which no ratio can be taken.
     """
     how = how_to_take(config)
+    trust(*config.trust)
     sides = [by_seed([judged(run, config.metric, how) for run in runs]) for runs in (config.runs, config.against)]
     pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]}
     notes = [
@@ -151,13 +155,12 @@ def judged(path: Path, metric: str, how: str = "") -> Judged:
     how: see `how_to_take`.
 
     Raises:
-        UserError: it is no run, one of another version, or has no such number.
+        UserError: it is no run, one whose options cannot be read, or has no such number.
     """
     run, snapshot = Run.at(path), BEST
     if run is None:
         run, snapshot = Run.at(path.parent) or Run.named(path), path.name
-    if (options := run.config()) is None:
-        raise UserError(f"{path} is a run of another version: its options cannot be compared.")
+    options = run.checked_config()
     for row in reversed(run.evaluations()):
         number: Any = row.get(metric)
         if row.get("snapshot") != snapshot:

@@ -13,11 +13,12 @@ from rggan.run.places import BEST, METRICS
 def append(found: Evaluation) -> None:
     """Keep an evaluation in the run that its generator belongs to, if it does; where that cannot be, a note says so."""
     subject = found.subject
-    if subject.run is None or subject.generator is None or subject.options is None:
+    if subject.run is None or subject.generator is None:
         return
     kimg = subject.generator.config.get("trained", {}).get("kimg")
     assert subject.weights is not None
-    row = {"seed": subject.options.seed, "snapshot": snapshot_name(subject), "kimg": kimg}
+    seed = (subject.run.options() or {}).get("seed")
+    row = {"seed": seed, "snapshot": snapshot_name(subject), "kimg": kimg}
     row |= {"weights": file_hash(subject.weights), **found.to_json()}
     try:
         subject.run.append_evaluation(row)

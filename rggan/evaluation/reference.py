@@ -69,6 +69,8 @@ def open_reference(
         return from_statistics(name, read_statistics(Path(name)), extractor)
     split = ALL
     if name is None:
+        if subject.options is None and subject.run is not None:
+            subject.run.checked_config()  # says why they cannot be read
         if subject.options is None:
             raise UserError(f"{subject.name} is no run: say with --reference what to compare it with.")
         if how != Reading():

@@ -103,7 +103,7 @@ def open_subject(
 ) -> Subject:
     """A run folder (its best snapshot), a snapshot, a generator.safetensors; .npz of mu and sigma; or pictures.
 
-    class_mix: see `rggan.sampler.population`.
+    class_mix: see `rggan.sampler.mixed`.
 
     Raises:
         UserError: nothing of the kind there, or it is damaged; a class mix of what has no classes.

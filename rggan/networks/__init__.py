@@ -1,6 +1,8 @@
 """Generators and discriminators: plain modules, one file a family; `FAMILIES` finds them by name."""
 
+from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from rggan.networks.family import Argument, Family, Styled, family
 from rggan.networks.sizes import Sizes, check_resolution
@@ -15,3 +17,11 @@ FAMILIES: Registry[Family] = Registry(
 )
 
 __all__ = ["FAMILIES", "Argument", "Family", "Sizes", "Styled", "check_resolution"]
+
+
+def __getattr__(name: str) -> Any:
+    """A class of a built-in family, from its own file."""
+    for place in FAMILIES.builtin.values() if name.endswith(("Generator", "Discriminator")) else ():
+        if hasattr(module := import_module(place.partition(":")[0]), name):
+            return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

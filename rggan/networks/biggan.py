@@ -204,7 +204,6 @@ def refused(options: Mapping[str, Any]) -> str | None:
 
 
 FAMILY = Family(
-    "biggan",
     BigGANGenerator,
     BigGANDiscriminator,
     SIZES,

@@ -28,7 +28,6 @@ class Family:
     """A generator and a discriminator that are trained together, and what a run has to know of them.
 
     Args:
-        name: by which `--network` and a saved generator call it.
         generator: (resolution, channels, width, z_dim, classes, and its own `arguments`) -> a module: latents
             float [N, z_dim] (, labels int64 [N] if `classes`) -> images [N, C, H, W], about -1..1.
         discriminator: (resolution, channels, width, classes) -> a module with `blocks`, from the picture inwards:
@@ -49,7 +48,6 @@ class Family:
     'BigGAN'
     """
 
-    name: str
     generator: Callable[..., nn.Module]
     discriminator: Callable[..., nn.Module]
     sizes: Sizes

@@ -328,7 +328,6 @@ def refused(options: Mapping[str, Any]) -> str | None:
 
 
 FAMILY = Family(
-    "fastgan",
     FastGANGenerator,
     FastGANDiscriminator,
     SIZES,

@@ -112,4 +112,4 @@ def initialise(network: nn.Module) -> None:
 
 
 # Its last convolution is pruned too, as the paper's own code does.
-FAMILY = Family("sngan", SNGANGenerator, SNGANDiscriminator, SIZES, whole=())
+FAMILY = Family(SNGANGenerator, SNGANDiscriminator, SIZES, whole=())

@@ -335,7 +335,6 @@ def rule_of_thumb(pixels: int, batch: int) -> float:
 
 
 FAMILY = Family(
-    "stylegan2",
     StyleGAN2Generator,
     StyleGAN2Discriminator,
     SIZES,

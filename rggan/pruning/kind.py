@@ -13,7 +13,7 @@ T = TypeVar("T")
 BASELINE_DENSITY = 0.5  # where no target is given
 UPDATES = 64  # of a ranking rule, in a whole run
 # Arguments of somebody's rule that the run's options of the same name give, where they are given at all.
-GIVEN = ("distribution", "min_fan", "penalty", "floor", "dead_band", "seed")
+GIVEN = ("distribution", "min_fan", "penalty")
 
 
 @dataclass(frozen=True)
@@ -73,41 +73,75 @@ class Kind(Generic[T]):
     behind_norm: bool = False
 
 
-def kind_of_class(cls: Callable[..., T]) -> Kind[T]:
-    """The kind that the arguments of somebody's class tell.
+def kind_of_rule(cls: Callable[..., T]) -> Kind[T]:
+    """The kind that the arguments of somebody's rule tell.
 
-    `target` or `density` takes the run's, `every`, `fade` and those in `GIVEN` the run's too; all others that have a
-    number, a truth value or a text for a default are options of its own. A schedule's first arguments are pruners.
+    `target` or `density` takes the run's where it has one, `distribution`, `min_fan` and `penalty` too, and `seed` its
+    seed; all others must have a default, and where that is a number, a truth value or a text they are options of its
+    own.
+
+    Raises:
+        TypeError: an argument that nothing gives.
 
     >>> from rggan.pruning import Rule
     >>> class Mine(Rule):
     ...     def __init__(self, density=0.5, strength: float = 2.0): ...
-    >>> kind = kind_of_class(Mine)
+    >>> kind = kind_of_rule(Mine)
     >>> sorted(kind.options), kind.own
     (['target_d', 'target_g'], {'strength': 2.0})
     """
-    parameters = inspect.signature(cls).parameters
-    named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    options = {name for name in (*GIVEN, "fade") if name in named and name != "seed"}
+    named, own = arguments(cls, ("target", "density", "seed", *GIVEN))
+    options = {name for name in GIVEN if name in named}
     if {"target", "density"} & named.keys():
         options |= {"target_g", "target_d"}
     if "target" in named:
         options |= {"ramp", "ramp_shape"}
-    filled = {*GIVEN, "target", "density", "every", "fade"}
-    own = {
-        n: p.default for n, p in named.items() if n not in filled and isinstance(p.default, bool | int | float | str)
-    }
 
     def make(wanted: Wanted) -> T:
         found: dict[str, Any] = {**wanted.given(*(name for name in GIVEN if name in named)), **wanted.own}
-        if "target" in named and (wanted.target is not None or named["target"].default is inspect.Parameter.empty):
+        if "target" in named and (wanted.target is not None or required(named["target"])):
             found["target"] = wanted.target or wanted.ramp(BASELINE_DENSITY)
-        if "density" in named and (wanted.target is not None or named["density"].default is inspect.Parameter.empty):
+        if "density" in named and (wanted.target is not None or required(named["density"])):
             found["density"] = wanted.density
-        if "every" in named:
-            found["every"] = wanted.every
-        if "fade" in named:
-            found["fade"] = wanted.fade
-        return cls(*wanted.pruners, **found)
+        if "seed" in named:
+            found["seed"] = wanted.options["seed"]
+        return cls(**found)
 
-    return Kind(make, frozenset(options), own, ramps="target" in named)
+    behind = bool(getattr(cls, "behind_norm", False))
+    return Kind(make, frozenset(options), own, ramps="target" in named, behind_norm=behind)
+
+
+def kind_of_schedule(cls: Callable[..., T]) -> Kind[T]:
+    """The same of somebody's schedule, whose first arguments are pruners: `fade` takes the run's where it has one.
+
+    Raises:
+        TypeError: an argument that nothing gives.
+    """
+    named, own = arguments(cls, ("fade",))
+
+    def make(wanted: Wanted) -> T:
+        fade = {"fade": wanted.fade} if "fade" in named and any(wanted.fade) else {}
+        return cls(*wanted.pruners, **fade, **wanted.own)
+
+    return Kind(make, frozenset({"fade"} & named.keys()), own)
+
+
+def arguments(
+    cls: Callable[..., Any], given: Sequence[str]
+) -> tuple[dict[str, inspect.Parameter], dict[str, bool | int | float | str]]:
+    """The named arguments of a class, and which of them are options of its own, with their defaults.
+
+    Raises:
+        TypeError: one that is neither `given` nor has a default.
+    """
+    parameters = inspect.signature(cls).parameters
+    named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    others = {name: p for name, p in named.items() if name not in given}
+    missing = [name for name, p in others.items() if required(p)]
+    if missing:
+        raise TypeError(f"thing that a run can make: its argument {missing[0]} has no default")
+    return named, {name: p.default for name, p in others.items() if isinstance(p.default, bool | int | float | str)}
+
+
+def required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty

@@ -81,11 +81,12 @@ class OverfitSchedule(Schedule):
         sums = None if self.seen.sums is None else self.seen.sums.tolist()
         return {**super().state_dict(), "sums": sums, "overfitting": self.overfitting}
 
-    def free(self, state: Any) -> dict[str, Any]:
-        Overfitting.sums_from(state["sums"])
-        if state["overfitting"] is not None:
-            fitted_numbers([state["overfitting"]], 1, "overfitting")
-        return {"sums": state["sums"], "overfitting": state["overfitting"]}
+    def checked(self, state: Any) -> dict[str, Any]:
+        clean = super().checked(state)
+        Overfitting.sums_from(clean["sums"])
+        if clean["overfitting"] is not None:
+            fitted_numbers([clean["overfitting"]], 1, "overfitting")
+        return clean
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seen.sums = Overfitting.sums_from(state["sums"])

@@ -155,7 +155,7 @@ class Ranking(Rule):
         if self.target is not None:  # its form is seen to
             taken_up(copy.deepcopy(self.target), state["target"])
             course, state = {"target": state["target"]}, {**state, "target": own["target"]}
-        clean = super().checked(state, layers)
+        clean = self.fitted(state)
         if not 0 < clean["density"] <= 1:
             raise ValueError("the rule's density is none")
         return {**clean, **course}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from rggan.pruning.form import fitted
-from rggan.pruning.kind import Kind, kind_of_class
+from rggan.pruning.kind import Kind, kind_of_rule
 from rggan.pruning.layer import Layer
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.target import Course, Target
@@ -57,10 +57,18 @@ class Rule:
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
     def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
-        """A state that `load_state_dict` can take, of the form of the present one. Nothing is changed.
+        """A state, with the keys of the present one, that `load_state_dict` can take. Nothing is changed.
 
         Raises:
             ValueError, KeyError, TypeError: this is none.
+        """
+        return dict(state)
+
+    def fitted(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The state, if all in it has the type, length and shape of what is in the present one; for `checked`.
+
+        Raises:
+            ValueError: it has not.
         """
         clean: dict[str, Any] = fitted(self.state_dict(), state, "rule")
         if clean.get("steps", 0) < 0:
@@ -77,5 +85,5 @@ def rule_kind(found: Any) -> Kind[Rule]:
     if isinstance(found, Kind):
         return found
     if isinstance(found, type) and issubclass(found, Rule):
-        return kind_of_class(found)
+        return kind_of_rule(found)
     raise TypeError("rule (a subclass of rggan.pruning.Rule)")

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from rggan.pruning.broadcast import broadcast_first
-from rggan.pruning.form import fitted, fitted_numbers
-from rggan.pruning.kind import Kind, kind_of_class
+from rggan.pruning.form import fitted_numbers
+from rggan.pruning.kind import Kind, kind_of_schedule
 from rggan.pruning.pruner import Pruner
 
 
@@ -89,23 +89,18 @@ class Schedule:
         return {"decisions": self.decisions, "flips": self.flips, "phase": self.phase}
 
     def checked(self, state: Any) -> dict[str, Any]:
-        """A state that `load_state_dict` can take, of the form of the present one. Nothing is changed.
+        """A state, with the keys of the present one, that `load_state_dict` can take. Nothing is changed.
 
         Raises:
             ValueError, KeyError, TypeError: this is none.
         """
-        clean: dict[str, Any] = fitted({**self.state_dict(), **self.free(state)}, state, "schedule")
-        if clean["phase"] not in ("prune", "dense"):
-            raise ValueError(f"there is no phase {clean['phase']}")
-        return clean
-
-    def free(self, state: Any) -> dict[str, Any]:
-        """The parts of a state that have no fixed form, looked through.
-
-        Raises:
-            ValueError, KeyError, TypeError: they are none.
-        """
-        return {}
+        if not isinstance(state, dict) or state.keys() != self.state_dict().keys():
+            raise ValueError(f"the schedule's state is none of a {type(self).__name__}")
+        if state["phase"] not in ("prune", "dense"):
+            raise ValueError(f"there is no phase {state['phase']}")
+        if any(type(state[name]) is not int for name in ("decisions", "flips")):
+            raise ValueError("the schedule's counts are none")
+        return dict(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the history. The pruners' own states hold their phases: load them too."""
@@ -165,8 +160,9 @@ class ScoreSchedule(Schedule):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "scores": self.scores}
 
-    def free(self, state: Any) -> dict[str, Any]:
-        return {"scores": fitted_numbers(state["scores"], len(self.weights), "scores")}
+    def checked(self, state: Any) -> dict[str, Any]:
+        clean = super().checked(state)
+        return {**clean, "scores": fitted_numbers(clean["scores"], len(self.weights), "scores")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scores = list(state["scores"])
@@ -211,6 +207,12 @@ class PeriodicSchedule(Schedule):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "left": self.left}
 
+    def checked(self, state: Any) -> dict[str, Any]:
+        clean = super().checked(state)
+        if type(clean["left"]) is not int:
+            raise ValueError("the schedule's evaluations that are left are no number")
+        return clean
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.left = state["left"]
         super().load_state_dict(state)
@@ -228,6 +230,10 @@ class Always(Schedule):
 
     def wants_to_prune(self, score: float | None) -> bool:
         return True
+
+    def checked(self, state: Any) -> dict[str, Any]:
+        """Before format 3 of a run's states it was no schedule, and had none."""
+        return self.state_dict() if state is None else super().checked(state)
 
 
 class Never(Schedule):
@@ -256,7 +262,7 @@ def schedule_kind(found: Any) -> Kind[Schedule]:
     if isinstance(found, Kind):
         return found
     if isinstance(found, type) and issubclass(found, Schedule):
-        return kind_of_class(found)
+        return kind_of_schedule(found)
     raise TypeError("schedule (a subclass of rggan.pruning.Schedule)")
 
 
@@ -272,3 +278,7 @@ PERIODIC: Kind[Schedule] = Kind(
 )
 ALWAYS: Kind[Schedule] = Kind(lambda wanted: Always(*wanted.pruners))
 NEVER: Kind[Schedule] = Kind(lambda wanted: Never(*wanted.pruners))
+SCORE: Kind[Schedule] = Kind(
+    lambda wanted: ScoreSchedule(*wanted.pruners, dead_band=wanted.options["dead_band"], fade=wanted.fade),
+    frozenset(("fade", "dead_band")),
+)

@@ -273,7 +273,7 @@ class Threshold(Rule):
         if self.target is not None:
             copy.deepcopy(self.target).taken_up(target)
         own = self.state_dict()["target"]  # its form is seen to
-        return {**super().checked({**state, "target": own}, layers), "target": target}
+        return {**self.fitted({**state, "target": own}), "target": target}
 
 
 def of_estimator(estimator: Literal["straight-through", "hard"], wanted: Wanted) -> Threshold:

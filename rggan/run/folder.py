@@ -82,10 +82,18 @@ class Run:
                 return options
         return None
 
+    def checked_config(self) -> TrainConfig:
+        """The options.
+
+        Raises:
+            UserError: another version wrote them, they are none, or they name code that nobody named.
+        """
+        return TrainConfig.from_json(self.path / places.OPTIONS)
+
     def config(self) -> TrainConfig | None:
         """The options, checked; None where another version wrote them, or they are none."""
         try:
-            return TrainConfig.from_json(self.path / places.OPTIONS)
+            return self.checked_config()
         except UserError:
             return None
 
@@ -123,8 +131,9 @@ class Run:
         found = dict.fromkeys(classes, 0)
         with contextlib.suppress(OSError):
             for line in objects(self.path / places.DATA):
-                if line.get("class") in found and not line.get("held_out"):
-                    found[line["class"]] += 1
+                name = line.get("class")
+                if isinstance(name, str) and name in found and not line.get("held_out"):
+                    found[name] += 1
         return list(found.values()) if any(found.values()) else None
 
     def write_data(self, lines: Iterable[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ def describe(config: TrainConfig, size: tuple[int, int]) -> str:
     """
     data = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(config.data).stem)[:80] or "images"
     side = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-    return f"{data}-{side}-{config.network}-{config.rule}"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{data}-{side}-{config.network}-{config.rule}")
 
 
 def runs(outdir: Path) -> list[Run]:

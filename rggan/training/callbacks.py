@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from rggan.errors import UserError
-from rggan.registry import Registry
+from rggan.registry import Registry, called, reason
 
 Row = dict[str, Any]
 
@@ -35,24 +36,29 @@ class Callback:
         """The run has come to its end; not called where it was stopped or diverged."""
 
 
-def callback(found: Any) -> Callback:
-    """The object, or one of the class.
+def callback(found: Any) -> Callable[[], Callback]:
+    """What makes one for a run: the class, or what gives the object.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: it is neither a class of them nor one.
     """
     if isinstance(found, type) and issubclass(found, Callback):
-        return found()
-    if isinstance(found, Callback):
         return found
+    if isinstance(found, Callback):
+        return lambda: found
     raise TypeError("callback (rggan.training.callbacks.Callback)")
 
 
-CALLBACKS: Registry[Callback] = Registry("--callbacks", {}, "rggan.callbacks", callback)
+CALLBACKS: Registry[Callable[[], Callback]] = Registry("--callbacks", {}, "rggan.callbacks", callback)
+
+
+def make_callbacks(names: Sequence[str]) -> list[Callback]:
+    """Raises UserError where one of them is none, or cannot be made."""
+    return [called(f"--callbacks {name}", CALLBACKS.get(name)) for name in names]
 
 
 class Callbacks(Callback):
-    """Several, one after the other.
+    """Several, one after the other. Random numbers that they draw are not the run's.
 
     Raises:
         UserError: in each method, with its name, where one of them raises.
@@ -73,9 +79,10 @@ class Callbacks(Callback):
     def call(self, method: str, *arguments: Any) -> None:
         for one in self.each:
             try:
-                getattr(one, method)(*arguments)
+                with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                    getattr(one, method)(*arguments)
             except Exception as error:  # of somebody else's code
-                reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
                 raise UserError(
-                    f"The callback {type(one).__name__} failed in {method}: {reason}. What was saved before is kept."
+                    f"The callback {type(one).__name__} failed in {method}: {reason(error)}. What was saved before is "
+                    "kept."
                 ) from error

@@ -140,7 +140,7 @@ class Training(Stateful):
                 self.memoriser = Memoriser(data, device=str(self.device))
         self.real_diversity = real_diversity(data)
         labels = self.batches.labels if self.conditional else None
-        self.sampler = Sampler(config.z_dim, labels, self.device)
+        self.sampler = Sampler(config.z_dim, self.device, labels)
         self.latents = self.sampler.fixed(config.score_samples, config.seed + 1, config.batch)
         self.objective = Objective(config, height * width, self.device)
         self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None

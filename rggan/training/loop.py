@@ -27,10 +27,10 @@ from rggan.run.lock import locked
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run, runs
 from rggan.run.places import PROGRESS, REALS
-from rggan.training.callbacks import CALLBACKS, Callback
+from rggan.training.callbacks import Callback, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.engine import Training
-from rggan.training.method import Rules, Schedules
+from rggan.training.method import Rules, Schedules, make_rules
 from rggan.training.ticks import Diverged, Interrupted, Loop, WriteFailed, given_up
 
 NONE_HELD_OUT = "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
@@ -159,6 +159,8 @@ def sparsity_line(config: TrainConfig) -> str:
             told.append(f"{name} as in {target}")
         elif target is not None:
             told.append(f"{name} to {target:g}")
+        elif "target_g" not in kind.options and not kind.penalised:
+            told.append(f"{name} as its rule says")
         else:
             told.append(f"{name} by a penalty" if kind.penalised else f"{name} to a half")
     return f"{', '.join(told)}; rule {config.rule}"
@@ -198,11 +200,15 @@ def train(
     ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console()
-    called = [*map(CALLBACKS.get, config.callbacks), *callbacks]
+    watching = [*make_callbacks(config.callbacks), *callbacks]
+    if rules is not None and not rules.keys() <= {"g", "d"}:
+        raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
     run = resumed(config) if config.resume else find_run(config)
     with ExitStack() as held:
         if run is None:
             data = read_fresh(config, console)
+            if rules is None:
+                make_rules(config)  # a rule of somebody's that cannot be made is told before anything is written
             with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
                 if (run := find_run(config)) is not None:  # the same command, started meanwhile
                     raise UserError(busy(run))
@@ -229,7 +235,7 @@ def train(
             log = RunLog(run, console)
         with drawn(run):
             try:
-                loop = begin(config, data, run, log, rules, schedules, called)
+                loop = begin(config, data, run, log, rules, schedules, watching)
                 if config.resume:
                     take_over(config, run, log)
                 loop.go()

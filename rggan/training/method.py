@@ -9,7 +9,6 @@ from typing import Any, Literal
 from torch import nn
 
 from rggan.config import TrainConfig
-from rggan.errors import UserError
 from rggan.methods import NONE, SCHEDULES, kind_of_rule
 from rggan.networks import FAMILIES
 from rggan.options import own_of_rule, own_of_schedules
@@ -24,6 +23,7 @@ from rggan.pruning import (
 from rggan.pruning.kind import Wanted
 from rggan.pruning.select import Chosen, Select, prunable
 from rggan.pruning.target import Course
+from rggan.registry import called
 from rggan.run.folder import Run
 
 Network = Literal["g", "d"]
@@ -104,10 +104,7 @@ def make_rule(config: TrainConfig, network: Network) -> Rule:
         ramp=lambda density: make_ramp(config, network, density),
         steps=steps_in(config, network, config.kimg),
     )
-    try:
-        return kind.make(wanted)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--rule {config.rule} cannot be made: {error}.") from error
+    return called(f"--rule {config.rule}", kind.make, wanted)
 
 
 def make_rules(config: TrainConfig) -> Rules:
@@ -133,10 +130,8 @@ def make_schedule(config: TrainConfig, name: str, pruners: dict[Network, Pruner]
     """Raises UserError where a schedule of the user's own cannot be made."""
     fade = [steps_in(config, network, config.fade) if config.fade else 0 for network in pruners]
     own = own_of_schedules(config, [config.schedule_of(network) for network in pruners])[name]
-    try:
-        return SCHEDULES.get(name).make(Wanted(vars(config), own, pruners=list(pruners.values()), fade=fade))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--schedule {name} cannot be made: {error}.") from error
+    wanted = Wanted(vars(config), own, pruners=list(pruners.values()), fade=fade)
+    return called(f"--schedule {name}", SCHEDULES.get(name).make, wanted)
 
 
 def checked_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
@@ -148,8 +143,3 @@ def checked_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:
     target = {"target": own["target"]} if "target" in (own := pruner.rule.state_dict()) else {}
     # States of before format 4 have no target: it is that of the options.
     return pruner.checked({**saved, "rule": {**target, **saved["rule"]}})
-
-
-def checked_schedule(schedule: Schedule, saved: Any) -> dict[str, Any]:
-    """A schedule's saved state, likewise; before format 3 the one that always prunes was none."""
-    return schedule.state_dict() if saved is None else schedule.checked(saved)

@@ -14,7 +14,7 @@ from rggan.data import Batches
 from rggan.pruning import Balance, Ledger, Pruner, Schedule
 from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
 from rggan.training.ema import EMA
-from rggan.training.method import checked_pruner, checked_schedule
+from rggan.training.method import checked_pruner
 from rggan.training.objective import Objective
 from rggan.training.rates import in_finale
 from rggan.training.rewinding import Rewinding
@@ -96,7 +96,7 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
     saved = state["schedules"]
     if not saved:  # before format 3 `Always` was no schedule
         saved = [None] * len(training.schedules)
-    clean["schedules"] = [checked_schedule(*both) for both in zip(training.schedules, saved, strict=True)]
+    clean["schedules"] = [one.checked(found) for one, found in zip(training.schedules, saved, strict=True)]
     clean["finale"] = bool(state.get("finale", False))
     clean["rewinding"] = None if training.rewinding is None else training.rewinding.checked(state.get("rewinding"))
     # States of older formats have no ledgers: these begin at the masks that it holds.

@@ -106,7 +106,7 @@ def test_numbers_of_different_mixes_do_not_compare(run, told, refused, tmp_path)
     assert "they differ in mix of classes (data and even)" in said
 
 
-@pytest.mark.parametrize("counts", [[1], [90, -1], [0, 0], "90", [90, "10"], [10**12, 1]])
+@pytest.mark.parametrize("counts", [[1], [90, -1], [0, 0], "90", [90, "10"], [1 << 61, 1]])
 def test_counts_that_are_none_are_refused(run, counts, refused, tmp_path):
     place = shutil.copytree(run / "best", tmp_path / "best")
     made = Generator.from_pretrained(place)

@@ -1,18 +1,24 @@
 """A family, a rule, a schedule, an input form and a callback of somebody's, each one file outside the package: the
 command line trains, resumes, generates and evaluates with them."""
 
+import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import rggan
 from rggan import Generator, TrainConfig, UserError, registry, train
 from rggan.cli import main
 from rggan.networks import FAMILIES
-from rggan.pruning import Always, Threshold
+from rggan.pruning import Always, Pruner, Rule, Schedule, ScoreSchedule, Threshold
+from rggan.pruning.kind import Wanted, kind_of_rule, kind_of_schedule
 from rggan.run.folder import Run
 from rggan.training.callbacks import Callback
 from tests.extensions.thin import FAMILY
@@ -86,6 +92,9 @@ def test_it_generates_and_evaluates(run, tmp_path, capsys, nobody_named_it):
     judged = [str(run), "--reference", stripes, "--samples", "40", "--replicates", "1", "--metrics", "kid", "--json"]
     assert main(["evaluate", *judged, "--trust", place]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["kid"]["value"] > 0
+    assert Run(run).evaluations()[-1]["seed"] == 0
+    assert main(["evaluate", str(run), "--samples", "40", "--trust", place]) == 2
+    assert "it names code, which runs only where you name it too: give --" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--network", "--rule", "--schedule", "--data"])
@@ -96,6 +105,113 @@ def test_a_runs_file_alone_makes_no_code_run(run, flag, capsys, nobody_named_it)
     assert main(["train", "--resume", str(run), "--kimg", "0.16", *others]) == 2
     said = capsys.readouterr().err
     assert f"it names code, which runs only where you name it too: give {flag} {OWN[place + 1]}" in said
+
+
+def test_callbacks_are_never_taken_from_a_file(tmp_path, capsys):
+    options = {"callbacks": [f"{HERE}.diary:Broken"], "kimg": 0.02, "width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4}
+    (tmp_path / "c.json").write_text(json.dumps({**options, "score_samples": 8, "max_images": 20, "device": "cpu"}))
+    words = ["train", "--config", str(tmp_path / "c.json"), "--outdir", str(tmp_path / "runs")]
+    assert main(words) == 0
+    assert "callbacks" not in TrainConfig().to_json()
+    assert main([*words, "--seed", "1", "--callbacks", f"{HERE}.diary:Broken"]) == 2
+    assert "The callback Broken failed" in capsys.readouterr().err
+
+
+def test_a_module_of_the_current_folder_hides_no_other(tmp_path):
+    (tmp_path / "sklearn.py").write_text("raise RuntimeError('this ran')")
+    (tmp_path / "mine.py").write_text("VALUE = 3")
+    code = "from rggan.registry import load_object as load; print(load('mine:VALUE', ''), load('sklearn:svm', ''))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(rggan.__file__).parents[1])}
+    command = [sys.executable, "-c", f"import sys; sys.path.remove(''); {code}"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert found.stdout.startswith("3 <module 'sklearn.svm'"), found.stderr
+
+
+def test_what_a_callback_draws_is_none_of_the_run(tmp_path):
+    class Draws(Callback):
+        def tick(self, row, snapshot):
+            torch.rand(7)
+
+    options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "kimg": 0.06, "snap": 0.02, "score_samples": 8}
+    config = TrainConfig(outdir=tmp_path, max_images=20, device="cpu", **options)
+    runs = [
+        train(dataclasses.replace(config, outdir=tmp_path / str(i)), callbacks=c) for i, c in enumerate([[], [Draws()]])
+    ]
+    assert Run(runs[0]).rows() == Run(runs[1]).rows()
+
+
+def test_rules_are_given_for_g_and_d_only(tmp_path):
+    with pytest.raises(UserError, match="rules are given for 'g' and 'd', not for G"):
+        train(TrainConfig(outdir=tmp_path), rules={"G": Threshold()})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("def __init__(self, kept): ...", "its argument kept has no default"),
+        ("def __init__(self, kept=1): raise KeyError('no kept')", "fails: 'no kept'."),
+    ],
+)
+def test_a_rule_that_cannot_be_made_leaves_no_run(body, sentence, tmp_path, monkeypatch, capsys):
+    name = f"own_rule_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"from rggan.pruning import Rule\nclass Mine(Rule):\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["train", "--rule", f"{name}:Mine", "--outdir", str(tmp_path / "runs"), "--device", "cpu"]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_module_that_exits_is_one_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "exiting_module.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["train", "--rule", "exiting_module:X", "--outdir", str(tmp_path / "runs")]) == 2
+    assert "--rule exiting_module:X: 3." in capsys.readouterr().err
+
+
+def test_own_defaults_stay_where_the_run_says_nothing():
+    class Own(Rule):
+        def __init__(self, floor=0.3, every=7, penalty=2.0):
+            self.told = floor, every, penalty
+
+    class OwnSchedule(Schedule):
+        def __init__(self, *pruners, target=0.6, fade=3):
+            self.told = target, fade
+
+    options = vars(TrainConfig())
+    assert kind_of_rule(Own).make(Wanted(options)).told == (0.3, 7, 2.0)
+    assert kind_of_rule(Own).make(Wanted({**options, "penalty": 5.0}, {"floor": 0.1})).told == (0.1, 7, 5.0)
+    assert kind_of_schedule(OwnSchedule).make(Wanted(options, fade=[0])).told == (0.6, 3)
+    assert kind_of_schedule(OwnSchedule).own == {"target": 0.6}
+
+
+def test_states_of_own_rules_and_schedules_may_change_their_form():
+    class Remembers(Rule):
+        seen = None
+
+        def update(self, layers):
+            self.seen = [*(self.seen or []), len(layers)]
+
+        def state_dict(self):
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state):
+            self.seen = state["seen"]
+
+    def pruner():
+        model = torch.nn.Linear(3, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return model, optimizer, Pruner(model, optimizer, Remembers())
+
+    model, optimizer, first = pruner()
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    second = pruner()[2]
+    second.load_state_dict(first.state_dict())
+    assert second.rule.seen == [1]
+    with pytest.raises(ValueError, match="none of a ScoreSchedule"):
+        ScoreSchedule(second).checked(None)
+    assert Always(second).checked(None)["phase"] == "prune"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,6 @@ def refused(options):
 
 
 FAMILY = Family(
-    "tests.extensions.thin:FAMILY",
     ThinGenerator,
     ThinDiscriminator,
     SIZES,
