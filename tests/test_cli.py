@@ -285,9 +285,9 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
     given = []
 
     class Recorded(Training):
-        def __init__(self, config, data, reference, fresh):
+        def __init__(self, config, data, reference, *others):
             given.append((set(data.names), set(reference.names)))
-            super().__init__(config, data, reference, fresh)
+            super().__init__(config, data, reference, *others)
 
     monkeypatch.setattr("rggan.training.loop.Training", Recorded)
     assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0

@@ -88,8 +88,8 @@ def test_resolutions_that_do_not_fit_are_refused(folder, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "biggan9"}, "Unknown network biggan9"),
-        ({"name": "biggan\n\x1b[2J"}, "Unknown network biggan"),
+        ({"name": "biggan9"}, "there is no network biggan9"),
+        ({"name": "biggan\n\x1b[2J"}, "there is no network biggan"),
         ({"name": ["sngan"]}, "damaged or foreign"),
         ({"channels": 2}, "1, 3 or 4 channels"),
         ({"extra": 1}, "damaged or foreign"),

@@ -73,7 +73,7 @@ class Kind(Generic[T]):
     behind_norm: bool = False
 
 
-def kind_of_rule(cls: Callable[..., T]) -> Kind[T]:
+def own_rule_kind(cls: Callable[..., T]) -> Kind[T]:
     """The kind that the arguments of somebody's rule tell.
 
     `target` or `density` takes the run's where it has one, `distribution`, `min_fan` and `penalty` too, and `seed` its
@@ -86,7 +86,7 @@ def kind_of_rule(cls: Callable[..., T]) -> Kind[T]:
     >>> from rggan.pruning import Rule
     >>> class Mine(Rule):
     ...     def __init__(self, density=0.5, strength: float = 2.0): ...
-    >>> kind = kind_of_rule(Mine)
+    >>> kind = own_rule_kind(Mine)
     >>> sorted(kind.options), kind.own
     (['target_d', 'target_g'], {'strength': 2.0})
     """
@@ -108,10 +108,11 @@ def kind_of_rule(cls: Callable[..., T]) -> Kind[T]:
         return cls(**found)
 
     behind = bool(getattr(cls, "behind_norm", False))
-    return Kind(make, frozenset(options), own, ramps="target" in named, behind_norm=behind)
+    ramps = "target" in named and required(named["target"])
+    return Kind(make, frozenset(options), own, ramps=ramps, behind_norm=behind)
 
 
-def kind_of_schedule(cls: Callable[..., T]) -> Kind[T]:
+def own_schedule_kind(cls: Callable[..., T]) -> Kind[T]:
     """The same of somebody's schedule, whose first arguments are pruners: `fade` takes the run's where it has one.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from rggan.pruning.form import fitted
-from rggan.pruning.kind import Kind, kind_of_rule
+from rggan.pruning.kind import Kind, own_rule_kind
 from rggan.pruning.layer import Layer
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.target import Course, Target
@@ -85,5 +85,5 @@ def rule_kind(found: Any) -> Kind[Rule]:
     if isinstance(found, Kind):
         return found
     if isinstance(found, type) and issubclass(found, Rule):
-        return kind_of_rule(found)
+        return own_rule_kind(found)
     raise TypeError("rule (a subclass of rggan.pruning.Rule)")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rggan.pruning.broadcast import broadcast_first
 from rggan.pruning.form import fitted_numbers
-from rggan.pruning.kind import Kind, kind_of_schedule
+from rggan.pruning.kind import Kind, own_schedule_kind
 from rggan.pruning.pruner import Pruner
 
 
@@ -262,7 +262,7 @@ def schedule_kind(found: Any) -> Kind[Schedule]:
     if isinstance(found, Kind):
         return found
     if isinstance(found, type) and issubclass(found, Schedule):
-        return kind_of_schedule(found)
+        return own_schedule_kind(found)
     raise TypeError("schedule (a subclass of rggan.pruning.Schedule)")
 
 

@@ -286,7 +286,11 @@ def begin(
         return loop
     if run.rows():
         raise UserError(f"The checkpoints of {run} are gone; move the folder away to train anew.")
-    for line in [*summary(config, data), *sizes(training)]:
+    lines = [*summary(config, data), *sizes(training)]
+    if rules is not None:
+        told = ", ".join(f"{name.upper()} by {type(rule).__name__}" for name, rule in rules.items())
+        lines = [f"sparsity   as given in Python: {told or 'none'}" if x.startswith("sparsity") else x for x in lines]
+    for line in lines:
         log.say(line)
     record(config, data, held_out, run)
     rows = data.rows[:: max(1, len(data) // 64)][:64]

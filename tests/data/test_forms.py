@@ -19,6 +19,7 @@ from rggan.data import load_images
 from rggan.data.decode import open_picture
 from rggan.data.doctor import inspect
 from rggan.data.source import FORMS, list_pictures, named_form
+from rggan.registry import trust
 from rggan.training.loop import refuse_inside
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
@@ -242,6 +243,10 @@ def test_a_saved_config_keeps_the_data_as_it_was_and_imports_nothing(written, tm
     data = data.replace("PLACE", place)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**TrainConfig().to_json(), "data": data}))
+    if place in data:
+        with pytest.raises(UserError, match="it names code, which runs only where you name it too: give --data"):
+            TrainConfig.from_json(path)
+        trust(place)
     config = TrainConfig.from_json(path)
     assert config.data == config.to_json()["data"] == data
     assert place.split(":")[0] not in sys.modules

@@ -18,7 +18,7 @@ from rggan import Generator, TrainConfig, UserError, registry, train
 from rggan.cli import main
 from rggan.networks import FAMILIES
 from rggan.pruning import Always, Pruner, Rule, Schedule, ScoreSchedule, Threshold
-from rggan.pruning.kind import Wanted, kind_of_rule, kind_of_schedule
+from rggan.pruning.kind import Wanted, own_rule_kind, own_schedule_kind
 from rggan.run.folder import Run
 from rggan.training.callbacks import Callback
 from tests.extensions.thin import FAMILY
@@ -179,10 +179,10 @@ def test_own_defaults_stay_where_the_run_says_nothing():
             self.told = target, fade
 
     options = vars(TrainConfig())
-    assert kind_of_rule(Own).make(Wanted(options)).told == (0.3, 7, 2.0)
-    assert kind_of_rule(Own).make(Wanted({**options, "penalty": 5.0}, {"floor": 0.1})).told == (0.1, 7, 5.0)
-    assert kind_of_schedule(OwnSchedule).make(Wanted(options, fade=[0])).told == (0.6, 3)
-    assert kind_of_schedule(OwnSchedule).own == {"target": 0.6}
+    assert own_rule_kind(Own).make(Wanted(options)).told == (0.3, 7, 2.0)
+    assert own_rule_kind(Own).make(Wanted({**options, "penalty": 5.0}, {"floor": 0.1})).told == (0.1, 7, 5.0)
+    assert own_schedule_kind(OwnSchedule).make(Wanted(options, fade=[0])).told == (0.6, 3)
+    assert own_schedule_kind(OwnSchedule).own == {"target": 0.6}
 
 
 def test_states_of_own_rules_and_schedules_may_change_their_form():
@@ -269,6 +269,7 @@ def test_python_does_what_the_command_line_does(tmp_path):
     )  # fmt: skip
     rules = {"d": Threshold(target=0.25, every=1)}
     run = train(config, rules=rules, schedules=lambda pruners: [Always(*pruners.values())], callbacks=[Watch()])
+    assert "sparsity   as given in Python: D by Threshold\n" in (run / "log.txt").read_text()
     assert seen == [row["density_d"] for row in Run(run).rows()]
     assert seen[-1] == pytest.approx(0.25, abs=0.02)
     assert Run(run).rows()[-1]["density_g"] == 1
