@@ -1,4 +1,4 @@
-"""A family, a rule, a schedule, an input form and a callback of somebody's, each one file outside the package: the
+"""A family, rule, schedule, metric, input form and callback of somebody's, each one file outside the package: the
 command line trains, resumes, generates and evaluates with them."""
 
 import dataclasses
@@ -89,9 +89,12 @@ def test_it_generates_and_evaluates(run, tmp_path, capsys, nobody_named_it):
     assert main(["generate", *words, "--trust", place]) == 0
     assert len(list(tmp_path.glob("seed*.png"))) == 3
     stripes = f"{HERE}.stripes:FORM:40"
-    judged = [str(run), "--reference", stripes, "--samples", "40", "--replicates", "1", "--metrics", "kid", "--json"]
+    judged = [str(run), "--reference", stripes, "--samples", "40", "--replicates", "1", "--json"]
+    judged += ["--metrics", "kid", f"{HERE}.mean_gap:METRIC"]
     assert main(["evaluate", *judged, "--trust", place]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["kid"]["value"] > 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["kid"]["value"] > 0
+    assert found["mean_gap"]["lower_is_better"]
     assert Run(run).evaluations()[-1]["seed"] == 0
     assert main(["evaluate", str(run), "--samples", "40", "--trust", place]) == 2
     assert "it names code, which runs only where you name it too: give --" in capsys.readouterr().err
