@@ -342,13 +342,14 @@ def refuse_code(options: dict[str, Any]) -> None:
     registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES}
     registries |= dict.fromkeys(("schedule", "schedule_g", "schedule_d"), SCHEDULES)
     if (named := named_form(str(options.get("data")))) is not None and not FORMS.knows(named[0]):
-        told = f"give --data {options['data']}, or --trust {named[0]}"
+        told = f"give --data {options['data']} (train), or --trust {named[0]} (others)"
         raise ValueError(f"it names code, which runs only where you name it too: {told}")
     for name, registry in registries.items():
         value = options.get(name)
         if isinstance(value, str) and PLACE.fullmatch(value) and not registry.knows(value):
             flag = f"--{name.replace('_', '-')} {value}"
-            raise ValueError(f"it names code, which runs only where you name it too: give {flag}, or --trust {value}")
+            told = f"give {flag} (train), or --trust {value} (others)"
+            raise ValueError(f"it names code, which runs only where you name it too: {told}")
 
 
 def is_name(value: object) -> bool:
