@@ -28,6 +28,15 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def reason(error: BaseException) -> str:
+    """The last line of what somebody's code raised.
+
+    >>> reason(KeyError("a")), reason(ValueError())
+    ("'a'", 'ValueError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder with its parents, unless it is there.
 

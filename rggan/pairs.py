@@ -44,14 +44,8 @@ def read_pairs(words: Sequence[str], known: Mapping[str, Value], option: str) ->
         try:
             found[name] = value_of(text, known[name])
         except ValueError as error:
-            default = known[name]
-            kind = (
-                "yes or no"
-                if isinstance(default, bool)
-                else "a whole number"
-                if isinstance(default, int)
-                else "a number"
-            )
+            kinds = ((bool, "yes or no"), (int, "a whole number"), (float, "a number"))
+            kind = next(called for kind, called in kinds if isinstance(known[name], kind))
             raise UserError(f"{option} {name} is {kind}, not {text}.") from error
     return found
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from rggan.errors import UserError
+from rggan.errors import UserError, reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,15 +30,6 @@ def trust(*places: str) -> None:
     True
     """
     TRUSTED.update(places)
-
-
-def reason(error: BaseException) -> str:
-    """The last line of what somebody's code raised.
-
-    >>> reason(KeyError("a")), reason(ValueError())
-    ("'a'", 'ValueError')
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
 
 
 def called(asked: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:

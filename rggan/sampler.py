@@ -77,11 +77,11 @@ class Sampler:
             limit: latents beyond it are drawn again (`truncated`); None: they stay.
         """
         zs, drawn = [], []
+        total = 1 if self.bounds is None else int(self.bounds[-1])
         for seed in seeds:
             random = torch.Generator().manual_seed(seed)
             z = torch.randn(self.z_dim, generator=random)
-            place = torch.randint(1 if self.bounds is None else int(self.bounds[-1]), (), generator=random)
-            drawn.append(place)
+            drawn.append(torch.randint(total, (), generator=random))
             # Last, so that the class and all that lies within the limit are those of the untruncated picture.
             zs.append(z if limit is None else truncated(z, limit, random))
         z = torch.stack(zs).to(self.device)

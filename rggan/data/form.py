@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rggan.data.picture import Picture
-from rggan.errors import UserError
+from rggan.errors import UserError, reason
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,3 @@ def only_bytes(read: Callable[[], object]) -> Callable[[], bytes]:
         return content
 
     return read_bytes
-
-
-def reason(error: Exception) -> str:
-    """The first line of what it says, without its full stop.
-
-    >>> reason(OSError("no such table.")), reason(KeyError())
-    ('no such table', 'KeyError')
-    """
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rggan.errors import UserError
+from rggan.errors import UserError, reason
 from rggan.metrics.features import ARCHITECTURES, Extractor, feature_network, resized
 from rggan.registry import PLACE, load_object
 
@@ -65,8 +65,7 @@ class Program:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # of somebody else's program
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise UserError(f"The extractor {self.name} fails on images {shape}: {reason}") from error
+            raise UserError(f"The extractor {self.name} fails on images {shape}: {reason(error)}.") from error
         if not isinstance(features, Tensor):
             raise UserError(f"The extractor {self.name} gives a {type(features).__name__}, not a tensor of features.")
         if features.dim() > 2 and features.shape[2:].numel() == 1:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from rggan.errors import UserError
+from rggan.errors import UserError, reason
 from rggan.metrics.moments import Statistics
 from rggan.registry import Registry
 
@@ -123,15 +123,15 @@ class Metric:
     def number(self, name: str, given: Any) -> tuple[float, float]:
         pair = given if isinstance(given, tuple) else (given, math.nan)
         try:
-            value, error = map(plain, pair)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as reason:
+            value, deviation = map(plain, pair)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise UserError(
                 f"The metric {self.name} gives a {type(given).__name__} for {name}, and not a number, or a pair of it "
                 "and its standard error."
-            ) from reason
+            ) from error
         if not math.isfinite(value):
             raise UserError(f"The metric {self.name} gives {name} = {value}, which is no finite number.")
-        return value, error
+        return value, deviation
 
     def reason(self, images: int, features: int) -> str | None:
         """What `why_not` says.
@@ -151,8 +151,7 @@ class Metric:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
-            raise UserError(f"The metric {self.name} fails in {what}: {reason}.") from error
+            raise UserError(f"The metric {self.name} fails in {what}: {reason(error)}.") from error
 
 
 def plain(value: Any) -> float:

@@ -73,6 +73,19 @@ class Kind(Generic[T]):
     behind_norm: bool = False
 
 
+def as_kind(found: Any, base: type[T], of_class: Callable[[Callable[..., T]], Kind[T]]) -> Kind[T]:
+    """A `Kind`, or that of a subclass of `base`.
+
+    Raises:
+        TypeError: it is neither, or its arguments are not such as a run can give.
+    """
+    if isinstance(found, Kind):
+        return found
+    if isinstance(found, type) and issubclass(found, base):
+        return of_class(found)
+    raise TypeError(f"{base.__name__.lower()} (a subclass of rggan.pruning.{base.__name__})")
+
+
 def own_rule_kind(cls: Callable[..., T]) -> Kind[T]:
     """The kind that the arguments of somebody's rule tell.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from rggan.pruning.form import fitted
-from rggan.pruning.kind import Kind, own_rule_kind
+from rggan.pruning.kind import Kind, as_kind, own_rule_kind
 from rggan.pruning.layer import Layer
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.target import Course, Target
@@ -77,13 +77,5 @@ class Rule:
 
 
 def rule_kind(found: Any) -> Kind[Rule]:
-    """A `Kind`, or that of a subclass of `Rule`.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(found, Kind):
-        return found
-    if isinstance(found, type) and issubclass(found, Rule):
-        return own_rule_kind(found)
-    raise TypeError("rule (a subclass of rggan.pruning.Rule)")
+    """See `as_kind`."""
+    return as_kind(found, Rule, own_rule_kind)

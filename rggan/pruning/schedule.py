@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rggan.pruning.broadcast import broadcast_first
 from rggan.pruning.form import fitted_numbers
-from rggan.pruning.kind import Kind, own_schedule_kind
+from rggan.pruning.kind import Kind, as_kind, own_schedule_kind
 from rggan.pruning.pruner import Pruner
 
 
@@ -254,16 +254,8 @@ class Never(Schedule):
 
 
 def schedule_kind(found: Any) -> Kind[Schedule]:
-    """A `Kind`, or that of a subclass of `Schedule`.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(found, Kind):
-        return found
-    if isinstance(found, type) and issubclass(found, Schedule):
-        return own_schedule_kind(found)
-    raise TypeError("schedule (a subclass of rggan.pruning.Schedule)")
+    """See `as_kind`."""
+    return as_kind(found, Schedule, own_schedule_kind)
 
 
 PERIODIC: Kind[Schedule] = Kind(

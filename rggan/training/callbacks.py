@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rggan.errors import UserError
-from rggan.registry import Registry, called, reason
-
-Row = dict[str, Any]
+from rggan.errors import UserError, reason
+from rggan.registry import Registry, called
+from rggan.run.folder import Row
 
 
 class Callback:

@@ -141,6 +141,10 @@ class Training(Stateful):
         self.real_diversity = real_diversity(data)
         labels = self.batches.labels if self.conditional else None
         self.sampler = Sampler(config.z_dim, self.device, labels)
+        # What a saved generator tells of its network and its classes.
+        self.description: dict[str, Any] = {"network": self.network, "classes": self.classes}
+        if labels is not None:
+            self.description["class_counts"] = labels.bincount(minlength=len(self.classes)).tolist()
         self.latents = self.sampler.fixed(config.score_samples, config.seed + 1, config.batch)
         self.objective = Objective(config, height * width, self.device)
         self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None
@@ -153,13 +157,6 @@ class Training(Stateful):
     def draw(self) -> tuple[Tensor, ...]:
         """G's arguments of a step."""
         return self.sampler.draw(self.config.batch)
-
-    def description(self) -> dict[str, Any]:
-        """What a saved generator tells of its network and its classes."""
-        told = {"network": self.network, "classes": self.classes}
-        if (labels := self.sampler.labels) is not None:
-            told["class_counts"] = torch.bincount(labels.cpu(), minlength=len(self.classes)).tolist()
-        return told
 
     def place(self, network: nn.Module) -> nn.Module:
         placed: nn.Module = network.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]

@@ -76,8 +76,8 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
     """The images of a new run, whose options are looked through together with what they name.
 
     Raises:
-        UserError: a target names a run that tells no densities; too few images for what an 'auto' target follows; or
-            see `read_data`.
+        UserError: a target names a run that tells no densities; a rule that cannot be made; too few images for what an
+            'auto' target follows; or see `read_data`.
     """
     for network in ("g", "d"):
         target = getattr(config, f"target_{network}")
@@ -92,6 +92,7 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
                     f"--regrow {config.regrow} must be below all densities of --target-{network} {target}, which fall "
                     f"to {min(densities):.3g}."
                 )
+    make_rules(config)  # somebody's rule that cannot be made is told before anything is written
     data = read_data(config, console)
     if config.signal == "r_v" and data.split(config.seed)[1] is None:
         raise UserError(NONE_HELD_OUT)
@@ -207,8 +208,6 @@ def train(
     with ExitStack() as held:
         if run is None:
             data = read_fresh(config, console)
-            if rules is None:
-                make_rules(config)  # a rule of somebody's that cannot be made is told before anything is written
             with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
                 if (run := find_run(config)) is not None:  # the same command, started meanwhile
                     raise UserError(busy(run))

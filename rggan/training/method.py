@@ -77,11 +77,7 @@ def make_target(config: TrainConfig, network: Network) -> Course | None:
 
 def with_ramps(pruners: Iterable[Pruner]) -> list[Pruner]:
     """Those whose density comes to its end by the clock."""
-
-    def ramped(rule: Rule) -> bool:
-        return bool(rule.courses) and all(isinstance(course, Ramp) for course in rule.courses)
-
-    return [pruner for pruner in pruners if ramped(pruner.rule)]
+    return [p for p in pruners if p.rule.courses and all(isinstance(course, Ramp) for course in p.rule.courses)]
 
 
 def adaptive_targets(pruners: Iterable[Pruner]) -> list[Adaptive]:

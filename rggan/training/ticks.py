@@ -299,7 +299,7 @@ class Loop:
 
     def save_fakes(self, snapshot: nn.Module, kimg: int) -> None:
         """The pictures of seeds 0 to 63."""
-        images = Generator(snapshot, self.training.description(), str(self.training.device)).images(range(64))
+        images = Generator(snapshot, self.training.description, str(self.training.device)).images(range(64))
         save_picture(grid(images), self.run.path / fakes(kimg))
 
     def described(self, snapshot: nn.Module, row: Row) -> Generator:
@@ -308,7 +308,7 @@ class Loop:
         trained = {"data": self.config.data, "seed": self.config.seed, "rule": self.config.rule}
         trained |= {"score_kind": self.training.score.kind, **{key: row[key] for key in keys}}
         trained["score_provenance"] = self.training.score_provenance
-        config = {**self.training.description(), "trained": trained}
+        config = {**self.training.description, "trained": trained}
         return Generator(snapshot, config, str(self.training.device))
 
     def save(self) -> None:
