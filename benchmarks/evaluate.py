@@ -29,7 +29,7 @@ from rggan.data import load_images
 from rggan.data.pictures import to_pil
 from rggan.evaluation.features import Precision, collect
 from rggan.evaluation.subject import Samples
-from rggan.generator import build
+from rggan.generation.build import build
 from rggan.metrics import Balls, Frechet, Statistics, feature_network, prdc
 
 NETWORK = {"name": "sngan", "resolution": [32, 32], "channels": 3, "width": 48, "z_dim": 128, "classes": 0}

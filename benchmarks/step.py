@@ -27,7 +27,7 @@ import torch
 
 from rggan import TrainConfig
 from rggan.data import ImageSet
-from rggan.generator import check_device
+from rggan.device import check_device
 from rggan.pruning import Ranking
 from rggan.training.engine import Training
 from rggan.training.estimate import peak_memory

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rggan.config import TrainConfig
     from rggan.errors import UserError
-    from rggan.generator import Generator
+    from rggan.generation.generator import Generator
     from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, merged_state_dict
     from rggan.training.loop import train
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Generator": "rggan.generator",
+    "Generator": "rggan.generation.generator",
     "TrainConfig": "rggan.config",
     "UserError": "rggan.errors",
     "train": "rggan.training.loop",

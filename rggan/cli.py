@@ -15,16 +15,16 @@ import tyro
 from rich.console import Console
 
 from rggan.config import TrainConfig
+from rggan.data.audit.doctor import advice, inspect, shown
+from rggan.data.audit.mend import write_copy
 from rggan.data.decode import parse_size
-from rggan.data.doctor import advice, inspect, shown
 from rggan.data.images import Channels, class_names, natural_resolution, short_sides
-from rggan.data.mend import write_copy
 from rggan.data.source import list_pictures, named_form
+from rggan.device import check_device
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.command import EvaluateConfig, evaluate
 from rggan.evaluation.compare import CompareConfig, compare
 from rggan.generating import GenerateConfig, generate, write_picture
-from rggan.generator import check_device
 from rggan.networks import FAMILIES, check_resolution
 from rggan.presets import Found, choose, pruning
 from rggan.registry import PLACE, trust

@@ -16,9 +16,10 @@ from rggan.data.pictures import grid, save_picture, to_pil
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.progress import counting
 from rggan.files import write_whole
-from rggan.generator import Generator
+from rggan.generation.generator import Generator
+from rggan.generation.video import Gif, Mp4, video_library
+from rggan.generation.walks import mixing, walk
 from rggan.registry import trust
-from rggan.walks import Gif, Mp4, mixing, video_library, walk
 
 FASTEST = 60  # frames a second; GIFs cannot tell much faster ones apart
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rggan.augment import POLICIES, color, cutout, diff_augment, translation
+from rggan.augment.diffaugment import POLICIES, color, cutout, diff_augment, translation
 from rggan.losses import hinge_d, hinge_g
 
 

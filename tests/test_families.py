@@ -9,7 +9,7 @@ import torch
 
 from rggan import Generator, TrainConfig, merged_state_dict
 from rggan.data import load_images
-from rggan.generator import build
+from rggan.generation.build import build
 from rggan.networks import FAMILIES
 from rggan.pruning import Pruner
 from rggan.training.engine import Training

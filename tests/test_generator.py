@@ -13,7 +13,8 @@ from scipy.stats import kstest, truncnorm
 
 from rggan import Generator, UserError
 from rggan.data.pictures import to_uint8
-from rggan.generator import build, migrate
+from rggan.generation.build import build
+from rggan.generation.storage import migrate
 from rggan.networks.sngan import SNGANGenerator
 
 

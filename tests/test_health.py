@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from rggan.data.doctor import advice, inspect
+from rggan.data.audit.doctor import advice, inspect
 from rggan.report import health as report
 from rggan.report.health import CAPTION, CELL, COLUMNS, GAP, contact_sheet, lines, render
 from tests.data.test_doctor import noise, picture

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rggan import TrainConfig, UserError, train
 from rggan.cli import main, parse
-from rggan.generator import build
+from rggan.generation.build import build
 from rggan.networks import FAMILIES, check_resolution
 from rggan.presets import PRESETS, Found, choose, pruning, settings
 from rggan.run.folder import Run

@@ -12,7 +12,8 @@ from PIL import Image, ImageSequence
 from rggan import Generator, UserError
 from rggan.cli import main
 from rggan.data.pictures import grid, to_pil, to_uint8
-from rggan.walks import Gif, Mp4, even, mixing, opaque, slerp, straight, video_library, walk
+from rggan.generation.video import Gif, Mp4, even, opaque, video_library
+from rggan.generation.walks import mixing, slerp, straight, walk
 from tests.test_generator import tiny
 
 pytestmark = pytest.mark.slow  # all together they take seconds

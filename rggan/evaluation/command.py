@@ -19,6 +19,7 @@ from rggan.data import ImageSet
 from rggan.data.decode import Resize
 from rggan.data.images import HELD_OUT_FROM, Channels
 from rggan.data.pictures import save_picture
+from rggan.device import check_device
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.chosen import chosen
 from rggan.evaluation.features import BATCH, Precision
@@ -36,7 +37,6 @@ from rggan.evaluation.subject import (
     training_images,
 )
 from rggan.evaluation.table import lines
-from rggan.generator import check_device
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
 from rggan.metrics.memorisation import Memoriser

@@ -18,7 +18,7 @@ from rggan.data.decode import Resize
 from rggan.data.images import Channels
 from rggan.errors import UserError
 from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
-from rggan.generator import Generator
+from rggan.generation.generator import Generator
 from rggan.run.folder import Run
 from rggan.run.places import WEIGHTS, find_weights
 from rggan.training.loop import read_data, reading
@@ -103,7 +103,7 @@ def open_subject(
 ) -> Subject:
     """A run folder (its best snapshot), a snapshot, a generator.safetensors; .npz of mu and sigma; or pictures.
 
-    class_mix: see `rggan.sampler.mixed`.
+    class_mix: see `rggan.generation.sampler.mixed`.
 
     Raises:
         UserError: nothing of the kind there, or it is damaged; a class mix of what has no classes.

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from scipy.stats import betabinom
 from torch import Tensor
 
-from rggan.data.duplicates import COLOR_SIDE, SIDE, near_duplicates
+from rggan.data.audit.duplicates import COLOR_SIDE, SIDE, near_duplicates
 from rggan.metrics.features import Parts
 from rggan.metrics.structure import (
     FLAT,

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
+from rggan.data.audit.doctor import NO_PROFILE, Health, shown, told_names
 from rggan.data.decode import BadPicture, open_picture
-from rggan.data.doctor import NO_PROFILE, Health, shown, told_names
 from rggan.data.picture import Picture
 
 LONGEST = 5  # entries of a list that are told

@@ -9,18 +9,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rggan.adaptive import AdaptiveAugment
-from rggan.augment import diff_augment
+from rggan.augment.ada import AdaptiveAugment
+from rggan.augment.diffaugment import diff_augment
 from rggan.config import TrainConfig
 from rggan.data import Batches, ImageSet
+from rggan.device import check_device
 from rggan.errors import UserError
-from rggan.generator import build, check_device
+from rggan.generation.build import build
+from rggan.generation.sampler import Sampler
 from rggan.losses import r1_penalty
 from rggan.metrics import Memoriser, Score
 from rggan.networks import FAMILIES
 from rggan.options import network_arguments
 from rggan.pruning import Balance, Ledger, Pruner
-from rggan.sampler import Sampler
 from rggan.training.dynamic import DynamicRows
 from rggan.training.ema import EMA
 from rggan.training.judge import Judgement, judge, real_diversity

@@ -16,8 +16,8 @@ from rggan.data import ImageSet, load_images
 from rggan.data.decode import parse_size
 from rggan.data.pictures import grid, save_picture
 from rggan.data.source import named_form
+from rggan.device import check_device
 from rggan.errors import UserError
-from rggan.generator import check_device
 from rggan.methods import kind_of_rule
 from rggan.networks import FAMILIES, check_resolution
 from rggan.options import CHANGEABLE

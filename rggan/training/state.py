@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rggan.adaptive import AdaptiveAugment
+from rggan.augment.ada import AdaptiveAugment
 from rggan.config import TrainConfig
 from rggan.data import Batches
 from rggan.pruning import Balance, Ledger, Pruner, Schedule

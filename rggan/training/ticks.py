@@ -17,7 +17,7 @@ from torch import nn
 from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError, one_line
-from rggan.generator import Generator
+from rggan.generation.generator import Generator
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
 from rggan.run.places import fakes

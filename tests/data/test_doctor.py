@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from rggan.data import doctor
+from rggan.data.audit import doctor
+from rggan.data.audit.doctor import Health, advice, inspect, kept_whole, read_profile, told_names
 from rggan.data.decode import BadPicture
-from rggan.data.doctor import Health, advice, inspect, kept_whole, read_profile, told_names
 from rggan.data.picture import Picture
 
 

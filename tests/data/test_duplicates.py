@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from rggan.data import duplicates
-from rggan.data.duplicates import COLOR, CORRELATION, LEVEL, near_duplicates, thumbnail
+from rggan.data.audit import duplicates
+from rggan.data.audit.duplicates import COLOR, CORRELATION, LEVEL, near_duplicates, thumbnail
 
 
 def scene(seed, side=64):

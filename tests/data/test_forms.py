@@ -16,8 +16,8 @@ from PIL import Image
 
 from rggan import TrainConfig, UserError
 from rggan.data import load_images
+from rggan.data.audit.doctor import inspect
 from rggan.data.decode import open_picture
-from rggan.data.doctor import inspect
 from rggan.data.source import FORMS, list_pictures, named_form
 from rggan.registry import trust
 from rggan.training.loop import refuse_inside

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from rggan import UserError
-from rggan.data import mend
+from rggan.data.audit import mend
+from rggan.data.audit.doctor import inspect
+from rggan.data.audit.mend import write_copy
 from rggan.data.decode import open_picture
-from rggan.data.doctor import inspect
-from rggan.data.mend import write_copy
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
 

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from rggan.config import TrainConfig
 from rggan.data import load_images
+from rggan.data.audit.doctor import inspect
+from rggan.data.audit.mend import write_copy
 from rggan.data.decode import CHANNELS, open_picture, parse_color, parse_size, to_pixels
-from rggan.data.doctor import inspect
 from rggan.data.images import ImageSet
-from rggan.data.mend import write_copy
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
 from rggan.errors import UserError
-from rggan.generator import Generator
+from rggan.generation.generator import Generator
 from rggan.run.folder import Run
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run

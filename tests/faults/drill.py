@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 
 from rggan.cli import main
-from rggan.generator import Generator
+from rggan.generation.generator import Generator
 from rggan.metrics.score import Score
 from rggan.training.checkpoint import checkpoints, load
 from rggan.training.engine import Training

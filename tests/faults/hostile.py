@@ -30,7 +30,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rggan.data.decode import MAX_PIXELS
-from rggan.generator import CONFIG, WEIGHTS, Generator, build
+from rggan.generation.build import build
+from rggan.generation.generator import Generator
+from rggan.run.places import CONFIG, WEIGHTS
 
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 60000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63, 2**64 - 1]
 CLAIMS = {  # where a format says how wide and high it is

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from rggan.config import TrainConfig
-from rggan.generator import CONFIG, WEIGHTS
+from rggan.run.places import CONFIG, WEIGHTS
 from tests.data.test_cifar import files_of
 from tests.faults.archives import Entry, deflated_zeros, entry, zipped
 from tests.faults.hostile import NUMBERS, ODD_TEXTS, Evil, Seeds, altered, large_png, mutated, one_picture, text_of

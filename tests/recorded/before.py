@@ -19,7 +19,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from rggan import Generator, TrainConfig, train
-from rggan.generator import build
+from rggan.generation.build import build
 from rggan.run.folder import Run
 from tests.recorded.runs import digest
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
+from rggan.data.audit.doctor import ORIENTATION, Health, read_profile, told_names
 from rggan.data.decode import BadPicture, open_picture
-from rggan.data.doctor import ORIENTATION, Health, read_profile, told_names
 from rggan.data.picture import Picture, picture_formats
 from rggan.errors import UserError, make_folder
 

@@ -10,8 +10,8 @@ import scipy.ndimage
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from rggan import adaptive
-from rggan.adaptive import AdaptiveAugment, chosen, colours, geometry, hue, moved, recoloured, sample
+from rggan.augment import ada
+from rggan.augment.ada import AdaptiveAugment, chosen, colours, geometry, hue, moved, recoloured, sample
 
 
 def by_scipy(picture, matrix, samples=1):
@@ -32,7 +32,7 @@ def by_scipy(picture, matrix, samples=1):
 
 
 def shift(x, y):
-    return adaptive.translation(torch.tensor([float(x)]), torch.tensor([float(y)]))
+    return ada.translation(torch.tensor([float(x)]), torch.tensor([float(y)]))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 12), (12, 5), (1, 6)])
@@ -58,8 +58,8 @@ def test_permutations_of_pixels_are_exact(dtype, size):
     assert torch.equal(by(torch.diag(torch.tensor([-1.0, 1.0, 1.0]))), x.flip(3))
     assert torch.equal(by(torch.diag(torch.tensor([-1.0, -1.0, 1.0]))), x.rot90(2, (2, 3)))
     if size[0] == size[1]:
-        assert torch.equal(by(adaptive.rotation(torch.zeros(1), torch.ones(1))), x.rot90(1, (2, 3)))
-        assert torch.equal(by(adaptive.rotation(torch.zeros(1), -torch.ones(1))), x.rot90(-1, (2, 3)))
+        assert torch.equal(by(ada.rotation(torch.zeros(1), torch.ones(1))), x.rot90(1, (2, 3)))
+        assert torch.equal(by(ada.rotation(torch.zeros(1), -torch.ones(1))), x.rot90(-1, (2, 3)))
 
 
 @pytest.mark.parametrize(("right", "down"), [(0, 0), (2, 0), (-3, 1), (25, -40)])
@@ -193,7 +193,7 @@ def only(indices, monkeypatch):
     def picked(matrices, p):
         return matrices if next(calls) in indices else torch.eye(matrices.shape[1]).double().expand_as(matrices)
 
-    monkeypatch.setattr(adaptive, "chosen", picked)
+    monkeypatch.setattr(ada, "chosen", picked)
 
 
 def test_luma_flip_negates_the_mean_and_keeps_chroma(monkeypatch):

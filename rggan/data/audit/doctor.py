@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms, ImageStat, UnidentifiedImageError
 
+from rggan.data.audit.duplicates import near_duplicates, thumbnail
 from rggan.data.decode import BadPicture, open_picture
-from rggan.data.duplicates import near_duplicates, thumbnail
 from rggan.data.picture import Picture, picture_formats
 
 CHUNK = 256  # pictures between two calls of `progress`

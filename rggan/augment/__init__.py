@@ -1,0 +1,1 @@
+"""Augmentations of real and generated images alike: DiffAugment, and adaptive ones (ADA)."""

@@ -1,0 +1,1 @@
+"""A look over a set of pictures before training, and a cleaned copy of it."""

@@ -1,0 +1,28 @@
+"""The device that a name means."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from rggan.errors import UserError
+
+
+def check_device(name: str) -> torch.device:
+    """'cpu', 'cuda' or 'cuda:1'; 'auto' takes a CUDA GPU if there is one.
+
+    Raises:
+        UserError: another name, or no such GPU here.
+
+    >>> check_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UserError(f"--device {name}: choose auto, cpu, cuda or cuda:N.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: this machine or this build of PyTorch has no such CUDA GPU.")
+    return device

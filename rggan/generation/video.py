@@ -1,0 +1,108 @@
+"""Films of pictures: GIF, and MP4 where there is a library for it."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rggan.data.pictures import to_pil
+
+
+def opaque(image: Tensor) -> Tensor:
+    """uint8 [C, H, W] with 1, 3 or 4 channels -> 1 or 3; transparent pictures lie on white, as films have no alpha.
+
+    >>> opaque(torch.tensor([200, 100, 0, 51], dtype=torch.uint8).view(4, 1, 1)).flatten()
+    tensor([244, 224, 204], dtype=torch.uint8)
+    """
+    if len(image) < 4:
+        return image
+    alpha = image[3:].float() / 255
+    return (image[:3] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+
+
+class Gif:
+    """An animated GIF that plays for ever; every picture has its own 256 colours.
+
+    Consecutive pictures that are the same to the last pixel become one that is shown longer.
+
+    >>> film = Gif(fps=24)
+    >>> for shade in (0, 128, 255):
+    ...     film.add(torch.full((3, 16, 24), shade, dtype=torch.uint8))
+    >>> Image.open(io.BytesIO(film.content())).n_frames
+    3
+    """
+
+    def __init__(self, fps: int) -> None:
+        self.fps = fps
+        self.pictures: list[Image.Image] = []
+
+    def add(self, image: Tensor) -> None:
+        """uint8 [C, H, W]; reduced to its colours at once, which is a third of the memory."""
+        picture = to_pil(opaque(image))
+        # No colour far off: Pillow's default, the median cut, turns smooth gradients into blotches.
+        way = Image.Quantize.MAXCOVERAGE
+        self.pictures.append(picture if picture.mode == "L" else picture.quantize(256, way))
+
+    def content(self) -> bytes:
+        # GIFs count hundredths of a second: rounded so that the errors do not add up.
+        ends = [round(100 * n / self.fps) for n in range(len(self.pictures) + 1)]
+        times = [10 * (end - start) for start, end in pairwise(ends)]
+        stream = io.BytesIO()
+        first, *rest = self.pictures
+        first.save(stream, "gif", save_all=True, append_images=rest, duration=times, loop=0)
+        return stream.getvalue()
+
+
+def video_library() -> Any:
+    """PyAV with an encoder for H.264, or None."""
+    try:
+        import av
+    except ImportError:
+        return None
+    return av if "libx264" in av.codecs_available else None
+
+
+class Mp4:
+    """An MP4 (H.264) in memory; every picture is encoded as it comes. Needs `video_library`."""
+
+    def __init__(self, fps: int, size: tuple[int, int]) -> None:
+        """size: (height, width) of the pictures; odd sides get their last line twice, which H.264 requires."""
+        self.av, self.rate, self.count = video_library(), fps, 0
+        self.stream = io.BytesIO()
+        self.container = self.av.open(self.stream, "w", format="mp4")
+        self.track = self.container.add_stream("libx264", rate=fps, options={"crf": "17"})
+        self.track.height, self.track.width = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self.track.pix_fmt = "yuv420p"  # what every player plays
+
+    def add(self, image: Tensor) -> None:
+        """uint8 [C, H, W]."""
+        pixels = even(opaque(image).expand(3, -1, -1)).permute(1, 2, 0).contiguous().numpy()
+        frame = self.av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        frame.pts, frame.time_base = self.count, Fraction(1, self.rate)
+        self.count += 1
+        self.container.mux(self.track.encode(frame))
+
+    def content(self) -> bytes:
+        self.container.mux(self.track.encode())
+        self.container.close()
+        return self.stream.getvalue()
+
+
+def even(image: Tensor) -> Tensor:
+    """[C, H, W] with its last row and column repeated where their number is odd.
+
+    >>> even(torch.tensor([[[1, 2, 3]]]))
+    tensor([[[1, 2, 3, 3],
+             [1, 2, 3, 3]]])
+    """
+    if image.shape[1] % 2:
+        image = torch.cat([image, image[:, -1:]], dim=1)
+    if image.shape[2] % 2:
+        image = torch.cat([image, image[:, :, -1:]], dim=2)
+    return image
