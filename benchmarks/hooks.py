@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 
 
 def hook_seconds(training: Training, steps: int) -> float:
@@ -52,7 +52,7 @@ def row(name: str, training: Training, steps: int) -> dict[str, Any]:
         pruner.integrate()
     dense = hook_seconds(training, max(1, steps // 3))
     found = {"network": name, "batch": training.config.batch, "d_steps": training.config.d_steps, "steps": steps}
-    found |= {"weights": sum(pruner.total for pruner in training.pruners), "bf16": training.bf16}
+    found |= {"weights": sum(pruner.total for pruner in training.pruners), "bf16": training.gan.bf16}
     found |= {"step_ms": 1000 * whole, "hooks_ms": 1000 * pruning, "dense_phase_ms": 1000 * dense}
     return found | {"share": pruning / whole, "dense_phase_share": dense / whole, "threads": torch.get_num_threads()}
 

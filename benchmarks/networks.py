@@ -31,8 +31,8 @@ from rggan import TrainConfig
 from rggan.data import ImageSet
 from rggan.networks.stylegan2 import ModulatedConv2d
 from rggan.presets import Found, choose
-from rggan.training.engine import Training
 from rggan.training.estimate import peak_memory
+from rggan.training.trainer import Training
 
 STEPS = 16
 SIZES = (("sngan", 32), ("stylegan2", 32), ("stylegan2", 64), ("fastgan", 64), ("fastgan", 128), ("biggan", 32))
@@ -64,7 +64,7 @@ def seconds(training: Training) -> float:
     started = time.perf_counter()
     for _ in range(STEPS):
         training.step()
-    if training.device.type == "cuda":
+    if training.gan.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
@@ -97,7 +97,7 @@ def measure(name: str, side: int, rounds: int) -> list[dict[str, Any]]:
         images = STEPS * config.batch * config.d_steps
         row = {"network": name, "side": side, "width": config.width_g, "batch": config.batch, "arm": arm}
         row["hooks_ms"] = 1000 * hook_seconds(run, 4) if run.pruners else None
-        row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.bf16, "rounds": rounds}
+        row |= {"images_per_second": images / statistics.median(times[arm]), "bf16": run.gan.bf16, "rounds": rounds}
         rows.append(row | {"cost": None if arm == "dense" else costs[arm], "peak_mib": peak_of_cell(name, side, arm)})
     return rows
 

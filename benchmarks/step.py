@@ -27,11 +27,10 @@ import torch
 
 from rggan import TrainConfig
 from rggan.data import ImageSet
-from rggan.device import check_device
+from rggan.device import check_device, use_bf16
 from rggan.pruning import Ranking
-from rggan.training.engine import Training
 from rggan.training.estimate import peak_memory
-from rggan.training.start import use_bf16
+from rggan.training.trainer import Training
 
 SIZES = {"published": (256, 128), "48 channels": (48, 48)}
 RULES: dict[str, dict[str, Any]] = {
@@ -77,7 +76,7 @@ def make(size: str, rule: str, precision: str) -> Training:
 def seconds(training: Training) -> float:
     started = time.perf_counter()
     training.step()
-    if training.device.type == "cuda":
+    if training.gan.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
 

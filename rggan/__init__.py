@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rggan.errors import UserError
     from rggan.generation.generator import Generator
     from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, merged_state_dict
-    from rggan.training.loop import train
+    from rggan.training.train import train
 
 __version__ = "0.1.0"
 
@@ -34,7 +34,7 @@ _PLACES = {
     "Generator": "rggan.generation.generator",
     "TrainConfig": "rggan.config",
     "UserError": "rggan.errors",
-    "train": "rggan.training.loop",
+    "train": "rggan.training.train",
 }
 
 

@@ -32,9 +32,14 @@ from rggan.report.command import PlotConfig, plot
 from rggan.report.health import contact_sheet, render
 from rggan.run.folder import Run
 from rggan.run.places import OPTIONS
+from rggan.training.describe import summary
 from rggan.training.estimate import estimate
-from rggan.training.loop import read_data, read_fresh, reading, refuse_inside, resumed, summary, train
-from rggan.training.ticks import Diverged, Interrupted, WriteFailed
+from rggan.training.interrupt import Interrupted
+from rggan.training.keeper import WriteFailed
+from rggan.training.loop import Diverged
+from rggan.training.progress import reading
+from rggan.training.reading import read_data, read_fresh, refuse_inside
+from rggan.training.train import resumed, train
 
 FIRST = ("--config", "--resume", "--cfg", "--network")  # options of train that bring others along
 SAMPLE = 256  # pictures that the measurement of `check` trains on

@@ -23,6 +23,7 @@ from rggan.options import HERE, check_options, schedule_of
 from rggan.pairs import as_words
 from rggan.presets import DEFAULT, PRESETS, pruning, settings
 from rggan.registry import PLACE, Registry
+from rggan.steps import LOSSES
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class TrainConfig:
     """Its probability may go from 0 to 1 within so many kimg (ada)."""
     d_steps: int = 2
     """Discriminator steps per generator step (published SNGAN: 5)."""
-    loss: Literal["hinge", "nonsaturating"] = "hinge"
-    """The adversarial loss."""
+    loss: str = "hinge"
+    """The adversarial loss: hinge or nonsaturating. Or package.module:LOSS, one of your own: code, and it runs."""
     gamma: float | None = None
     """Weight of the R1 gradient penalty, taken every 16th step; without it, 0.0002 x pixels / batch for StyleGAN2 and
     0 for the others."""
@@ -339,7 +340,7 @@ class TrainConfig:
 
 def refuse_code(options: dict[str, Any]) -> None:
     """Raises ValueError where saved options name code that is not installed and that the user did not name."""
-    registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES}
+    registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES, "loss": LOSSES}
     registries |= dict.fromkeys(("schedule", "schedule_g", "schedule_d"), SCHEDULES)
     if (named := named_form(str(options.get("data")))) is not None and not FORMS.knows(named[0]):
         told = f"give --data {options['data']} (train), or --trust {named[0]} (others)"

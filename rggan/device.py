@@ -1,4 +1,4 @@
-"""The device that a name means."""
+"""The device that a name means, and in which precision networks compute there."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def check_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: this machine or this build of PyTorch has no such CUDA GPU.")
     return device
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md)."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return amx is not None and bool(amx())

@@ -24,15 +24,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import rggan.training.engine as engine
 import torch
 
-import rggan.training.engine as engine
 from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
 from rggan.pruning import Layer, Regrowth, Rule, Threshold
 from rggan.training.checkpoint import readable
-from rggan.training.loop import read_data
-from rggan.training.method import make_rules
+from rggan.training.reading import read_data
+from rggan.training.sparsity import make_rules
 
 DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = range(5)

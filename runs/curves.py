@@ -24,9 +24,10 @@ from rggan.metrics.features import extract, feature_network
 from rggan.metrics.moments import statistics
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run
-from rggan.training.judge import gap_of
-from rggan.training.loop import begin, read_data
-from rggan.training.ticks import Loop
+from rggan.training.evaluator import gap_of
+from rggan.training.loop import Loop
+from rggan.training.reading import read_data
+from rggan.training.train import begin
 
 STEERING = (250, 500, 1000)  # samples of the steering scores that are compared
 Row = dict[str, Any]

@@ -173,8 +173,8 @@ def gap(folder: Path, cifar: Path) -> dict[str, float]:
     from rggan.data import load_images
     from rggan.training import instruments
     from rggan.training.checkpoint import readable
-    from rggan.training.engine import Training
-    from rggan.training.loop import read_data
+    from rggan.training.reading import read_data
+    from rggan.training.trainer import Training
 
     config = TrainConfig.from_json(folder / "config.json")
     data = read_data(config)

@@ -87,7 +87,7 @@ def test_an_adaptive_runs_densities_come_back_as_a_run(tmp_path):
     with pytest.raises(SystemExit, match="run stage a first"):
         capacity.path_of(capacity.TUNING_SEED, tmp_path)
     row = next(row for row in ROWS if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", 0))
-    from rggan.training.method import make_target
+    from rggan.training.sparsity import make_target
 
     target = make_target(TrainConfig(target_d=str(capacity.path_of(0, tmp_path)), batch=16, kimg=96), "d")
     for point in row["curve"]:

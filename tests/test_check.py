@@ -9,8 +9,8 @@ from PIL import Image
 from rggan import TrainConfig
 from rggan.cli import main
 from rggan.data import load_images
-from rggan.training.engine import Training
 from rggan.training.estimate import estimate, peak_memory
+from rggan.training.trainer import Training
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def test_estimate_counts_the_networks_that_would_be_trained():
     data = load_images("digits", 16, max_images=20)
     taken = estimate(config, data, images=10**9, seconds=0.05)
     training = Training(config, data, data)
-    assert taken.parameters_g == sum(p.numel() for p in training.g.parameters())
-    assert taken.parameters_d == sum(p.numel() for p in training.d.parameters())
+    assert taken.parameters_g == sum(p.numel() for p in training.gan.g.parameters())
+    assert taken.parameters_d == sum(p.numel() for p in training.gan.d.parameters())
     assert taken.hours == pytest.approx(taken.sec_per_kimg * 10 / 3600)
     assert taken.memory_mb > 256 * 10**9 / 1e6  # all pictures, not only the sample
     assert taken.memory_mb - 256 * 10**9 / 1e6 == pytest.approx(peak_memory() / 1e6, rel=0.2)

@@ -18,7 +18,7 @@ from rggan.data.pictures import grid
 from rggan.generating import parse_seeds
 from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 from tests.conftest import folders
 
 TINY = [
@@ -289,7 +289,7 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
             given.append((set(data.names), set(reference.names)))
             super().__init__(config, data, reference, *others)
 
-    monkeypatch.setattr("rggan.training.loop.Training", Recorded)
+    monkeypatch.setattr("rggan.training.train.Training", Recorded)
     assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
     (run,) = folders(tmp_path)
     assert "on 900 images; the score compares with 100 held-out images" in (run / "log.txt").read_text()

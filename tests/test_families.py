@@ -12,8 +12,8 @@ from rggan.data import load_images
 from rggan.generation.build import build
 from rggan.networks import FAMILIES
 from rggan.pruning import Pruner
-from rggan.training.engine import Training
-from rggan.training.method import selection
+from rggan.training.sparsity import selection
+from rggan.training.trainer import Training
 
 FACTORS = (tuple(FAMILIES.builtin), ("dense", "RG-GAN"), ("none", "diff", "ada"), ("unconditional", "conditional"))
 CELLS = [
@@ -95,26 +95,26 @@ def test_it_trains_resumes_to_the_bit_and_merges(cell):
         resumed.step()
     assert same(run.state_dict(), resumed.state_dict())
 
-    drawn = run.latents[0]
-    run.g.eval()
+    drawn = run.evaluator.latents[0]
+    run.gan.g.eval()
     with torch.no_grad():
-        pictures = run.g(*drawn)
-    plain = build(run.network)
-    plain.load_state_dict(merged_state_dict(run.g))
+        pictures = run.gan.g(*drawn)
+    plain = build(run.description["network"])
+    plain.load_state_dict(merged_state_dict(run.gan.g))
     with torch.no_grad():
         assert torch.equal(plain.eval()(*drawn), pictures)
     if arm == "dense":
         assert run.densities() == (1.0, 1.0)
         return
     assert all(0.35 < density < 0.75 for density in run.densities())
-    state = merged_state_dict(run.g)
+    state = merged_state_dict(run.gan.g)
     for layer in run.prune_g.layers:  # in the network itself, not only in the masks
         name = layer.name.removesuffix(".weight")
         kept = state.get(layer.name, state.get(f"{name}.parametrizations.weight.original"))
         assert ((kept == 0) == (layer.mask == 0)).all(), layer.name
     run.prune_g.integrate()
     with torch.no_grad():
-        assert not torch.equal(run.g(*drawn), pictures)
+        assert not torch.equal(run.gan.g(*drawn), pictures)
 
 
 @pytest.mark.slow
@@ -181,6 +181,6 @@ def test_a_saved_snapshot_is_the_generator_that_was_scored(network, tmp_path):
     run = training(network, "RG-GAN", "none", "unconditional")
     run.step()
     snapshot = run.snapshot()
-    generator = Generator(snapshot, {"network": run.network, "classes": []})
+    generator = Generator(snapshot, {"network": run.description["network"], "classes": []})
     generator.save(tmp_path)
     assert torch.equal(Generator.from_pretrained(tmp_path).images(range(3)), generator.images(range(3)))

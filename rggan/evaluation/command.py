@@ -44,7 +44,7 @@ from rggan.metrics.metric import METRICS
 from rggan.registry import trust
 from rggan.report.replays import replay_sheet
 from rggan.run.places import replays
-from rggan.training.loop import refuse_inside
+from rggan.training.reading import refuse_inside
 
 WHICH = (
     f"Only these: {', '.join(METRICS.builtin)}, those of installed packages by name, or package.module:METRIC, which "

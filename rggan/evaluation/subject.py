@@ -21,7 +21,8 @@ from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statisti
 from rggan.generation.generator import Generator
 from rggan.run.folder import Run
 from rggan.run.places import WEIGHTS, find_weights
-from rggan.training.loop import read_data, reading
+from rggan.training.progress import reading
+from rggan.training.reading import read_data
 
 KINDS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgba"}
 

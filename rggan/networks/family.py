@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from rggan.networks.sizes import Sizes
+from rggan.steps import Steps
 
 
 class Argument(NamedTuple):
@@ -32,8 +33,7 @@ class Family:
             float [N, z_dim] (, labels int64 [N] if `classes`) -> images [N, C, H, W], about -1..1.
         discriminator: (resolution, channels, width, classes) -> a module with `blocks`, from the picture inwards:
             images (, labels) -> logits, float32 [N] or [N, patches]. Its attribute `batch_statistics`, if True, keeps
-            real and generated images apart; with `self_supervised` it takes `reconstruct=True` and returns a loss
-            [N] beside the logits.
+            real and generated images apart.
         sizes: which pictures it can make.
         settings: options of a run that it brings along, instead of their defaults.
         options: options of a run that mean something to such families only.
@@ -41,6 +41,7 @@ class Family:
         whole: last parts of the names of layers that pruning leaves as they are ("to_rgb").
         r1: (pixels of a picture, batch) -> weight of the R1 penalty where none is given; None: no penalty.
         normed_generator: whether G's weights lie under a spectral norm.
+        steps: what the two steps compute: `Steps` or a subclass.
         refuses: (options of a run by name) -> one sentence that says why these cannot be; None: they can.
 
     >>> from rggan.networks import FAMILIES
@@ -58,6 +59,7 @@ class Family:
     r1: Callable[[int, int], float] | None = None
     normed_generator: bool = False
     refuses: Callable[[Mapping[str, Any]], str | None] = always_possible
+    steps: Callable[..., Steps] = Steps
 
 
 @runtime_checkable

@@ -29,9 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rggan.gan import Gan
 from rggan.networks.family import Family
 from rggan.networks.layers import Conv2d
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
+from rggan.steps import Steps
 
 SIZES = Sizes("FastGAN", 32, 256)
 
@@ -224,7 +226,6 @@ class FastGANDiscriminator(nn.Module):
     """
 
     batch_statistics = True  # batch norm: real and generated pictures must not share a batch
-    self_supervised = True  # knows `reconstruct`
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, classes: int = 0) -> None:
         super().__init__()
@@ -286,17 +287,40 @@ class FastGANDiscriminator(nn.Module):
         return logits, loss
 
 
+class FastGANSteps(Steps):
+    """D learns by self-supervision too: how far its decoders miss the real images."""
+
+    def on_real(self, gan: Gan, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | float]:
+        on_real, missed = gan.run_d(x, *labels, reconstruct=True)
+        return on_real, missed.mean()
+
+
 def random_part(features: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """A crop of half the sides of [N, K, h, w], at random, and the same part of [N, C, H, W]."""
+    """A crop of half the sides of [N, K, h, w], at random, and the same part of [N, C, H, W].
+
+    Drawn on the CPU, and taken by index: nothing is read back from a GPU.
+    """
     height, width = features.shape[2] // 2, features.shape[3] // 2
-    top, left = int(torch.randint(height + 1, ())), int(torch.randint(width + 1, ()))
-    return part(features, top, left, height, width, 1), part(
-        images, top, left, height, width, images.shape[2] // features.shape[2]
+    top, left = torch.randint(height + 1, ()), torch.randint(width + 1, ())
+    scale = images.shape[2] // features.shape[2]
+    return part(features, top, left, height, width), part(
+        images, scale * top, scale * left, scale * height, scale * width
     )
 
 
-def part(x: Tensor, top: int, left: int, height: int, width: int, scale: int) -> Tensor:
-    return x[:, :, scale * top : scale * (top + height), scale * left : scale * (left + width)]
+def part(x: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """Rows from `top` on and columns from `left` on, both int64 scalars.
+
+    >>> part(torch.arange(12.0).view(1, 1, 3, 4), torch.tensor(1), torch.tensor(2), 2, 2)
+    tensor([[[[ 6.,  7.],
+              [10., 11.]]]])
+    """
+    rows, columns = (
+        (start + torch.arange(count)).to(x.device, non_blocking=True) for start, count in ((top, height), (left, width))
+    )
+    last = x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return x.index_select(2, rows).index_select(3, columns).contiguous(memory_format=layout)
 
 
 def difference(rebuilt: Tensor, target: Tensor) -> Tensor:
@@ -334,4 +358,5 @@ FAMILY = Family(
     settings={"z_dim": 256, "batch": 16, "d_steps": 1, "beta1": 0.5, "beta2": 0.999},
     normed_generator=True,
     refuses=refused,
+    steps=FastGANSteps,
 )

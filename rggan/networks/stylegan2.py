@@ -10,19 +10,24 @@ normalised layer (there: a mapping network).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rggan.gan import Gan
+from rggan.losses import path_length
 from rggan.networks.family import Argument, Family
 from rggan.networks.layers import layout_of
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
+from rggan.steps import Loss, Outcome, Steps
 
 SIZES = Sizes("StyleGAN2", 32, 256)
 
-
+PATH_EVERY = 4  # steps of G between two lazy penalties, each of which counts so many times as much
 MAPPING_RATE = 0.01  # of the mapping network's learning rate
 GROUP = 4  # pictures whose standard deviation the discriminator sees
 
@@ -136,13 +141,22 @@ class MappingNetwork(nn.Module):
         if self.embed is not None:
             if labels is None:
                 raise ValueError("this generator is class-conditional: give it labels")
-            x = torch.cat([x, unit(self.embed(F.one_hot(labels, self.classes).float()))], dim=1)
+            x = torch.cat([x, unit(self.embed(one_hot(labels, self.classes)))], dim=1)
         for layer in self.layers:
             x = activated(layer(x))
         if self.training:
             with torch.no_grad():
                 self.w_average.lerp_(x.detach().mean(dim=0), 0.002)
         return x
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """int64 [N] -> float32 [N, classes]. Unlike PyTorch's, which reads the largest label back, it never waits for a GPU.
+
+    >>> one_hot(torch.tensor([2, 0]), 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 
 def unit(x: Tensor) -> Tensor:
@@ -325,8 +339,47 @@ class StyleGAN2Discriminator(nn.Module):
             return x.squeeze(1)
         if labels is None:
             raise ValueError("this discriminator is class-conditional: give it labels")
-        classes = unit(self.embed(F.one_hot(labels, self.classes).float()))
+        classes = unit(self.embed(one_hot(labels, self.classes)))
         return (x * classes).sum(dim=1) * x.shape[1] ** -0.5
+
+
+class StyleGAN2Steps(Steps):
+    """With lazy path length regularisation of G (Karras et al. 2020, section 3.2).
+
+    Attributes:
+        length: the moving mean of the path lengths, a scalar.
+    """
+
+    def __init__(self, options: Mapping[str, Any], loss: Loss, gamma: float, device: torch.device) -> None:
+        super().__init__(options, loss, gamma, device)
+        self.length = torch.zeros((), device=device)
+
+    def generator_step(self, gan: Gan, drawn: tuple[Tensor, ...]) -> Outcome:
+        outcome = super().generator_step(gan, drawn)
+        if self.path_due():  # in float32, on half of a batch: it is expensive
+            g: Any = gan.g
+            styles = g.styles(*(part[: max(1, len(part) // 2)] for part in gan.latents()))
+            self.path_penalty(g.synthesis(styles), styles).backward()
+        return outcome
+
+    def path_due(self) -> bool:
+        """Whether the step of G that was counted last carries the path length penalty."""
+        return self.options["path_length"] > 0 and (self.steps_g - 1) % PATH_EVERY == 0
+
+    def path_penalty(self, images: Tensor, styles: Tensor) -> Tensor:
+        """Weighted for a lazy step; moves the mean length."""
+        penalty, self.length = path_length(images, styles, self.length)
+        return penalty * self.options["path_length"] * PATH_EVERY
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "length": self.length}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.length = state["length"].to(self.device).clone()
+
+    def migrated(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {**super().migrated(state), "length": state["averages"][2]}
 
 
 def rule_of_thumb(pixels: int, batch: int) -> float:
@@ -345,4 +398,5 @@ FAMILY = Family(
     options=("mapping_layers", "style_mixing", "path_length"),
     arguments={"mapping_layers": Argument(2, 1, 64)},
     r1=rule_of_thumb,
+    steps=StyleGAN2Steps,
 )

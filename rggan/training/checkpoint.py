@@ -17,7 +17,7 @@ from rggan.errors import UserError, one_line
 from rggan.files import flush_folder
 from rggan.pruning.merge import split_state
 
-FORMAT = 6
+FORMAT = 7
 KEPT = 2
 NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
 

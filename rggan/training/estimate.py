@@ -12,7 +12,7 @@ import torch
 
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 
 SECONDS = 3.0  # of steps that are timed
 BESIDES = 3  # of a weight's size: its gradient and Adam's two averages
@@ -67,24 +67,24 @@ def estimate(config: TrainConfig, data: ImageSet, images: int | None = None, sec
     """
     with torch.random.fork_rng(devices=[]):
         training = Training(config, data, data)
-        cuda = training.device.type == "cuda"
+        cuda = training.gan.device.type == "cuda"
         forget_peak()
         if cuda:
-            torch.cuda.reset_peak_memory_stats(training.device)
+            torch.cuda.reset_peak_memory_stats(training.gan.device)
         training.step()  # the first one is slower: memory is taken, kernels are chosen
         if cuda:
-            torch.cuda.synchronize(training.device)
+            torch.cuda.synchronize(training.gan.device)
         steps, started = 0, time.perf_counter()
         while steps == 0 or time.perf_counter() - started < seconds:
             training.step()
             steps += 1
             if cuda:
-                torch.cuda.synchronize(training.device)
+                torch.cuda.synchronize(training.gan.device)
     per_step = (time.perf_counter() - started) / steps
-    counts = [sum(p.numel() for p in network.parameters()) for network in (training.g, training.d)]
+    counts = [sum(p.numel() for p in network.parameters()) for network in (training.gan.g, training.gan.d)]
     channels, height, width = data.shape
     pixels = (images or len(data)) * channels * height * width
-    peak = torch.cuda.max_memory_allocated(training.device) if cuda else peak_memory()
+    peak = torch.cuda.max_memory_allocated(training.gan.device) if cuda else peak_memory()
     memory = (peak or 4 * (1 + BESIDES) * sum(counts)) + pixels
     sec_per_kimg = per_step / (config.batch * config.d_steps / 1000)
     return Estimate(
@@ -93,8 +93,8 @@ def estimate(config: TrainConfig, data: ImageSet, images: int | None = None, sec
         channels=channels,
         parameters_g=counts[0],
         parameters_d=counts[1],
-        device=str(training.device),
-        precision="bf16" if training.bf16 else "fp32",
+        device=str(training.gan.device),
+        precision="bf16" if training.gan.bf16 else "fp32",
         memory_mb=memory / 1e6,
         sec_per_kimg=sec_per_kimg,
         hours=sec_per_kimg * config.kimg / 3600,

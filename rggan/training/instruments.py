@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rggan.data import ImageSet
-from rggan.training.engine import Training
-from rggan.training.judge import gap_of
-from rggan.training.method import adaptive_targets
+from rggan.training.sparsity import adaptive_targets
+from rggan.training.trainer import Training
 
 
 def instruments(training: Training, steps: int) -> dict[str, Any]:
@@ -20,8 +18,7 @@ def instruments(training: Training, steps: int) -> dict[str, Any]:
     """
     real, sign, fake = (training.logit_sums / max(1, steps)).tolist()
     told: dict[str, Any] = {"d_real": real, "d_sign": sign, "d_fake": fake}
-    if training.held_out is not None:
-        told |= gap(training, training.held_out)
+    told |= training.evaluator.gap()
     if training.ada is not None:
         told["aug_p"] = training.ada.p
     for name, pruner in (("g", training.prune_g), ("d", training.prune_d)):
@@ -37,13 +34,6 @@ def instruments(training: Training, steps: int) -> dict[str, Any]:
             for row, came, stayed in zip(layers.values(), regrowth.returned, regrowth.stayed, strict=True):
                 row |= {"returned": int(came), "returned_and_stayed": int(stayed)}
     return told
-
-
-def gap(training: Training, held_out: ImageSet) -> dict[str, float]:
-    """D's mean output on as many training images (d_train) as held-out ones (d_held_out), as they are."""
-    return gap_of(
-        training.d, training.batches.data, held_out, training.config.batch, training.conditional, training.autocast
-    )
 
 
 def phases(training: Training) -> dict[str, str]:

@@ -6,29 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rggan.augment.ada import AdaptiveAugment
 from rggan.config import TrainConfig
-from rggan.data import Batches
+from rggan.gan import Gan
 from rggan.pruning import Balance, Ledger, Pruner, Schedule
 from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
+from rggan.steps import Steps
 from rggan.training.ema import EMA
-from rggan.training.method import checked_pruner
-from rggan.training.objective import Objective
 from rggan.training.rates import in_finale
 from rggan.training.rewinding import Rewinding
+from rggan.training.sparsity import checked_pruner
 
 
 class Stateful:
     """A training as its state sees it: what decides the next step."""
 
     config: TrainConfig
-    device: torch.device
-    g: nn.Module
-    d: nn.Module
-    opt_g: torch.optim.Optimizer
-    opt_d: torch.optim.Optimizer
+    gan: Gan
     prune_g: Pruner | None
     pruners: list[Pruner]
     schedules: Sequence[Schedule]
@@ -37,8 +33,7 @@ class Stateful:
     balance: Balance | None
     ledgers: list[Ledger]
     ema: EMA
-    batches: Batches
-    objective: Objective
+    steps: Steps
     ada: AdaptiveAugment | None
     images: int
     loss_sums: Tensor
@@ -56,10 +51,10 @@ class Stateful:
 def state_of(training: Stateful) -> dict[str, Any]:
     """Everything that decides the next step."""
     return {
-        "g": training.g.state_dict(),
-        "d": training.d.state_dict(),
-        "opt_g": training.opt_g.state_dict(),
-        "opt_d": training.opt_d.state_dict(),
+        "g": training.gan.g.state_dict(),
+        "d": training.gan.d.state_dict(),
+        "opt_g": training.gan.opt_g.state_dict(),
+        "opt_d": training.gan.opt_d.state_dict(),
         "pruners": [pruner.state_dict() for pruner in training.pruners],
         "schedules": [schedule.state_dict() for schedule in training.schedules],
         "finale": training.finale,
@@ -67,14 +62,14 @@ def state_of(training: Stateful) -> dict[str, Any]:
         "balance": training.balance.state_dict() if training.balance else None,
         "ledgers": [ledger.state_dict() for ledger in training.ledgers],
         "ema": training.ema.state_dict(),
-        "batches": training.batches.state_dict(),
-        "objective": training.objective.state_dict(),
+        "batches": training.gan.batches.state_dict(),
+        "steps": training.steps.state_dict(),
         "ada": None if training.ada is None else training.ada.state_dict(),
         "images": training.images,
         "loss_sums": training.loss_sums,
         "logit_sums": training.logit_sums,
         "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
+        "random_cuda": torch.cuda.get_rng_state(training.gan.device) if training.gan.device.type == "cuda" else None,
     }
 
 
@@ -87,7 +82,7 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
     own = state_of(training)
     parts = ("g", "d", "ema", "loss_sums", "logit_sums", "random", "images")
     clean = {name: fitted(own[name], state[name], name) for name in parts}
-    for name, optimizer in (("opt_g", training.opt_g), ("opt_d", training.opt_d)):
+    for name, optimizer in (("opt_g", training.gan.opt_g), ("opt_d", training.gan.opt_d)):
         (group,) = optimizer.param_groups
         clean[name] = fitted_adam(group["params"], own[name]["param_groups"], state[name], name)
     if len(state["pruners"]) != len(training.pruners):
@@ -107,10 +102,11 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
         fitted_numbers([balance["ratio"]], 1, "balance")
         clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
         clean["balance"]["ratio"] = balance["ratio"]
-    clean["batches"] = training.batches.checked(state["batches"])
+    clean["batches"] = training.gan.batches.checked(state["batches"])
     clean["random_cuda"] = state["random_cuda"]
-    # States of older formats have no objective and no ADA: these begin afresh.
-    clean["objective"] = fitted(own["objective"], state.get("objective", own["objective"]), "objective")
+    # States of older formats have no steps and no ADA: these begin afresh. Up to format 6 the former was "objective".
+    steps = training.steps.migrated(state["objective"]) if "objective" in state else state.get("steps", own["steps"])
+    clean["steps"] = fitted(own["steps"], steps, "steps")
     found = state.get("ada")
     clean["ada"] = own["ada"] if found is None or own["ada"] is None else fitted(own["ada"], found, "ada")
     if clean["images"] < 0:
@@ -120,10 +116,10 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
 
 def take_up(training: Stateful, state: dict[str, Any]) -> None:
     """Go on from a state that `checked` looked through."""
-    training.g.load_state_dict(state["g"])
-    training.d.load_state_dict(state["d"])
-    training.opt_g.load_state_dict(state["opt_g"])
-    training.opt_d.load_state_dict(state["opt_d"])
+    training.gan.g.load_state_dict(state["g"])
+    training.gan.d.load_state_dict(state["d"])
+    training.gan.opt_g.load_state_dict(state["opt_g"])
+    training.gan.opt_d.load_state_dict(state["opt_d"])
     for pruner, saved in zip(training.pruners, state["pruners"], strict=True):
         pruner.load_state_dict(saved)
     # A run that is made longer leaves its finale again: its schedule takes G up.
@@ -143,13 +139,13 @@ def take_up(training: Stateful, state: dict[str, Any]) -> None:
     ):
         ledger.load_state_dict(Ledger(pruner).state_dict() if saved is pruner else saved)
     training.ema.load_state_dict(state["ema"])
-    training.batches.load_state_dict(state["batches"])
-    training.objective.load_state_dict(state["objective"])
+    training.gan.batches.load_state_dict(state["batches"])
+    training.steps.load_state_dict(state["steps"])
     if training.ada is not None:
         training.ada.load_state_dict(state["ada"])
     training.images = state["images"]
     training.loss_sums.copy_(state["loss_sums"])
     training.logit_sums.copy_(state["logit_sums"])
     torch.set_rng_state(state["random"])
-    if training.device.type == "cuda" and state["random_cuda"] is not None:
-        torch.cuda.set_rng_state(state["random_cuda"], training.device)
+    if training.gan.device.type == "cuda" and state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"], training.gan.device)

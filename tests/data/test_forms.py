@@ -20,7 +20,7 @@ from rggan.data.audit.doctor import inspect
 from rggan.data.decode import open_picture
 from rggan.data.source import FORMS, list_pictures, named_form
 from rggan.registry import trust
-from rggan.training.loop import refuse_inside
+from rggan.training.reading import refuse_inside
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 NUMBER = count()

@@ -10,7 +10,7 @@ from rggan import Generator, TrainConfig, train
 from rggan.data import load_images
 from rggan.evaluation.subject import Reading, open_subject
 from rggan.run.folder import Run
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 
 DATA = "tests.extensions.stripes:FORM:100"  # 90 coarse, 10 fine
 OPTIONS = {"data": DATA, "cond": True, "width_g": 4, "width_d": 4, "z_dim": 4, "kimg": 0.08, "snap": 0.08, "batch": 8}
@@ -31,13 +31,13 @@ def share(labels):
 def test_steering_evaluation_and_generation_draw_the_same_mix(run):
     data = load_images(DATA)
     training = Training(TrainConfig(**OPTIONS), data, data)
-    steering = torch.cat([labels for _, labels in training.latents])
+    steering = torch.cat([labels for _, labels in training.evaluator.latents])
     generator = Generator.from_pretrained(run)
     (_, judged), (_, drawn) = generator.latents(range(SAMPLES), None), generator.points(range(SAMPLES))
     assert share(steering) == pytest.approx(0.1, abs=0.02)
     assert share(judged) == pytest.approx(0.1, abs=0.02)
     assert torch.equal(judged, drawn)
-    assert share(torch.cat([training.draw()[1] for _ in range(250)])) == pytest.approx(0.1, abs=0.02)
+    assert share(torch.cat([training.gan.latents()[1] for _ in range(250)])) == pytest.approx(0.1, abs=0.02)
 
 
 def test_even_is_even(run):

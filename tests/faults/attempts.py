@@ -30,8 +30,8 @@ from rggan.run.folder import Run
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run
 from rggan.training.checkpoint import FORMAT
-from rggan.training.engine import Training
-from rggan.training.ticks import Loop, given_up
+from rggan.training.loop import Loop, given_up
+from rggan.training.trainer import Training
 from tests.faults import inputs
 from tests.faults.drill import flat
 from tests.faults.fuzz import Broken, faults
@@ -202,7 +202,7 @@ def read_state(tools: Tools, path: Path, random: Random, out: Path) -> str:
 
 def check_optimizers(training: Training) -> None:
     """Moments have their parameters' shapes: the fused steps do not look, and read and write beyond them."""
-    for name, optimizer in (("opt_g", training.opt_g), ("opt_d", training.opt_d)):
+    for name, optimizer in (("opt_g", training.gan.opt_g), ("opt_d", training.gan.opt_d)):
         for parameter, state in optimizer.state.items():
             for key in ("exp_avg", "exp_avg_sq"):
                 value = state.get(key)

@@ -33,7 +33,7 @@ from rggan.cli import main
 from rggan.generation.generator import Generator
 from rggan.metrics.score import Score
 from rggan.training.checkpoint import checkpoints, load
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 from tests.conftest import folders
 
 OPTIONS = [

@@ -16,7 +16,7 @@ from rggan.losses import path_length, r1_penalty
 from rggan.networks import stylegan2
 from rggan.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from rggan.pruning import Pruner
-from rggan.training.method import selection
+from rggan.training.sparsity import selection
 
 LABELS = torch.tensor([0, 2])
 FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64

@@ -8,7 +8,7 @@ import torch
 from rggan import TrainConfig
 from rggan.data import load_images
 from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -36,7 +36,7 @@ def test_own_state_fits_before_and_after_steps(rule):
         other.step()
         torch.set_rng_state(state["random"])  # the random numbers are the process's, not the training's
         made.step()
-        assert torch.equal(made.g.to_rgb.bias, other.g.to_rgb.bias)
+        assert torch.equal(made.gan.g.to_rgb.bias, other.gan.g.to_rgb.bias)
 
 
 def test_thresholds_momenta_are_kept_while_nothing_moves_them():
@@ -124,8 +124,8 @@ def test_settings_of_the_optimizer_are_not_taken_from_a_file(run):
     state = copy.deepcopy(run.state_dict())
     state["opt_g"]["param_groups"][0] |= {"lr": 99.0, "betas": (2.0, 2.0), "params": [7]}
     run.load_state_dict(state)
-    assert run.opt_g.param_groups[0]["lr"] == 2e-4
-    assert run.opt_g.param_groups[0]["betas"] == (0.0, 0.9)
+    assert run.gan.opt_g.param_groups[0]["lr"] == 2e-4
+    assert run.gan.opt_g.param_groups[0]["betas"] == (0.0, 0.9)
 
 
 def test_tensors_that_show_memory_twice_are_made_dense():
@@ -155,9 +155,9 @@ def test_a_state_of_another_layout_takes_the_layout_of_the_weights():
     old.step()
     new.load_state_dict(copy.deepcopy(old.state_dict()))
     moved = 0
-    for mine, its in zip(old.opt_g.param_groups[0]["params"], new.opt_g.param_groups[0]["params"], strict=True):
+    for mine, its in zip(old.gan.opt_g.param_groups[0]["params"], new.gan.opt_g.param_groups[0]["params"], strict=True):
         for key in ("exp_avg", "exp_avg_sq"):
-            assert torch.equal(old.opt_g.state[mine][key], new.opt_g.state[its][key])
-            assert new.opt_g.state[its][key].stride() == its.stride()
+            assert torch.equal(old.gan.opt_g.state[mine][key], new.gan.opt_g.state[its][key])
+            assert new.gan.opt_g.state[its][key].stride() == its.stride()
         moved += its.stride() != mine.stride()
     assert moved > 3

@@ -12,7 +12,7 @@ from rggan.networks.sngan import SNGANDiscriminator
 from rggan.pruning import SET, Layer, Magnitude, OneShot, Pruner, Ramp, RigL, Rows, Static, Threshold
 from rggan.pruning.distribute import erdos_renyi_kernel, pools
 from rggan.pruning.fan import lacking
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 from tests.conftest import train_steps
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from rggan import TrainConfig
 from rggan.data import load_images
 from rggan.pruning import merged_state_dict
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 
 STEPS = 40
 WIDTHS = {"sngan": 6, "stylegan2": 6, "fastgan": 2, "biggan": 4}
@@ -102,10 +102,10 @@ def fingerprint(run: Training) -> dict[str, Any]:
     masks = [layer.mask.mask if old else layer.mask for layer in layers]
     thresholds = [layer.mask.threshold if old else layer.threshold for layer in layers]
     dense = [layer.weight if old else layer.dense() for layer in layers]
-    states = [optimizer.state_dict()["state"] for optimizer in (run.opt_g, run.opt_d)]
+    states = [optimizer.state_dict()["state"] for optimizer in (run.gan.opt_g, run.gan.opt_d)]
     moments = [part for state in states for row in state.values() for part in row.values()]
     return {
-        "effective": digest([*values(merged_state_dict(run.g)), *values(merged_state_dict(run.d))]),
+        "effective": digest([*values(merged_state_dict(run.gan.g)), *values(merged_state_dict(run.gan.d))]),
         "dense": digest(dense),
         "masks": digest(masks),
         "thresholds": digest(thresholds),

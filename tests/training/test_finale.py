@@ -16,11 +16,11 @@ from rggan.errors import UserError
 from rggan.networks import FAMILIES
 from rggan.pruning import Adaptive, Always, DensityPath, Never, OverfitSchedule, ScoreSchedule
 from rggan.run.folder import Run
-from rggan.training.dynamic import DynamicRows
-from rggan.training.engine import Training
 from rggan.training.instruments import instruments, phases
-from rggan.training.method import selection
+from rggan.training.limits import DynamicRows
 from rggan.training.rates import ema_beta, in_finale, lr_factor
+from rggan.training.sparsity import selection
+from rggan.training.trainer import Training
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -103,10 +103,10 @@ def test_signals_are_what_the_networks_say(training):
     for _ in range(40):
         run.step()
     assert math.isfinite(run.adaptive[0].value)
-    weights = copy.deepcopy(run.d.state_dict())
-    outputs = run.on_held_out(0)
+    weights = copy.deepcopy(run.gan.d.state_dict())
+    outputs = run.signals.on_held_out(0)
     assert outputs.shape == (8,)
-    assert all(torch.equal(weights[key], value) for key, value in run.d.state_dict().items())
+    assert all(torch.equal(weights[key], value) for key, value in run.gan.d.state_dict().items())
     with pytest.raises(UserError, match="held-out"):
         training(held=False, **OPTIONS["held out"])
 
@@ -138,7 +138,7 @@ def test_rows_of_d_fall_from_all_to_a_share(training):
     for one in (run, dense):
         torch.manual_seed(0)
         one.discriminator_step()
-    assert all(torch.equal(a, b) for a, b in zip(run.d.parameters(), dense.d.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(run.gan.d.parameters(), dense.gan.d.parameters(), strict=True))
     run.images = 400
     seen = []
     for step in (run.discriminator_step, run.generator_step, run.generator_step):
@@ -149,9 +149,9 @@ def test_rows_of_d_fall_from_all_to_a_share(training):
         seen.append(torch.cat([scale.flatten() for scale in scales]))
     assert not torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[1], seen[2])
-    before = copy.deepcopy(run.d.state_dict())
+    before = copy.deepcopy(run.gan.d.state_dict())
     run.draw_rows()  # a spectral norm does not move by it
-    assert all(torch.equal(before[key], value) for key, value in run.d.state_dict().items())
+    assert all(torch.equal(before[key], value) for key, value in run.gan.d.state_dict().items())
 
 
 @pytest.mark.parametrize("network", sorted(FAMILIES.builtin.keys() - {"fastgan"}))
@@ -184,8 +184,8 @@ def test_the_finale_gives_the_dense_network_back(training):
     masks = [layer.mask == 0 for layer in run.prune_g.layers]
     before = [layer.dense() for layer in run.prune_g.layers]
     run.step()
-    assert run.opt_g.param_groups[0]["lr"] == pytest.approx(0.2 * 2e-4)
-    assert run.opt_d.param_groups[0]["lr"] == 2e-4
+    assert run.gan.opt_g.param_groups[0]["lr"] == pytest.approx(0.2 * 2e-4)
+    assert run.gan.opt_d.param_groups[0]["lr"] == 2e-4
     assert run.ema.beta == pytest.approx(1 - 0.25 * 0.001)
     for layer, mask, old in zip(run.prune_g.layers, masks, before, strict=True):
         shown = layer.weight.detach()[mask]
@@ -207,7 +207,7 @@ def test_without_integrating_the_finale_only_slows_down(training):
         run.step()
     assert run.prune_g.phase == "prune"
     assert run.densities()[0] == pytest.approx(0.3, abs=0.05)
-    assert run.opt_g.param_groups[0]["lr"] == pytest.approx(0.1 * 2e-4)
+    assert run.gan.opt_g.param_groups[0]["lr"] == pytest.approx(0.1 * 2e-4)
 
 
 def test_a_return_to_before_the_finale_lets_schedules_prune_again(training):
@@ -234,7 +234,7 @@ def test_a_run_that_is_made_longer_leaves_its_finale_and_comes_to_a_later_one(tr
     longer.load_state_dict(copy.deepcopy(run.state_dict()))
     assert longer.prune_g.phase == "prune"
     longer.step()
-    assert longer.opt_g.param_groups[0]["lr"] == 2e-4
+    assert longer.gan.opt_g.param_groups[0]["lr"] == 2e-4
     assert longer.densities()[0] == pytest.approx(0.3, abs=0.1)
     while longer.images < 800:
         longer.step()
@@ -271,7 +271,7 @@ def test_rewinding_puts_the_early_weights_under_the_late_masks(training):
         run.step()
     again = [layer.mask for pruner in run.pruners for layer in pruner.layers]
     assert all(torch.equal(mine, its) for mine, its in zip(masks, again, strict=True))
-    assert all(p.isfinite().all() for p in run.g.parameters())
+    assert all(p.isfinite().all() for p in run.gan.g.parameters())
     run.prune_g.integrate()
     assert run.prune_g.density() == 1.0
 

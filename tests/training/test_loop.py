@@ -20,12 +20,14 @@ from rggan.data import load_images
 from rggan.run.folder import Run
 from rggan.run.log import RunLog
 from rggan.run.outdir import new_run
-from rggan.training import ticks
+from rggan.training import keeper, loop
 from rggan.training.checkpoint import checkpoints, readable
-from rggan.training.engine import Judgement, Training
-from rggan.training.judge import diversity
-from rggan.training.loop import train
-from rggan.training.ticks import Diverged, Interrupted, WriteFailed, given_up
+from rggan.training.evaluator import Evaluator, Judgement, diversity
+from rggan.training.interrupt import Interrupted
+from rggan.training.keeper import WriteFailed
+from rggan.training.loop import Diverged, given_up
+from rggan.training.train import train
+from rggan.training.trainer import Training
 from tests.conftest import folders
 from tests.recorded.old_format import held_in_networks
 
@@ -65,7 +67,7 @@ def poison(monkeypatch, at, times=1):
             hits.append(self.images)
             self.loss_sums.fill_(float("nan"))
             with torch.no_grad():
-                next(self.g.parameters()).fill_(float("nan"))
+                next(self.gan.g.parameters()).fill_(float("nan"))
 
     monkeypatch.setattr(Training, "step", step)
     return hits
@@ -85,7 +87,7 @@ def test_lost_numbers_bring_back_the_last_good_state_with_lower_rates(tmp_path, 
 
 
 def test_losses_are_looked_at_between_ticks_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(ticks, "CHECKED_EVERY", 3)
+    monkeypatch.setattr(loop, "CHECKED_EVERY", 3)
     poison(monkeypatch, at=5)
     run = go(tmp_path)
     assert "the losses are no finite numbers any more; back to kimg 0.0" in log(run)
@@ -139,14 +141,14 @@ def test_a_run_with_returns_resumes_exactly(tmp_path, monkeypatch):
 def test_collapse_to_one_picture_is_noticed(tmp_path, monkeypatch):
     """Against a generator that really makes one picture: its weights on the latents are zero."""
     original, hits = Training.step, []
-    monkeypatch.setattr(ticks, "DIVERSE", 0.0)  # eight channels and 20 steps make no diverse pictures
+    monkeypatch.setattr(loop, "DIVERSE", 0.0)  # eight channels and 20 steps make no diverse pictures
 
     def step(self):
         original(self)
         if self.images == 8 * 12 and not hits:
             hits.append(1)
             with torch.no_grad():
-                self.g.linear.weight.zero_()
+                self.gan.g.linear.weight.zero_()
                 self.ema.network.linear.weight.zero_()
 
     monkeypatch.setattr(Training, "step", step)
@@ -164,10 +166,10 @@ def test_diversity_is_the_spread_over_the_images():
 
 def test_patience_stops_and_keeps_the_best(tmp_path, monkeypatch):
     scores = iter([1.0, 0.2, 0.25, 0.31, 0.32, 0.9])
-    monkeypatch.setattr(Training, "judge", lambda self, network: Judgement(next(scores), 1.0))
+    monkeypatch.setattr(Evaluator, "judge", lambda self, network: Judgement(next(scores), 1.0))
     run = go(tmp_path, patience=2, kimg=9)
     assert [row["score"] for row in Run(run).rows()] == [1.0, 0.2, 0.25, 0.31, 0.32]
-    assert "stopped: 2 scores in succession far above the best (--patience). Best score 0.2000" in log(run)
+    assert "stopped: 2 scores in succession far above the best (`patience`). Best score 0.2000" in log(run)
     best = json.loads((run / "best" / "config.json").read_text())
     assert best["trained"]["score"] == 0.2
     before = log(run)
@@ -228,9 +230,9 @@ def test_second_run_in_a_folder_refuses(tmp_path):
 
 def test_same_command_at_the_same_moment_refuses(tmp_path, monkeypatch):
     """The other one made its run while this one was reading its pictures."""
-    from rggan.training import loop
+    from rggan.training import reading
 
-    original, once = loop.read_data, []
+    original, once = reading.read_data, []
 
     def slow(*args):
         if not once:
@@ -238,7 +240,7 @@ def test_same_command_at_the_same_moment_refuses(tmp_path, monkeypatch):
             go(tmp_path, kimg=0.032)
         return original(*args)
 
-    monkeypatch.setattr(loop, "read_data", slow)
+    monkeypatch.setattr(reading, "read_data", slow)
     with pytest.raises(UserError, match="Another process is training"):
         go(tmp_path, kimg=0.032)
     assert len(folders(tmp_path)) == 1
@@ -315,14 +317,14 @@ def test_a_run_that_cannot_be_drawn_is_trained_all_the_same(tmp_path, monkeypatc
 
 
 def test_a_run_that_a_full_disk_stopped_is_drawn_when_there_is_room_again(tmp_path, monkeypatch):
-    original = ticks.save_picture
+    original = keeper.save_picture
 
     def full_at_the_second(picture, path):
         if Run(path.parent).rows():
             raise OSError(28, "No space left on device")
         original(picture, path)
 
-    monkeypatch.setattr(ticks, "save_picture", full_at_the_second)
+    monkeypatch.setattr(keeper, "save_picture", full_at_the_second)
     with pytest.raises(WriteFailed, match="No space left"):
         go(tmp_path)
     (run,) = folders(tmp_path)
@@ -353,8 +355,8 @@ def test_a_run_whose_end_is_not_on_disk_is_not_called_finished(tmp_path, monkeyp
 
 def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch):
     scores = iter([0.5, 0.1, 0.4, 0.4, 0.4])
-    monkeypatch.setattr(Training, "judge", lambda self, network: Judgement(next(scores), 1.0))
-    original, failed = ticks.save_picture, []
+    monkeypatch.setattr(Evaluator, "judge", lambda self, network: Judgement(next(scores), 1.0))
+    original, failed = keeper.save_picture, []
 
     def full_at_the_second(picture, path):
         if len(Run(path.parent).rows()) == 1 and not failed:
@@ -362,7 +364,7 @@ def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch
             raise OSError(28, "No space left on device")
         original(picture, path)
 
-    monkeypatch.setattr(ticks, "save_picture", full_at_the_second)
+    monkeypatch.setattr(keeper, "save_picture", full_at_the_second)
     run = go(tmp_path, on_write_error="go-on")
     assert json.loads((run / "best" / "config.json").read_text())["trained"]["score"] == 0.1
 
@@ -531,7 +533,7 @@ def test_lost_weights_are_not_saved_on_a_signal_even_with_finite_losses(tmp_path
         original(self)
         if self.images == 8 * 6:
             with torch.no_grad():
-                self.g.to_rgb.bias.fill_(float("inf"))
+                self.gan.g.to_rgb.bias.fill_(float("inf"))
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Training, "step", step)
@@ -562,7 +564,7 @@ def test_a_stop_that_could_not_be_saved_says_so(tmp_path, monkeypatch):
 
 def test_lost_numbers_without_any_saved_state_end_the_run(tmp_path, monkeypatch):
     poison(monkeypatch, at=2)
-    monkeypatch.setattr(ticks, "save_checkpoint", lambda *given: full(0))
+    monkeypatch.setattr(keeper, "save_checkpoint", lambda *given: full(0))
     with pytest.raises(Diverged, match="holds no state to return to"):
         go(tmp_path, on_write_error="go-on")
 
@@ -573,4 +575,4 @@ def test_real_diversity_is_of_all_classes():
     images[300:] = 255
     digits = load_images("digits", 16, max_images=600)
     data = dataclasses.replace(digits, store=images)
-    assert Training(config("."), data, data).real_diversity == pytest.approx(127.5, rel=0.05)
+    assert Training(config("."), data, data).evaluator.real_diversity == pytest.approx(127.5, rel=0.05)

@@ -8,11 +8,12 @@ import torch
 
 from rggan import TrainConfig
 from rggan.data import load_images
-from rggan.losses import hinge_d
+from rggan.losses import hinge_d, hinge_g
 from rggan.metrics import feature_network
 from rggan.pruning import PublishedThreshold, Threshold
-from rggan.training.engine import Training
-from rggan.training.method import make_rule
+from rggan.steps import Loss
+from rggan.training.sparsity import make_rule
+from rggan.training.trainer import Training
 
 
 def training(**options):
@@ -31,7 +32,7 @@ def test_rule_none_is_the_same_program_without_pruning():
     assert dense.densities() == pruned.densities() == (1.0, 1.0)
     for name, value in dense.ema.network.state_dict().items():
         assert torch.equal(value, pruned.ema.network.state_dict()[name]), name
-    assert dense.evaluate(dense.snapshot()) == pruned.evaluate(pruned.snapshot())
+    assert dense.evaluator.judge(dense.snapshot()).score == pruned.evaluator.judge(pruned.snapshot()).score
 
 
 @pytest.mark.slow
@@ -53,10 +54,10 @@ def test_the_second_training_of_a_process_is_the_same_as_the_first():
 def test_every_combination_trains(rule, cond, aug):
     pushed = {} if rule == "none" else {"threshold_lr": 0.05, "penalty": 1.0}
     run = training(rule=rule, cond=cond, aug=aug, d_steps=2, **pushed)
-    before = copy.deepcopy((run.g.state_dict(), run.d.state_dict()))
+    before = copy.deepcopy((run.gan.g.state_dict(), run.gan.d.state_dict()))
     for _ in range(4):
         run.step()
-    for network, old in zip((run.g, run.d), before, strict=True):
+    for network, old in zip((run.gan.g, run.gan.d), before, strict=True):
         for name, value in network.state_dict().items():
             assert value.isfinite().all(), name
         weights = [n for n in old if n.endswith(("original", "weight")) and "gain" not in n]
@@ -67,16 +68,16 @@ def test_every_combination_trains(rule, cond, aug):
         assert run.schedules == []
     else:
         assert all(0.05 < density < 0.999 for density in run.densities())
-    assert np.isfinite(run.evaluate(run.snapshot()))
+    assert np.isfinite(run.evaluator.judge(run.snapshot()).score)
 
 
 def test_generator_step_leaves_the_discriminators_weights_and_gradients_alone():
     run = training()
     run.discriminator_step()
-    weights = copy.deepcopy({n: p for n, p in run.d.named_parameters()})
-    gradients = {n: p.grad.clone() for n, p in run.d.named_parameters()}
+    weights = copy.deepcopy({n: p for n, p in run.gan.d.named_parameters()})
+    gradients = {n: p.grad.clone() for n, p in run.gan.d.named_parameters()}
     run.generator_step()
-    for name, p in run.d.named_parameters():
+    for name, p in run.gan.d.named_parameters():
         assert torch.equal(p, weights[name])
         assert torch.equal(p.grad, gradients[name])
         assert p.requires_grad
@@ -90,7 +91,7 @@ def test_losses_are_the_mean_over_the_steps(monkeypatch):
         seen.append(hinge_d(real, fake))
         return seen[-1]
 
-    monkeypatch.setattr(run.objective, "loss_d", recorded)
+    monkeypatch.setattr(run.steps, "loss", Loss(recorded, hinge_g))
     run.step()
     assert len(seen) == 3
     assert run.loss_sums[1].item() == pytest.approx(sum(loss.item() for loss in seen) / 3, rel=1e-6)
@@ -100,7 +101,7 @@ def test_evaluation_repeats_exactly_and_does_not_touch_the_training():
     run = training()
     run.step()
     state = copy.deepcopy(run.state_dict())
-    scores = [run.evaluate(run.snapshot()) for _ in range(2)]
+    scores = [run.evaluator.judge(run.snapshot()).score for _ in range(2)]
     assert scores[0] == scores[1]
     after = run.state_dict()
     assert torch.equal(state["random"], after["random"])
@@ -111,9 +112,9 @@ def test_evaluation_repeats_exactly_and_does_not_touch_the_training():
 def test_no_finite_images_is_no_score():
     run = training()
     with torch.no_grad():
-        run.g.to_rgb.bias.fill_(float("nan"))
-    run.ema.update(run.g)
-    assert np.isnan(run.evaluate(run.snapshot()))
+        run.gan.g.to_rgb.bias.fill_(float("nan"))
+    run.ema.update(run.gan.g)
+    assert np.isnan(run.evaluator.judge(run.snapshot()).score)
 
 
 @pytest.mark.slow
@@ -124,7 +125,7 @@ def test_bf16_stays_close_to_fp32():
         run = training(precision=precision, rule="none")
         torch.manual_seed(3)
         run.step()
-        assert all(p.dtype == torch.float32 for p in run.g.parameters())
+        assert all(p.dtype == torch.float32 for p in run.gan.g.parameters())
         losses.append(run.loss_sums.tolist())
     assert losses[0] == pytest.approx(losses[1], abs=0.05)
     assert losses[0] != losses[1]

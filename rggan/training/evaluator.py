@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import to_uint8
+from rggan.gan import Gan
 from rggan.metrics import Memoriser, Score
 from rggan.networks.layers import layout_of
 
@@ -19,6 +21,53 @@ COPY_IMAGES = 500  # whose nearest training images are looked for
 GAP_IMAGES = 500  # on which D's gap is taken
 
 Context = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+class Evaluator:
+    """The evaluation of a run: always the same latents, against always the same images.
+
+    Args:
+        reference: the images that the score compares with: held-out ones, or `data`, the training images themselves.
+
+    Attributes:
+        held_out: None where the reference is the training images.
+        provenance: where the score comes from; it compares with no other.
+    """
+
+    def __init__(self, config: TrainConfig, gan: Gan, data: ImageSet, reference: ImageSet) -> None:
+        device = str(gan.device)
+        self.gan, self.data = gan, data
+        self.held_out = None if reference is data else reference
+        self.score = Score(reference, "steering", device)
+        self.provenance: dict[str, Any] = {
+            "metric": self.score.kind,
+            "extractor": self.score.network.name,
+            "extractor_hash": self.score.network.hash,
+            "resize": self.score.network.resize,
+            "samples": config.score_samples,
+            "reference": "the training images" if reference is data else "the held-out images",
+            "reference_hash": reference.key,
+            "reference_images": len(reference),
+            "ema": True,
+        }
+        self.memoriser: Memoriser | None = None
+        if reference is data:  # so few that none are held out: a good score may come from copying them
+            with contextlib.suppress(ValueError):  # fewer than three different ones
+                self.memoriser = Memoriser(data, device=device)
+        self.real_diversity = real_diversity(data)
+        self.latents = gan.sampler.fixed(config.score_samples, config.seed + 1, config.batch)
+
+    def judge(self, network: nn.Module) -> Judgement:
+        """Of a generator's images of the fixed latents; the network is in evaluation mode."""
+        return judge(network, self.latents, self.score, self.real_diversity, self.memoriser, self.gan.autocast)
+
+    def gap(self) -> dict[str, float]:
+        """D's mean output on as many training images (d_train) as held-out ones (d_held_out), without augmentation;
+        {} where none are held out."""
+        if self.held_out is None:
+            return {}
+        gan, batch = self.gan, self.gan.batches.batch
+        return gap_of(gan.d, self.data, self.held_out, batch, gan.conditional, gan.autocast)
 
 
 class Judgement(NamedTuple):

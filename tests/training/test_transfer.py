@@ -14,9 +14,9 @@ from rggan.networks.sngan import SNGANDiscriminator
 from rggan.networks.stylegan2 import StyleGAN2Discriminator
 from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable
-from rggan.training.engine import Training
-from rggan.training.loop import read_data
-from rggan.training.start import freeze_lower
+from rggan.training.reading import read_data
+from rggan.training.trainer import Training
+from rggan.training.transfer import freeze_lower
 from tests.conftest import folders
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -49,26 +49,26 @@ def test_training_begins_with_the_old_average_and_the_old_discriminators_merged_
     before = training(outdir=old.parent, **STRONG)
     before.load_state_dict(saved)
     assert all(density < 0.95 for density in before.densities())  # there is something to merge
-    g, d = merged_state_dict(before.ema.network), merged_state_dict(before.d)
-    assert not same(g, merged_state_dict(before.g))
+    g, d = merged_state_dict(before.ema.network), merged_state_dict(before.gan.d)
+    assert not same(g, merged_state_dict(before.gan.g))
 
     run = training(init=old, data="digits", seed=3)
     assert run.densities() == (1.0, 1.0)
-    assert same(merged_state_dict(run.g), g)
+    assert same(merged_state_dict(run.gan.g), g)
     assert same(run.ema.network.state_dict(), g)
-    assert same(merged_state_dict(run.d), d)
+    assert same(merged_state_dict(run.gan.d), d)
     assert run.images == run.ema.updates == 0
     run.step()
     assert run.is_finite()
     other = training(seed=3)
-    assert not same(merged_state_dict(other.g), g)
+    assert not same(merged_state_dict(other.gan.g), g)
 
 
 def test_a_run_that_goes_on_from_a_state_does_not_look_at_init(old):
     config = TrainConfig(**{**TINY, "init": old / "gone"})
     data = read_data(config)
     fresh = Training(TrainConfig(**TINY), data, data)
-    assert same(Training(config, data, data, fresh=False).g.state_dict(), fresh.g.state_dict())
+    assert same(Training(config, data, data, fresh=False).gan.g.state_dict(), fresh.gan.g.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -127,17 +127,17 @@ def test_a_resumed_run_no_longer_needs_the_one_it_began_from(old, tmp_path):
 def test_frozen_blocks_never_change_and_are_not_pruned(old, rule):
     pushed = {} if rule == "none" else {"threshold_lr": 0.03, "schedule": "always"}
     run = training(init=old, freeze_d=1, rule=rule, **pushed)
-    inside = {name for name, _ in run.d.named_parameters() if name.startswith("blocks.0.")}
+    inside = {name for name, _ in run.gan.d.named_parameters() if name.startswith("blocks.0.")}
     assert inside
     if rule != "none":
         weights = {f"blocks.0.{name}.weight" for name in ("conv1", "conv2", "shortcut")}
         assert weights == {name for name, why in run.prune_d.skipped.items() if why.startswith("frozen")}
         assert not any(layer.name.startswith("blocks.0.") for layer in run.prune_d.layers)
-    before = {name: p.detach().clone() for name, p in run.d.named_parameters()}
+    before = {name: p.detach().clone() for name, p in run.gan.d.named_parameters()}
     for _ in range(3):
         run.step()
-        assert {name for name, p in run.d.named_parameters() if not p.requires_grad} == inside
-    for name, p in run.d.named_parameters():
+        assert {name for name, p in run.gan.d.named_parameters() if not p.requires_grad} == inside
+    for name, p in run.gan.d.named_parameters():
         assert torch.equal(p, before[name]) == (name in inside), name
         assert (p.grad is None) == (name in inside), name
     if rule != "none":
@@ -156,8 +156,8 @@ def test_a_run_with_frozen_blocks_resumes_to_the_bit(old):
     for each in (run, other):
         torch.manual_seed(4)
         each.step()
-    assert same(run.d.state_dict(), other.d.state_dict())
-    assert same(run.g.state_dict(), other.g.state_dict())
+    assert same(run.gan.d.state_dict(), other.gan.d.state_dict())
+    assert same(run.gan.g.state_dict(), other.gan.g.state_dict())
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -187,11 +187,11 @@ def test_freezing_fresh_weights_is_refused(tmp_path, capsys):
 
 def test_weights_that_the_old_run_had_pruned_can_grow_again(old):
     run = training(init=old, d_steps=1, rule="none")
-    zeros = {name for name, p in run.d.named_parameters() if (p == 0).sum() > 3 and p.dim() > 1}
-    before = {name: int((p == 0).sum()) for name, p in run.d.named_parameters()}
+    zeros = {name for name, p in run.gan.d.named_parameters() if (p == 0).sum() > 3 and p.dim() > 1}
+    before = {name: int((p == 0).sum()) for name, p in run.gan.d.named_parameters()}
     run.step()
     assert zeros
-    assert all(int((p == 0).sum()) < before[name] for name, p in run.d.named_parameters() if name in zeros)
+    assert all(int((p == 0).sum()) < before[name] for name, p in run.gan.d.named_parameters() if name in zeros)
 
 
 def test_the_published_rules_masks_begin_with_the_weights(tmp_path):
@@ -203,6 +203,6 @@ def test_the_published_rules_masks_begin_with_the_weights(tmp_path):
     before.load_state_dict(saved)
     assert 0.1 < before.prune_d.density() < 0.95
     run = training(init=old, seed=3)
-    weights = dict(run.d.named_parameters())
+    weights = dict(run.gan.d.named_parameters())
     for layer in before.prune_d.layers:
         assert ((weights[layer.key] == 0) == (layer.mask == 0)).all(), layer.name

@@ -26,9 +26,9 @@ from rggan.pruning import (
 )
 from rggan.run.folder import Run
 from rggan.training.checkpoint import migrate
-from rggan.training.engine import Training
-from rggan.training.instruments import gap, instruments
-from rggan.training.method import make_rule, steps_in
+from rggan.training.instruments import instruments
+from rggan.training.sparsity import make_rule, steps_in
+from rggan.training.trainer import Training
 from tests.recorded.old_format import held_in_networks
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -93,7 +93,7 @@ def test_every_method_trains_tells_and_resumes_to_the_same_bits(training, name):
     other.load_state_dict(saved)
     again = tick(other)
     assert again == told
-    for ours, theirs in ((run.g, other.g), (run.d, other.d)):
+    for ours, theirs in ((run.gan.g, other.gan.g), (run.gan.d, other.gan.d)):
         for key, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[key]), key
 
@@ -143,14 +143,14 @@ def test_gap_is_ds_mean_output_on_both_parts(training):
     run = training(rule="none")
     for _ in range(3):
         run.step()
-    found = gap(run, run.held_out)
-    run.d.eval()
-    for name, data in (("d_train", run.batches.data), ("d_held_out", run.held_out)):
+    found = run.evaluator.gap()
+    run.gan.d.eval()
+    for name, data in (("d_train", run.gan.batches.data), ("d_held_out", run.evaluator.held_out)):
         x = data.images[:: len(data) // 20].float() / 127.5 - 1  # 20 of each, evenly
-        assert found[name] == pytest.approx(run.d(x).mean().item(), abs=1e-5)
-    assert run.d.training is False
-    gap(run, run.held_out)
-    assert run.d.training
+        assert found[name] == pytest.approx(run.gan.d(x).mean().item(), abs=1e-5)
+    assert run.gan.d.training is False
+    run.evaluator.gap()
+    assert run.gan.d.training
 
 
 def test_balance_moves_ds_density(training):
@@ -221,8 +221,8 @@ def test_states_of_format_2_are_taken_up(training, rule):
             other.load_state_dict(state["training"])
         for _ in range(2):
             which.step()
-    for key, value in run.g.state_dict().items():
-        assert torch.equal(value, other.g.state_dict()[key]), key
+    for key, value in run.gan.g.state_dict().items():
+        assert torch.equal(value, other.gan.g.state_dict()[key]), key
     told = instruments(other, 2)["layers"]
     assert all(row["births"] + row["deaths"] >= 0 for layers in told.values() for row in layers.values())
 
@@ -265,8 +265,8 @@ def test_gap_is_taken_over_all_classes(digits):
     config = TrainConfig(width_g=8, width_d=8, resolution=16, score_samples=4, precision="fp32", device="cpu")
     run = Training(config, data, digits.take(order[600:660]))
     seen = []
-    run.d.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    gap(run, run.held_out)
+    run.gan.d.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    run.evaluator.gap()
     shown = torch.cat(seen)[:60]
     every = data.images.float() / 127.5 - 1
     rows = [int((every - image).abs().sum(dim=(1, 2, 3)).argmin()) for image in shown]
@@ -302,5 +302,7 @@ def test_a_score_that_keeps_improving_prunes_as_always_does(training):
             run.step()
             run.schedules[0].step(score)
         assert run.schedules[0].flips == 0
-        weights.append({**run.g.state_dict(), **{f"d.{key}": value for key, value in run.d.state_dict().items()}})
+        weights.append(
+            {**run.gan.g.state_dict(), **{f"d.{key}": value for key, value in run.gan.d.state_dict().items()}}
+        )
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())

@@ -1,4 +1,4 @@
-"""What is done to networks before they train: precision, weights of another run, blocks of D that stay, dropout."""
+"""Transfer: training begins with the weights of another run, and D's first blocks may stay as they are."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from rggan.errors import UserError
 from rggan.pruning.packing import from_bits
 from rggan.pruning.select import chains
 from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md)."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return amx is not None and bool(amx())
 
 
 @torch.no_grad()
@@ -85,14 +74,3 @@ def freeze_lower(d: nn.Module, count: int) -> None:
         raise UserError(f"--freeze-d {count}: D has {len(blocks)} blocks here, and one at least must train.")
     for block in blocks[:count]:
         block.requires_grad_(False)
-
-
-def drop_out(d: nn.Module, share: float) -> None:
-    """Drop this share of the outputs of each of D's blocks in training, and scale up the others."""
-
-    def dropped(block: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
-        return F.dropout(outputs, share, block.training)
-
-    blocks: Any = d.blocks
-    for block in blocks if share else ():
-        block.register_forward_hook(dropped)

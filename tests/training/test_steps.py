@@ -1,4 +1,4 @@
-"""The objective against its formulas, alone and inside a training: R1, LeCam, path lengths, adaptive augmentation."""
+"""The steps against their formulas, alone and inside a training: R1, LeCam, path lengths, adaptive augmentation."""
 
 import copy
 import io
@@ -10,17 +10,23 @@ import torch.nn.functional as F
 
 from rggan import TrainConfig
 from rggan.data import load_images
-from rggan.training.engine import Training
 from rggan.training.instruments import instruments
-from rggan.training.objective import Objective
+from rggan.training.setup import make_steps
+from rggan.training.trainer import Training
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
 CPU = torch.device("cpu")
 
 
-def objective(network="sngan", pixels=1024, **options):
-    return Objective(TrainConfig.of(network, **options), pixels, CPU)
+def steps(network="sngan", pixels=1024, **options):
+    return make_steps(TrainConfig.of(network, **options), pixels, CPU)
+
+
+def path_due(made):
+    """Whether the next step of G carries the path length penalty."""
+    made.steps_g += 1
+    return made.path_due()
 
 
 @pytest.mark.parametrize("network", ["sngan", "stylegan2", "fastgan", "biggan"])
@@ -29,39 +35,37 @@ def test_losses_are_those_of_the_option(network):
     r, f = real.numpy(), fake.numpy()
     own = {"stylegan2": "nonsaturating"}.get(network, "hinge")
     for options in ({}, {"loss": "hinge"}, {"loss": "nonsaturating"}):
-        made = objective(network, **options)
+        made = steps(network, **options)
         if options.get("loss", own) == "hinge":
             of_d = np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean()
             of_g = -f.mean()
         else:
             of_d = np.log1p(np.exp(-r)).mean() + np.log1p(np.exp(f)).mean()
             of_g = np.log1p(np.exp(-f)).mean()
-        assert made.of_d(real, fake).item() == pytest.approx(of_d, rel=1e-12)
-        assert made.loss_g(fake).item() == pytest.approx(of_g, rel=1e-12)
+        assert made.loss_of_d(real, fake).item() == pytest.approx(of_d, rel=1e-12)
+        assert made.loss.g(fake).item() == pytest.approx(of_g, rel=1e-12)
 
 
 def test_gamma_of_no_option_is_the_rule_of_thumb_for_stylegan2_and_none_for_others():
-    assert objective("stylegan2", 64 * 96, batch=8).gamma == pytest.approx(0.0002 * 64 * 96 / 8)
-    assert [objective(name).gamma for name in ("sngan", "fastgan", "biggan")] == [0, 0, 0]
-    assert [objective("stylegan2", gamma=gamma).gamma for gamma in (0.0, 3.0)] == [0, 3]
-    assert objective("sngan", gamma=3.0).gamma == 3
+    assert steps("stylegan2", 64 * 96, batch=8).gamma == pytest.approx(0.0002 * 64 * 96 / 8)
+    assert [steps(name).gamma for name in ("sngan", "fastgan", "biggan")] == [0, 0, 0]
+    assert [steps("stylegan2", gamma=gamma).gamma for gamma in (0.0, 3.0)] == [0, 3]
+    assert steps("sngan", gamma=3.0).gamma == 3
 
 
-def test_penalties_are_due_on_every_16th_and_4th_step_and_count_so_many_times():
-    made = objective("stylegan2", gamma=3.0, path_length=2.0)
+def test_penalties_are_due_on_every_16th_and_4th_step():
+    made = steps("stylegan2", gamma=3.0, path_length=2.0)
     assert [step for step in range(1, 50) if made.r1_due()] == [1, 17, 33, 49]
-    assert [step for step in range(1, 15) if made.path_due()] == [1, 5, 9, 13]
-    assert made.r1_weight() == 3 / 2 * 16
+    assert [step for step in range(1, 15) if path_due(made)] == [1, 5, 9, 13]
 
 
 def test_penalties_of_weight_zero_are_never_due():
-    made = objective("stylegan2", gamma=0.0, path_length=0.0)
-    assert not any(made.r1_due() or made.path_due() for _ in range(40))
-    assert made.r1_weight() == 0
+    made = steps("stylegan2", gamma=0.0, path_length=0.0)
+    assert not any(made.r1_due() or path_due(made) for _ in range(40))
 
 
 def test_lecam_equals_numpys_with_averages_that_begin_at_the_first_means():
-    made, plain = objective(lecam=0.3), objective()
+    made, plain = steps(lecam=0.3), steps()
     average = None
     for _ in range(6):
         real, fake = torch.randn(8) * 2 + 1, torch.randn(8) - 0.5
@@ -69,23 +73,23 @@ def test_lecam_equals_numpys_with_averages_that_begin_at_the_first_means():
         means = np.array([r.mean(), f.mean()])
         average = means if average is None else 0.99 * average + 0.01 * means
         expected = (np.maximum(0, r - average[1]) ** 2).mean() + (np.maximum(0, average[0] - f) ** 2).mean()
-        loss = made.of_d(real, fake) - plain.of_d(real, fake)
+        loss = made.loss_of_d(real, fake) - plain.loss_of_d(real, fake)
         assert loss.item() == pytest.approx(0.3 * expected, rel=1e-4)
         assert [made.real.item(), made.fake.item()] == pytest.approx(average.tolist(), rel=1e-5)
         made.r1_due()
 
 
 def test_lecams_averages_carry_no_gradient():
-    made = objective(lecam=1.0)
+    made = steps(lecam=1.0)
     real, fake = torch.randn(2, 8).requires_grad_().unbind()
-    made.of_d(real, fake).backward()
+    made.loss_of_d(real, fake).backward()
     assert not made.real.requires_grad
     assert not made.fake.requires_grad
 
 
 def test_path_penalty_is_weighted_for_a_lazy_step_and_moves_the_length():
     """Of pictures that are linear in one style: its length is |noise . row| / sqrt(pixels), whatever the style."""
-    made = objective("stylegan2", path_length=2.0)
+    made = steps("stylegan2", path_length=2.0)
     styles = torch.randn(2, 1, 3, requires_grad=True)
     images = styles.sum(dim=(1, 2))[:, None, None, None].expand(2, 1, 4, 4)
     torch.manual_seed(1)
@@ -98,9 +102,9 @@ def test_path_penalty_is_weighted_for_a_lazy_step_and_moves_the_length():
     assert penalty.item() == pytest.approx(2 * 4 * np.square(lengths - average).mean(), rel=1e-4)
 
 
-def test_a_restored_objective_goes_on_as_the_saved_one():
+def test_restored_steps_go_on_as_the_saved_ones():
     options = {"lecam": 0.3, "gamma": 1.0, "path_length": 2.0}
-    made = objective("stylegan2", **options)
+    made = steps("stylegan2", **options)
 
     def go(of, steps):
         told = []
@@ -108,14 +112,14 @@ def test_a_restored_objective_goes_on_as_the_saved_one():
             real, fake = torch.randn(2, 8)
             styles = torch.randn(2, 1, 3, requires_grad=True)
             images = styles.square().sum(dim=(1, 2))[:, None, None, None].expand(2, 1, 4, 4)
-            told += [of.of_d(real, fake).item(), of.r1_due(), of.path_due(), of.path_penalty(images, styles).item()]
+            told += [of.loss_of_d(real, fake).item(), of.r1_due(), path_due(of), of.path_penalty(images, styles).item()]
         return told
 
     go(made, 11)
     file = io.BytesIO()
     torch.save(made.state_dict(), file)
     file.seek(0)
-    other = objective("stylegan2", **options)
+    other = steps("stylegan2", **options)
     other.load_state_dict(torch.load(file, weights_only=True))
     torch.manual_seed(7)
     first = go(made, 20)
@@ -146,12 +150,12 @@ def training(pictures, **options):
 @pytest.mark.parametrize("cond", [False, True])
 def test_gradients_of_steps_with_and_without_r1_equal_those_by_hand(pictures, cond, monkeypatch):
     run = training(pictures, aug="none", rule="none", gamma=0.5, cond=cond)
-    drawn, batches = run.draw(), run.batches.next()
-    monkeypatch.setattr(run, "draw", lambda: drawn)
-    monkeypatch.setattr(run.batches, "next", lambda: batches)
+    drawn, batches = run.gan.latents(), run.gan.batches.next()
+    monkeypatch.setattr(run.gan, "latents", lambda: drawn)
+    monkeypatch.setattr(run.gan.batches, "next", lambda: batches)
     shares = []
     for step in (1, 2):
-        d, g = copy.deepcopy(run.d), copy.deepcopy(run.g)
+        d, g = copy.deepcopy(run.gan.d), copy.deepcopy(run.gan.g)
         labels = (batches[1],) if cond else ()
         x = batches[0].clone().requires_grad_()
         loss = F.softplus(-d(x.detach(), *labels)).mean()
@@ -162,7 +166,7 @@ def test_gradients_of_steps_with_and_without_r1_equal_those_by_hand(pictures, co
             loss = loss + 16 * 0.5 / 2 * slope.flatten(1).norm(dim=1).square().mean()
         loss.backward()
         run.discriminator_step()
-        for (name, mine), by_hand in zip(run.d.named_parameters(), d.parameters(), strict=True):
+        for (name, mine), by_hand in zip(run.gan.d.named_parameters(), d.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, by_hand.grad, rtol=1e-4, atol=1e-6, msg=name)
         pairs = zip(d.parameters(), plain, strict=True)
         shares.append(max((p.grad - other).abs().max().item() for p, other in pairs))
@@ -173,13 +177,13 @@ def test_gradients_of_steps_with_and_without_r1_equal_those_by_hand(pictures, co
 def test_r1_is_taken_of_the_pictures_before_augmentation(pictures, monkeypatch):
     """Tripled pictures have three times the gradient: nine times the penalty."""
     run = training(pictures, aug="none", rule="none")
-    real, labels = run.batches.next()
+    real, labels = run.gan.real()
     with torch.no_grad():
-        run.d.blocks[0].from_rgb.bias.zero_()
+        run.gan.d.blocks[0].from_rgb.bias.zero_()
     x = (3 * real).requires_grad_()
-    (slope,) = torch.autograd.grad(run.d(x).sum(), x)
-    monkeypatch.setattr(run, "augment", lambda x: 3 * x)
-    penalty = run.gradient_penalty(real, labels).item()
+    (slope,) = torch.autograd.grad(run.gan.d(x).sum(), x)
+    monkeypatch.setattr(run.gan, "augment", lambda x: 3 * x)
+    penalty = run.steps.gradient_penalty(run.gan, real, labels).item()
     assert penalty == pytest.approx(9 * slope.square().sum(dim=(1, 2, 3)).mean().item(), rel=1e-4)
 
 
@@ -187,27 +191,27 @@ def test_real_and_generated_pictures_do_not_see_each_other(pictures):
     run = training(pictures, aug="none", rule="none")
     real = torch.randn(4, 1, 32, 32)
     fakes = torch.randn(2, 4, 1, 32, 32)
-    (first, a, _), (second, b, _) = (run.outputs(real, fake, None, ()) for fake in fakes)
+    (first, a, _), (second, b, _) = (run.steps.outputs(run.gan, real, (), fake, ()) for fake in fakes)
     assert torch.equal(first, second)
     assert not torch.equal(a, b)
 
 
 def test_path_lengths_count_on_every_fourth_step_of_the_generator(pictures, monkeypatch):
     run = training(pictures, aug="none", rule="none", gamma=0.0, path_length=2.0)
-    steps, seen, step = [], [], 0
-    penalty = run.objective.path_penalty
+    at, seen, step = [], [], 0
+    penalty = run.steps.path_penalty
 
     def recorded(images, styles):
-        steps.append(step)
+        at.append(step)
         seen.append((len(images), images.dtype))
         return penalty(images, styles)
 
-    monkeypatch.setattr(run.objective, "path_penalty", recorded)
+    monkeypatch.setattr(run.steps, "path_penalty", recorded)
     for step in range(1, 10):  # noqa: B007 - `recorded` looks at it
         run.generator_step()
-    assert steps == [1, 5, 9]
+    assert at == [1, 5, 9]
     assert set(seen) == {(2, torch.float32)}  # half of a batch
-    assert run.objective.length > 0
+    assert run.steps.length > 0
 
 
 def test_path_length_penalty_changes_the_generators_gradient(pictures):
@@ -216,7 +220,7 @@ def test_path_length_penalty_changes_the_generators_gradient(pictures):
         run = training(pictures, aug="none", rule="none", gamma=0.0, path_length=weight)
         torch.manual_seed(1)
         run.generator_step()
-        gradients.append(run.g.blocks[0].layers[0].conv.weight.grad.clone())
+        gradients.append(run.gan.g.blocks[0].layers[0].conv.weight.grad.clone())
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert (gradients[0] - gradients[1]).abs().max() > 1e-4
 
@@ -227,7 +231,7 @@ def test_augmentation_grows_while_d_is_right_about_real_pictures_and_resumes_to_
     told = []
     for step in range(1, 11):
         with torch.no_grad():  # certain about everything: all signs are +1
-            run.d.out.bias.fill_(100.0)
+            run.gan.d.out.bias.fill_(100.0)
         run.step()
         told.append(instruments(run, 1)["aug_p"])
         if step == 6:  # between two moves of p: what was observed since the last one is kept too
@@ -241,12 +245,12 @@ def test_augmentation_grows_while_d_is_right_about_real_pictures_and_resumes_to_
     assert other.ada.p == told[5]
     for _ in range(4):
         with torch.no_grad():
-            other.d.out.bias.fill_(100.0)
+            other.gan.d.out.bias.fill_(100.0)
         other.step()
     ours, theirs = run.state_dict(), other.state_dict()
     assert ours["ada"] == theirs["ada"]
-    assert ours["objective"]["steps"] == theirs["objective"]["steps"]
-    assert torch.equal(ours["objective"]["averages"], theirs["objective"]["averages"])
+    assert ours["steps"]["steps"] == theirs["steps"]["steps"]
+    assert torch.equal(ours["steps"]["averages"], theirs["steps"]["averages"])
     assert torch.equal(ours["random"], theirs["random"])
     for part in ("g", "d"):
         for name, value in ours[part].items():
@@ -260,7 +264,7 @@ def test_augmentation_falls_back_where_d_is_wrong(pictures):
     run.ada.p = 0.5
     for _ in range(4):
         with torch.no_grad():
-            run.d.out.bias.fill_(-100.0)
+            run.gan.d.out.bias.fill_(-100.0)
         run.step()
     assert run.ada.p == pytest.approx(0.5 - 0.16)
 

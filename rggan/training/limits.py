@@ -1,13 +1,11 @@
-"""A discriminator whose capacity falls by the clock: random rows of its convolutions, drawn anew at each step.
-
-After Yang, Shen, Xu and Zhou 2022, "Improving GANs with A Dynamic Discriminator" (few images: the decreasing scheme).
-"""
+"""Baselines that limit D's capacity: random rows of its convolutions at each step (DynamicD), and dropout."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rggan.pruning.select import Select, prunable
@@ -15,6 +13,9 @@ from rggan.pruning.select import Select, prunable
 
 class DynamicRows:
     """Trains a discriminator with a random share of the outputs of each convolution, the same for a whole step.
+
+    After Yang, Shen, Xu and Zhou 2022, "Improving GANs with A Dynamic Discriminator" (few images: the decreasing
+    scheme).
 
     What stays is scaled up by the share that is left out, so that the mean of each output stays. In evaluation, and
     where all rows stay, the network is as it was. Outputs that stand alone, as D's last one does, always stay.
@@ -54,3 +55,14 @@ class DynamicRows:
     def scaled(self, layer: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
         scale = self.scales[layer]
         return outputs if scale is None or not layer.training else outputs * scale.to(outputs.dtype)
+
+
+def drop_out(d: nn.Module, share: float) -> None:
+    """Drop this share of the outputs of each of D's blocks in training, and scale up the others."""
+
+    def dropped(block: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
+        return F.dropout(outputs, share, block.training)
+
+    blocks: Any = d.blocks
+    for block in blocks if share else ():
+        block.register_forward_hook(dropped)

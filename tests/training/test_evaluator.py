@@ -13,7 +13,7 @@ from rggan.data import load_images
 from rggan.metrics import feature_network
 from rggan.run.folder import Run
 from rggan.run.log import status_line
-from rggan.training.engine import Training
+from rggan.training.trainer import Training
 
 TINY = {"resolution": 16, "width_g": 8, "width_d": 8, "batch": 8, "score_samples": 64, "device": "cpu"}
 TINY |= {"precision": "fp32"}
@@ -39,23 +39,23 @@ def few():
 @pytest.mark.slow
 def test_a_generator_that_replays_is_told_at_once(few):
     training = Training(TrainConfig(**TINY), few, few)
-    found = training.judge(Replay(few.images))
+    found = training.evaluator.judge(Replay(few.images))
     assert found.copies > 0.9
     assert found.replays is True
-    noise = training.judge(training.snapshot())
+    noise = training.evaluator.judge(training.snapshot())
     assert noise.copies < 0.1
     assert noise.replays is False
 
 
 def test_with_held_out_images_none_are_looked_for(few):
     training = Training(TrainConfig(**TINY), few, dataclasses.replace(few))
-    found = training.judge(training.snapshot())
+    found = training.evaluator.judge(training.snapshot())
     assert (found.copies, found.replays) == (None, None)
 
 
 def test_fewer_than_three_different_images_are_trained_on_without(few):
     two = dataclasses.replace(few, rows=few.rows[:2], names=few.names[:2], hashes=few.hashes[:2])
-    assert Training(TrainConfig(**TINY), two, two).memoriser is None
+    assert Training(TrainConfig(**TINY), two, two).evaluator.memoriser is None
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_it_draws_no_random_numbers(few):
     training = Training(TrainConfig(**TINY), few, few)
     network = training.snapshot()
     before = torch.get_rng_state()
-    training.judge(network)
+    training.evaluator.judge(network)
     assert torch.equal(torch.get_rng_state(), before)
 
 

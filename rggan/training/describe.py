@@ -1,0 +1,87 @@
+"""What a new run tells of itself: a summary for people, and data.jsonl for later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rggan.config import TrainConfig
+from rggan.data import ImageSet
+from rggan.methods import kind_of_rule
+from rggan.run.folder import Run
+from rggan.training.trainer import Training
+
+
+def summary(config: TrainConfig, data: ImageSet) -> list[str]:
+    """What is about to be trained, in lines for people."""
+    channels, height, width = data.shape
+    training, held_out = data.split(config.seed)
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[channels]
+    side = f"{width}x{height}" if width == height else f"{height} high x {width} wide"
+    where = ", memory-mapped" if data.mapped else ""
+    lines = [f"data       {config.data}: {len(data)} images, {side} {kind}{where}"]
+    if data.classes:
+        use = "conditional" if config.cond else "unconditional (--cond uses them)"
+        lines.append(f"classes    {len(data.classes)}: {', '.join(data.classes[:12])}; {use}")
+    if data.skipped:
+        lines.append(f"skipped    {len(data.skipped)} unreadable: {', '.join(data.skipped[:5])}")
+    against = (
+        f"{len(held_out)} held-out images" if held_out else "the training images (fewer than 1,000: none held out)"
+    )
+    lines.append(f"training   on {len(training)} images; the score compares with {against}")
+    return [*lines, f"sparsity   {sparsity_line(config)}"]
+
+
+def sparsity_line(config: TrainConfig) -> str:
+    """Which networks are pruned, and what decides how far.
+
+    >>> sparsity_line(TrainConfig.of("sngan", target_g=0.5))
+    'G to 0.5, D as far as D overfits (auto); rule threshold'
+    >>> sparsity_line(TrainConfig(rule="none"))
+    'none: dense training'
+    """
+    if (kind := kind_of_rule(config.rule)) is None:
+        return "none: dense training"
+    told = []
+    for name, target in (("G", config.target_g), ("D", config.target_d)):
+        if config.networks not in ("both", name.lower()):
+            told.append(f"{name} stays dense")
+        elif target == "auto":
+            why = "by the balance of the game" if config.signal == "balance" else "as far as D overfits"
+            told.append(f"{name} {why} (auto)")
+        elif isinstance(target, str):
+            told.append(f"{name} as in {target}")
+        elif target is not None:
+            told.append(f"{name} to {target:g}")
+        elif "target_g" not in kind.options and not kind.penalised:
+            told.append(f"{name} as its rule says")
+        else:
+            told.append(f"{name} by a penalty" if kind.penalised else f"{name} to a half")
+    return f"{', '.join(told)}; rule {config.rule}"
+
+
+def sizes(training: Training) -> list[str]:
+    """Parameter counts, kept and all."""
+    lines = []
+    for name, network, pruner in (("G", training.gan.g, training.prune_g), ("D", training.gan.d, training.prune_d)):
+        total = sum(p.numel() for p in network.parameters())
+        prunable = f", {pruner.total:,} of them prunable" if pruner is not None else ""
+        lines.append(f"network {name}  {training.config.network}, {total:,} parameters{prunable}")
+    precision = "bf16" if training.gan.bf16 else "fp32"
+    lines.append(f"device     {training.gan.device}, {precision}, score: {training.evaluator.score.kind} distance")
+    return lines
+
+
+def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: Run) -> None:
+    """Write data.jsonl: how the images were made and drawn, then a line for each with its SHA-256."""
+    apart = set(held_out.rows.tolist()) if held_out else set()
+    channels, height, width = data.shape
+    head: dict[str, Any] = {"data": config.data, "key": data.key, "size": [height, width], "channels": channels}
+    head |= {name: getattr(config, name) for name in ("resize", "background", "pattern", "max_images", "fraction")}
+    head |= {"subset_seed": config.seed, "images": len(data), "held_out": len(apart), "skipped": list(data.skipped)}
+    lines = [head]
+    for index, (name, digest) in enumerate(zip(data.names, data.hashes, strict=True)):
+        line: dict[str, Any] = {"name": name, "sha256": digest}
+        if data.labels is not None:
+            line["class"] = data.classes[int(data.labels[index])]
+        lines.append({**line, "held_out": index in apart} if apart else line)
+    run.write_data(lines)

@@ -1,0 +1,91 @@
+"""The images of a run, read as its options say; options that name something are looked through with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from rggan.config import TrainConfig
+from rggan.data import ImageSet, load_images
+from rggan.data.decode import parse_size
+from rggan.data.source import named_form
+from rggan.device import check_device
+from rggan.errors import UserError
+from rggan.networks import FAMILIES, check_resolution
+from rggan.run.folder import Run
+from rggan.training.progress import reading
+from rggan.training.sparsity import make_rules
+
+NONE_HELD_OUT = "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
+
+
+def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
+    """The images that the options ask for.
+
+    Raises:
+        UserError: see `load_images`; classes asked for where the data give none; a single image.
+    """
+    sizes = FAMILIES.get(config.network).sizes
+    if config.resolution is not None:
+        check_resolution(parse_size(config.resolution), sizes)
+    check_device(config.device)
+    refuse_inside("--outdir", config.outdir, config.data)
+    with reading(console) as progress:
+        data = load_images(
+            config.data,
+            config.resolution,
+            channels=config.channels,
+            resize=config.resize,
+            background=config.background,
+            max_images=config.max_images,
+            fraction=config.fraction,
+            seed=config.seed,
+            pattern=config.pattern,
+            skip_bad=config.skip_bad,
+            memory_share=config.memory_share,
+            progress=progress,
+            sides=(sizes.low, sizes.high),
+        )
+    if len(data) < 2:
+        raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")
+    if config.cond and not data.classes:
+        raise UserError(
+            f"--cond needs classes in {config.data}: one folder per class with every picture inside one, or labels."
+        )
+    return data
+
+
+def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
+    """The images of a new run, whose options are looked through together with what they name.
+
+    Raises:
+        UserError: a target names a run that tells no densities; a rule that cannot be made; too few images for what an
+            'auto' target follows; or see `read_data`.
+    """
+    for network in ("g", "d"):
+        target = getattr(config, f"target_{network}")
+        if isinstance(target, str) and target != "auto":
+            densities = [row[f"density_{network}"] for row in Run(Path(target)).rows()]
+            if not densities or min(densities) <= 0:
+                raise UserError(
+                    f"--target-{network} is a density, 'auto', or a run whose densities it takes; {target} is none."
+                )
+            if config.regrow >= min(densities):
+                raise UserError(
+                    f"--regrow {config.regrow} must be below all densities of --target-{network} {target}, which fall "
+                    f"to {min(densities):.3g}."
+                )
+    make_rules(config)  # somebody's rule that cannot be made is told before anything is written
+    data = read_data(config, console)
+    if config.signal == "r_v" and data.split(config.seed)[1] is None:
+        raise UserError(NONE_HELD_OUT)
+    return data
+
+
+def refuse_inside(option: str, path: Path, data: str) -> None:
+    """Raises UserError where we would write into the data: what is written would be read as pictures next time."""
+    _, place = named_form(data) or ("", "")
+    for folder in (data, *([place] if place else [])):
+        if Path(folder).is_dir() and path.resolve().is_relative_to(Path(folder).resolve()):
+            raise UserError(f"{option} {path} lies inside the data {data}; give a place outside.")

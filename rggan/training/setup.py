@@ -1,0 +1,115 @@
+"""The parts of a training, made of its options: both networks with their data, their optimizers, the steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rggan.augment.ada import AdaptiveAugment
+from rggan.augment.diffaugment import diff_augment
+from rggan.config import TrainConfig
+from rggan.data import Batches, ImageSet
+from rggan.device import check_device, use_bf16
+from rggan.errors import UserError
+from rggan.gan import Gan
+from rggan.generation.build import build
+from rggan.generation.sampler import Sampler
+from rggan.networks import FAMILIES
+from rggan.options import network_arguments
+from rggan.registry import called
+from rggan.steps import LOSSES, Steps
+from rggan.training.limits import drop_out
+from rggan.training.transfer import freeze_lower, start_from
+
+
+def description_of(config: TrainConfig, data: ImageSet) -> dict[str, Any]:
+    """What a saved generator tells of its network and its classes."""
+    channels, height, width = data.shape
+    classes = list(data.classes) if config.cond else []
+    network = {
+        "name": config.network,
+        "resolution": [height, width],
+        "channels": channels,
+        "width": config.width_g,
+        "z_dim": config.z_dim,
+        "classes": len(classes),
+        **network_arguments(config),
+    }
+    told = {"network": network, "classes": classes}
+    if classes and data.labels is not None:
+        told["class_counts"] = data.labels.bincount(minlength=len(classes)).tolist()
+    return told
+
+
+def make_gan(
+    config: TrainConfig, data: ImageSet, network: dict[str, Any], ada: AdaptiveAugment | None, fresh: bool
+) -> Gan:
+    """Both networks with fresh weights, or with those of `config.init` where the run is `fresh`.
+
+    network: as `Generator` describes it.
+
+    Raises:
+        UserError: a device that is not there, or weights that do not fit.
+    """
+    device = check_device(config.device)
+    g = build(network)
+    size, channels, classes = tuple(network["resolution"]), network["channels"], network["classes"]
+    d = called(
+        f"--network {config.network}",
+        FAMILIES.get(config.network).discriminator,
+        size,
+        channels,
+        config.width_d,
+        classes=classes,
+    )
+    if config.style_mixing:
+        g.style_mixing = config.style_mixing  # type: ignore[assignment]
+    if config.init is not None and fresh:
+        start_from(config.init, network, g, d)
+    freeze_lower(d, config.freeze_d)
+    drop_out(d, config.dropout_d)
+    batches = Batches(data, config.batch, config.seed, config.mirror, str(device))
+    sampler = Sampler(config.z_dim, device, batches.labels if classes else None)
+    bf16 = use_bf16(config.precision, device)
+    gan = Gan(g, d, sampler, batches, augmentation(config, ada), device, classes > 0, bf16, config.compile)
+    betas = (config.beta1, config.beta2)
+    rate_d = config.lr if config.lr_d is None else config.lr_d
+    gan.opt_g = torch.optim.Adam(gan.g.parameters(), lr=config.lr, betas=betas, fused=True)
+    gan.opt_d = torch.optim.Adam(gan.trained_d, lr=rate_d, betas=betas, fused=True)
+    return gan
+
+
+def augmentation(config: TrainConfig, ada: AdaptiveAugment | None) -> Any:
+    """Images float [N, C, H, W] -> the same shape, as `--aug` says."""
+    if ada is not None:
+        return ada
+    return diff_augment if config.aug == "diff" else unchanged
+
+
+def unchanged(images: Tensor) -> Tensor:
+    return images
+
+
+def make_steps(config: TrainConfig, pixels: int, device: torch.device) -> Steps:
+    """The family's steps, or those of a loss that brings its own, with the family's weight of R1 where none is given.
+
+    pixels: of an image.
+
+    Raises:
+        UserError: both bring their own, or they cannot be made.
+    """
+    family, loss = FAMILIES.get(config.network), LOSSES.get(config.loss)
+    if loss.steps is not None and family.steps is not Steps:
+        raise UserError(
+            f"--loss {config.loss} brings its own training steps, and so does --network {config.network}: take another "
+            "of one of them."
+        )
+    gamma = config.gamma
+    if gamma is None:
+        gamma = 0.0 if family.r1 is None else family.r1(pixels, config.batch)
+    made = called(f"--loss {config.loss}", loss.steps or family.steps, vars(config), loss, gamma, device)
+    if not isinstance(made, Steps):
+        raise UserError(f"--loss {config.loss}: its steps are no Steps (rggan.steps).")
+    return made

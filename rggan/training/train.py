@@ -1,0 +1,209 @@
+"""`rggan.train`: begin a run, or continue it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from rggan.config import TrainConfig
+from rggan.data import ImageSet
+from rggan.data.pictures import grid, save_picture
+from rggan.errors import UserError
+from rggan.options import CHANGEABLE
+from rggan.report.plot import plot_run
+from rggan.run.folder import Run
+from rggan.run.lock import locked
+from rggan.run.log import RunLog
+from rggan.run.outdir import find_run, new_run, runs
+from rggan.run.places import PROGRESS, REALS
+from rggan.training.callbacks import Callback, make_callbacks
+from rggan.training.checkpoint import checkpoints, kimg_of
+from rggan.training.describe import record, sizes, summary
+from rggan.training.interrupt import Interrupted
+from rggan.training.keeper import WriteFailed
+from rggan.training.loop import Diverged, Loop, given_up
+from rggan.training.reading import read_data, read_fresh
+from rggan.training.sparsity import Rules, Schedules
+from rggan.training.trainer import Training
+
+
+def train(
+    config: TrainConfig,
+    console: Console | None = None,
+    *,
+    rules: Rules | None = None,
+    schedules: Schedules | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Path:
+    """Train, or continue the newest unfinished run with the same options; returns the run's folder.
+
+    With `config.resume` that run is continued; options that differ from its own must be ones that can change.
+    At the end, also at one before its time, `progress.png` is drawn.
+
+    Args:
+        rules: {"g": a rule, "d": a rule}, or one of them, instead of those that the options name; the other network
+            stays dense. Give the same where the run goes on: its folder knows the options alone.
+        schedules: makes the schedules of the pruners, {"g": pruner, "d": pruner}.
+        callbacks: called during the run, besides those of `config.callbacks`.
+
+    Raises:
+        UserError: bad input, before anything is written; or another process trains in the same run.
+        Diverged: no finite images, or one and the same picture, after all returns to a good state.
+        WriteFailed: the disk is full or read-only, and `on_write_error` is 'stop'.
+        Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving.
+
+    >>> import io, tempfile
+    >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     config = TrainConfig(outdir=folder, kimg=0.004, device="cpu", **options)
+    ...     run = train(config, Console(file=io.StringIO()))
+    ...     (run.name, (run / "progress.png").is_file())
+    ('00000-digits-16-sngan-threshold', True)
+    """
+    console = console or Console()
+    watching = [*make_callbacks(config.callbacks), *callbacks]
+    if rules is not None and not rules.keys() <= {"g", "d"}:
+        raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
+    run = resumed(config) if config.resume else find_run(config)
+    with ExitStack() as held:
+        if run is None:
+            data = read_fresh(config, console)
+            with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
+                if (run := find_run(config)) is not None:  # the same command, started meanwhile
+                    raise UserError(busy(run))
+                others = related(config)
+                run = new_run(config, data.shape[1:])
+                held.enter_context(locked(run.path, busy(run)))
+            log = RunLog(run, console)
+            log.say(f"run        {run}")
+            for line in others:
+                log.say(line)
+        else:
+            held.enter_context(locked(run.path, busy(run)))
+            if finished(run, config):
+                console.print(
+                    f"{run} with these options is finished. Look at its best/ and fakes*.png, or change an option "
+                    "(--seed, --kimg, --outdir) to train another.",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+                draw_progress(run)
+                return run.path
+            data = read_data(config, console)
+            log = RunLog(run, console)
+        with drawn(run):
+            try:
+                loop = begin(config, data, run, log, rules, schedules, watching)
+                if config.resume:
+                    take_over(config, run, log)
+                loop.go()
+            except OSError as error:
+                raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
+    return run.path
+
+
+@contextmanager
+def drawn(run: Run) -> Iterator[None]:
+    """Draw the run when it ends, also where it stops before its time."""
+    try:
+        yield
+    except (Diverged, Interrupted, WriteFailed):
+        draw_progress(run)
+        raise
+    draw_progress(run)
+
+
+def draw_progress(run: Run) -> None:
+    """Its progress.png, if there is anything to draw and the disk takes it. No display is needed."""
+    with contextlib.suppress(OSError):  # what was trained is worth more than its picture
+        if rows := run.rows():
+            plot_run(rows, run.path / PROGRESS, run.name)
+
+
+def begin(
+    config: TrainConfig,
+    data: ImageSet,
+    run: Run,
+    log: RunLog,
+    rules: Rules | None = None,
+    schedules: Schedules | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Loop:
+    """The loop at its first step, or where the newest readable state left it.
+
+    Raises:
+        UserError: there are states, and none can be read or fits.
+    """
+    training_images, held_out = data.split(config.seed)
+    fresh = not checkpoints(run.checkpoints)
+    training = Training(config, training_images, held_out or training_images, fresh, rules, schedules)
+    loop = Loop(config, training, data.identity, run, log, callbacks)
+    if not fresh:
+        loop.load_newest()
+        log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
+        return loop
+    if run.rows():
+        raise UserError(f"The checkpoints of {run} are gone; move the folder away to train anew.")
+    lines = [*summary(config, data), *sizes(training)]
+    if rules is not None:
+        told = ", ".join(f"{name.upper()} by {type(rule).__name__}" for name, rule in rules.items())
+        lines = [f"sparsity   as given in Python: {told or 'none'}" if x.startswith("sparsity") else x for x in lines]
+    for line in lines:
+        log.say(line)
+    record(config, data, held_out, run)
+    rows = data.rows[:: max(1, len(data) // 64)][:64]
+    save_picture(grid(data.store[rows]), run.path / REALS)
+    return loop
+
+
+def busy(run: Run) -> str:
+    return f"Another process is training in {run}; wait for it, or change an option to train beside it."
+
+
+def finished(run: Run, config: TrainConfig) -> bool:
+    rows = run.rows()
+    return bool(rows) and (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience))
+
+
+def resumed(config: TrainConfig) -> Run:
+    """The run that --resume names.
+
+    Raises:
+        UserError: it is no run, or options were given that cannot change in it.
+    """
+    assert config.resume is not None
+    run = Run.named(config.resume)
+    differences = config.differences(run.options() or {})
+    trained = max(map(kimg_of, checkpoints(run.checkpoints)), default=0)
+    if "kimg" in differences and config.kimg <= trained:
+        raise UserError(f"--kimg {config.kimg:g} is no more than {run} has trained already ({trained:g}).")
+    fixed = [text for name, text in differences.items() if name not in CHANGEABLE]
+    if fixed:
+        raise UserError(
+            f"{run} differs in {', '.join(fixed)}: a run cannot change that; leave it out, or train another run "
+            "without --resume."
+        )
+    return run
+
+
+def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
+    """Say which options change in a resumed run, and keep them, so that the next --resume knows them."""
+    changed = config.differences(run.options() or {})
+    if changed:
+        log.say(f"changed    {', '.join(changed.values())}")
+        run.write_options(config)
+
+
+def related(config: TrainConfig) -> list[str]:
+    """What a new run differs in from the newest one of the same data, if there is one."""
+    for run in reversed(runs(config.outdir)):
+        saved = run.options()
+        if saved is not None and saved.get("data") == config.to_json()["data"]:
+            texts = ", ".join(config.differences(saved).values())
+            return [f"new run    {run.name} differs in {texts}; to continue it instead: --resume {run}"]
+    return []

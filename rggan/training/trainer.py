@@ -1,0 +1,193 @@
+"""One training: both networks, their pruners, the EMA and the evaluation; one step after the other."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import nn
+
+from rggan.augment.ada import AdaptiveAugment
+from rggan.config import TrainConfig
+from rggan.data import ImageSet
+from rggan.errors import UserError
+from rggan.generation.build import build
+from rggan.pruning import Balance, Ledger, Pruner
+from rggan.training.ema import EMA
+from rggan.training.evaluator import Evaluator
+from rggan.training.limits import DynamicRows
+from rggan.training.rates import ema_beta, in_finale, lr_factor, rows_of_d
+from rggan.training.rewinding import Rewinding
+from rggan.training.setup import description_of, make_gan, make_steps
+from rggan.training.signals import Signals
+from rggan.training.sparsity import (
+    Network,
+    Rules,
+    Schedules,
+    adaptive_targets,
+    make_rules,
+    make_schedules,
+    selection,
+    steps_in,
+    with_ramps,
+)
+from rggan.training.state import Stateful
+
+STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
+
+
+class Training(Stateful):
+    """Everything that decides the next step.
+
+    Args:
+        data: the training images. reference: images that the score compares with.
+        fresh: no state will be loaded, so that `init` counts.
+        rules, schedules: instead of those that the options make: by network, the others stay dense; and made of the
+            pruners by network.
+
+    Attributes:
+        images: real ones that D has seen.
+        loss_sums: of G's and D's losses since the last evaluation. logit_sums: of D's mean output on real images, of
+            its sign there, and of its mean output on generated ones.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: ImageSet,
+        reference: ImageSet,
+        fresh: bool = True,
+        rules: Rules | None = None,
+        schedules: Schedules | None = None,
+    ) -> None:
+        # The order in here is that in which random numbers are drawn: G, D, the network of the EMA.
+        self.config, self.description = config, description_of(config, data)
+        self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None
+        torch.manual_seed(config.seed)
+        self.gan = gan = make_gan(config, data, self.description["network"], self.ada, fresh)
+        self.dynamic = None if config.dynamic_d == 1 else DynamicRows(gan.d, selection(config.network))
+        self.learning_rates = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
+        rules = make_rules(config) if rules is None else rules
+        trained: dict[Network, tuple[nn.Module, torch.optim.Optimizer]] = {
+            "g": (gan.g, gan.opt_g),
+            "d": (gan.d, gan.opt_d),
+        }
+        select = selection(config.network)
+        own = {name: Pruner(*parts, rules[name], select) for name, parts in trained.items() if name in rules}
+        self.prune_g, self.prune_d, self.pruners = own.get("g"), own.get("d"), list(own.values())
+        self.schedules = (schedules or partial(make_schedules, config))(own)
+        self.adaptive = adaptive_targets(self.pruners)
+        self.rewinding = (
+            None if config.rewind is None else Rewinding(with_ramps(self.pruners), round(config.rewind * 1000))
+        )
+        self.balance = Balance(self.prune_d) if config.balance and self.prune_d is not None else None
+        self.ledgers = [Ledger(pruner) for pruner in self.pruners]
+        self.ema = EMA(gan.place(build(self.description["network"])), gan.g, config.ema)
+        self.evaluator = Evaluator(config, gan, data, reference)
+        if self.evaluator.held_out is None and any(target.signal == "r_v" for target in self.adaptive):
+            raise UserError("--signal r_v compares with held-out images, and there are none.")
+        self.steps = make_steps(config, data.shape[1] * data.shape[2], gan.device)
+        self.signals = Signals(
+            gan, self.schedules, self.adaptive, self.balance, self.ada, self.evaluator.held_out, config.d_steps
+        )
+        self.lr_share, self.finale = 1.0, False  # what returns to a good state left of the rates; whether it began
+        self.images = 0
+        self.loss_sums = torch.zeros(2, device=gan.device)
+        self.logit_sums = torch.zeros(3, device=gan.device)
+
+    def step(self) -> None:
+        """d_steps discriminator steps and one generator step."""
+        self.set_rates()
+        for _ in range(self.config.d_steps):
+            self.discriminator_step()
+        self.generator_step()
+
+    def discriminator_step(self) -> None:
+        gan = self.gan
+        self.draw_rows()
+        real, labels = gan.real()
+        gan.opt_d.zero_grad(set_to_none=True)
+        outcome = self.steps.discriminator_step(gan, real, labels)
+        gan.opt_d.step()
+        self.loss_sums[1] += outcome.loss / self.config.d_steps
+        self.logit_sums += self.signals.after_d(outcome, self.images) / self.config.d_steps
+        self.images += self.config.batch
+
+    def draw_rows(self) -> None:
+        """Where D has fewer rows at each step: those of the next one."""
+        if self.dynamic is not None:
+            self.dynamic.draw(rows_of_d(self.config, self.images))
+
+    def generator_step(self) -> None:
+        gan = self.gan
+        self.draw_rows()
+        drawn = gan.latents()
+        gan.opt_g.zero_grad(set_to_none=True)
+        with gan.fixed_d():
+            outcome = self.steps.generator_step(gan, drawn)
+            gan.opt_g.step()
+        self.signals.after_g(drawn, outcome.on_fake, self.images)
+        if self.rewinding is not None and not self.finale and self.rewinding.due(self.images):
+            self.rewinding.step()
+        self.ema.update(gan.g)
+        self.loss_sums[0] += outcome.loss
+
+    def set_rates(self) -> None:
+        """Learning rates, the EMA's decay and the finale, as this place of the run wants them."""
+        if in_finale(self.config, self.images) and not self.finale:
+            self.begin_finale()
+        dense = self.prune_g is not None and self.prune_g.phase == "dense"
+        rates: list[tuple[Literal["g", "d"], torch.optim.Optimizer]] = [("g", self.gan.opt_g), ("d", self.gan.opt_d)]
+        for name, optimizer in rates:
+            factor = self.lr_share * lr_factor(self.config, name, self.images, dense)
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rates[name] * factor
+        self.ema.beta = ema_beta(self.config, self.images)
+
+    def begin_finale(self) -> None:
+        """G's weights come back over the first half of it, and no schedule takes them away again."""
+        self.finale = True
+        if self.prune_g is None or not self.config.finale_dense:
+            return
+        for schedule in self.schedules:
+            schedule.released = [self.prune_g]
+        self.prune_g.integrate(
+            steps_in(self.config, "g", self.config.fade or self.config.finale * self.config.kimg / 2)
+        )
+
+    def snapshot(self) -> nn.Module:
+        """The EMA as it would be kept: live masks, fresh batch statistics, evaluation mode."""
+        runs = [lambda network, drawn=drawn: network(*drawn) for drawn in self.evaluator.latents[:STATISTICS_BATCHES]]
+        with self.gan.autocast():
+            return self.ema.snapshot(self.prune_g, runs)
+
+    def losses_are_finite(self) -> bool:
+        """Whether all losses since the last tick were (a single NaN stays in their sum)."""
+        return bool(self.loss_sums.isfinite().all())
+
+    def is_finite(self) -> bool:
+        """Whether losses, weights and EMA are."""
+        networks = (self.gan.g, self.gan.d, self.ema.network)
+        weights = (p.isfinite().all() for network in networks for p in network.parameters())
+        return self.losses_are_finite() and all(map(bool, weights))
+
+    def scale_learning_rates(self, factor: float) -> None:
+        """Of both networks, as a multiple of what the options say."""
+        self.lr_share = factor
+        self.set_rates()
+
+    def reseed(self, number: int) -> None:
+        """Other latents, augmentations and order from here on than in the attempts before."""
+        torch.manual_seed(self.config.seed + 7919 * number)
+        self.gan.batches.random.manual_seed(self.config.seed + 7919 * number)
+
+    def densities(self) -> tuple[float, float]:
+        """Of G and D."""
+        g, d = (1.0 if pruner is None else pruner.density() for pruner in (self.prune_g, self.prune_d))
+        return g, d
+
+    @property
+    def phase(self) -> str:
+        """'prune' while one of the networks prunes."""
+        return "prune" if any(pruner.phase == "prune" for pruner in self.pruners) else "dense"
