@@ -56,7 +56,6 @@ FLOORS = {
     "report.plot": 1,
     "report": 5,
     "evaluation": 5,
-    "generating": 5,
     "cli": 6,
     "__main__": 7,
 }

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from rggan import TrainConfig, UserError, train
-from rggan.cli import main, parse
+from rggan.cli.main import main, parse
 from rggan.generation.build import build
 from rggan.networks import FAMILIES, check_resolution
 from rggan.presets import PRESETS, Found, choose, pruning, settings

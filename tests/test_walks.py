@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from rggan import Generator, UserError
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.data.pictures import grid, to_pil, to_uint8
 from rggan.generation.video import Gif, Mp4, even, opaque, video_library
 from rggan.generation.walks import mixing, slerp, straight, walk

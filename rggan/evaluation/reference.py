@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,7 +15,7 @@ from rggan.data import ImageSet
 from rggan.errors import UserError
 from rggan.evaluation.features import Precision, collect_cached
 from rggan.evaluation.progress import counting
-from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
+from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics, write_statistics
 from rggan.evaluation.subject import (
     KINDS,
     Reading,
@@ -156,3 +157,25 @@ def check_statistics(subject: Subject, reference: Reference, extractor: Extracto
 def dimension(extractor: Extractor, shape: tuple[int, int, int]) -> int:
     """How many features it gives for images (channels, height, width)."""
     return features_of(extractor, torch.zeros(2, *shape, dtype=torch.uint8)).shape[1]
+
+
+def save_reference(path: Path, reference: Reference, extractor: Extractor, precision: Precision) -> None:
+    """Write mu and sigma of its features into an .npz, and what decides them.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    known: dict[str, Any] = {
+        "extractor": extractor.name,
+        "extractor_hash": extractor.hash,
+        "resize": extractor.resize,
+        "view": "whole",
+        "precision": precision,
+        "size": reference.size,
+        "channels": reference.channels,
+        "images": reference.count,
+        "source": reference.name,
+        "content_hash": reference.hash,
+        "split": reference.split,
+    }
+    write_statistics(path, reference.features["whole"].statistics, known)

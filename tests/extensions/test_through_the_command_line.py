@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import rggan
 from rggan import Generator, TrainConfig, UserError, registry, train
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.networks import FAMILIES
 from rggan.pruning import Always, Pruner, Rule, Schedule, ScoreSchedule, Threshold
 from rggan.pruning.kind import Wanted, own_rule_kind, own_schedule_kind
@@ -39,13 +39,13 @@ OWN = [
 def nobody_named_it(monkeypatch):
     """As in a process in which nothing of ours was asked for."""
     monkeypatch.setattr(registry, "TRUSTED", set())
-    from rggan import cli
+    from rggan.cli import train
     from rggan.data.source import FORMS
     from rggan.methods import RULES, SCHEDULES
 
     for each in (FAMILIES, RULES, SCHEDULES, FORMS):
         monkeypatch.setattr(each, "found", {})
-    assert cli.trust is registry.trust
+    assert train.trust is registry.trust
 
 
 @pytest.fixture(scope="module")

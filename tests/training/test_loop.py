@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from rggan import TrainConfig, UserError
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.data import load_images
 from rggan.run.folder import Run
 from rggan.run.log import RunLog

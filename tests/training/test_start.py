@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from rggan import TrainConfig, UserError, merged_state_dict, train
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.networks.sngan import SNGANDiscriminator
 from rggan.networks.stylegan2 import StyleGAN2Discriminator
 from rggan.run.folder import Run
