@@ -339,7 +339,7 @@ def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
     ],
 )
 def test_values_from_json_and_python_are_checked_too(tmp_path, options):
-    with pytest.raises(UserError, match=f"--{next(iter(options))}"):
+    with pytest.raises(UserError, match=f"`{next(iter(options))}`"):
         TrainConfig(**options)
     (tmp_path / "c.json").write_text(json.dumps(options))
     assert main(["train", "--config", str(tmp_path / "c.json"), "-n"]) == 2
@@ -348,7 +348,7 @@ def test_values_from_json_and_python_are_checked_too(tmp_path, options):
 def test_paths_may_be_text_and_data_a_path(tmp_path):
     config = TrainConfig(data=tmp_path, outdir=str(tmp_path / "runs"))
     assert (config.data, config.outdir) == (str(tmp_path), tmp_path / "runs")
-    with pytest.raises(UserError, match="--lr cannot be"):
+    with pytest.raises(UserError, match="`lr` cannot be"):
         TrainConfig(lr=tmp_path)
 
 

@@ -32,18 +32,15 @@ class CompareConfig:
     json: bool = False
     """Print JSON instead."""
 
-    def __post_init__(self) -> None:
-        """Raises UserError for a side without runs."""
-        if not self.runs or not self.against:
-            raise UserError("Say which runs to compare with which runs: rggan compare RUN... -- RUN...")
-
 
 def compare(config: CompareConfig, console: Console) -> Comparison:
     """Compare and print.
 
     Raises:
-        UserError: as `rggan.evaluation.compare.compare`.
+        UserError: a side without runs; or see `rggan.evaluation.compare.compare`.
     """
+    if not config.runs or not config.against:
+        raise UserError("Say which runs to compare with which runs: rggan compare RUN... -- RUN...")
     trust(*config.trust)
     found = compare_runs(config.runs, config.against, config.metric)
     if config.json:

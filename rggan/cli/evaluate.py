@@ -94,20 +94,6 @@ class EvaluateConfig:
     json: bool = False
     """Print one JSON object a line for each subject instead."""
 
-    def __post_init__(self) -> None:
-        """Raises UserError for a value out of its range."""
-        for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
-        if not self.subjects:
-            raise UserError("Say what to evaluate: a run, a generator, or pictures.")
-        if self.held_out is not None and self.training is None:
-            raise UserError("--held-out goes with --training: give that too.")
-        if self.sheet is not None and len(self.subjects) > 1:
-            raise UserError("--sheet is one picture: evaluate one subject at a time.")
-        if self.save_statistics is not None and self.save_statistics.suffix != ".npz":
-            raise UserError(f"--save-statistics {self.save_statistics}: give a name that ends in .npz.")
-
     @property
     def reading(self) -> Reading:
         return Reading(
@@ -121,6 +107,21 @@ class EvaluateConfig:
         )
 
 
+def check_options(config: EvaluateConfig) -> None:
+    """Raises UserError for a value out of its range."""
+    for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
+        if getattr(config, name) < least:
+            raise UserError(f"--{name} must be at least {least}, not {getattr(config, name)}.")
+    if not config.subjects:
+        raise UserError("Say what to evaluate: a run, a generator, or pictures.")
+    if config.held_out is not None and config.training is None:
+        raise UserError("--held-out goes with --training: give that too.")
+    if config.sheet is not None and len(config.subjects) > 1:
+        raise UserError("--sheet is one picture: evaluate one subject at a time.")
+    if config.save_statistics is not None and config.save_statistics.suffix != ".npz":
+        raise UserError(f"--save-statistics {config.save_statistics}: give a name that ends in .npz.")
+
+
 @full_precision()
 def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     """Score every subject, print it, and keep it in the run it belongs to.
@@ -128,6 +129,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     Raises:
         UserError: bad input of any kind, with one sentence.
     """
+    check_options(config)
     trust(*config.trust)
     device = str(check_device(config.device))
     chosen(config.metrics)  # what is wrong there is said before any picture is read

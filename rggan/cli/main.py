@@ -8,18 +8,26 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from rich.console import Console
 
 from rggan.cli.check import CheckConfig, check
 from rggan.cli.compare import CompareConfig, compare
 from rggan.cli.evaluate import EvaluateConfig, evaluate
 from rggan.cli.generate import GenerateConfig, generate
 from rggan.cli.plot import PlotConfig, plot
-from rggan.cli.train import brought_along, run_train
+from rggan.cli.spelling import SpellingConsole, flags, spelled
+from rggan.cli.train import BOXES, Grouped, brought_along, flat, grouped, run_train
 from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.training.ticks import Diverged, Interrupted, WriteFailed
 
+KINDS: dict[str, type] = {
+    "train": TrainConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "plot": PlotConfig,
+    "check": CheckConfig,
+}
 Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig
 
 
@@ -36,15 +44,23 @@ def parse(arguments: Sequence[str]) -> Command:
     if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
         arguments = ["--against" if argument == "--" else argument for argument in arguments]
     commands: Any = (
-        Annotated[TrainConfig, tyro.conf.subcommand("train", default=default)]
+        Annotated[BOXES, tyro.conf.subcommand("train", default=grouped(default))]
         | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
         | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
         | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
         | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
         | Annotated[CheckConfig, tyro.conf.subcommand("check")]
     )
-    parsed: Command = tyro.cli(commands, prog="rggan", args=list(arguments))
-    return parsed
+    parsed: Any = tyro.cli(commands, prog="rggan", args=list(arguments))
+    command: Command = flat(parsed) if isinstance(parsed, Grouped) else parsed
+    return command
+
+
+def options_of(command: str) -> dict[str, str]:
+    """The options that sentences name (see `spelled`): those of the command, or else of another, which made the run
+    that this one reads, say."""
+    ordered = [kind for name, kind in KINDS.items() if name != command] + [KINDS[command]] * (command in KINDS)
+    return {name: flag for kind in ordered for name, flag in flags(kind).items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,9 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0; 2 for bad input; 1 for a run that diverged or could not write; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    console = Console()
+    words = sys.argv[1:] if arguments is None else arguments
+    options = options_of(next(iter(words), ""))
+    console = SpellingConsole(options)
     try:
-        command = parse(sys.argv[1:] if arguments is None else arguments)
+        command = parse(words)
         if isinstance(command, TrainConfig):
             run_train(command, console)
         elif isinstance(command, GenerateConfig):
@@ -68,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             check(command, console)
     except UserError as error:
-        print(f"rggan: {error}", file=sys.stderr)
+        print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
         return 2
     except (Diverged, WriteFailed) as error:
-        print(f"rggan: {error}", file=sys.stderr)
+        print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
         return 1
     except torch.OutOfMemoryError:
         print(

@@ -24,20 +24,18 @@ class PlotConfig:
     out: Path | None = None
     """The picture, a .png; without it plot.png: of one run in its folder, of several in the current one."""
 
-    def __post_init__(self) -> None:
-        """Raises UserError without runs, or for another kind of picture."""
-        if not self.runs:
-            raise UserError("Say which runs to draw: rggan plot RUN...")
-        if self.out is not None and self.out.suffix.lower() != ".png":
-            raise UserError(f"--out is a picture whose name ends in .png, not {self.out}.")
-
 
 def plot(config: PlotConfig, console: Console) -> Path:
     """Returns where the picture is.
 
     Raises:
-        UserError: something is no run; none of them was evaluated yet; the picture cannot be written.
+        UserError: no runs, or something is none; another kind of picture than .png; none of them was evaluated yet;
+            the picture cannot be written.
     """
+    if not config.runs:
+        raise UserError("Say which runs to draw: rggan plot RUN...")
+    if config.out is not None and config.out.suffix.lower() != ".png":
+        raise UserError(f"--out is a picture whose name ends in .png, not {config.out}.")
     found = {path: read_curves(path) for path in {path.resolve(): path for path in config.runs}.values()}
     runs = [curves for curves in found.values() if curves is not None]
     early = [path for path, curves in found.items() if curves is None]

@@ -6,14 +6,17 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
 
+from rggan.cli.spelling import SpellingConsole, flags
 from rggan.config import TrainConfig
 from rggan.data.decode import parse_size
 from rggan.data.images import class_names, natural_resolution, short_sides
 from rggan.data.source import list_pictures, named_form
+from rggan.declared import GROUPS
 from rggan.device import check_device
 from rggan.errors import UserError
 from rggan.networks import FAMILIES
@@ -23,7 +26,33 @@ from rggan.run.folder import Run
 from rggan.run.places import OPTIONS
 from rggan.training.loop import read_data, read_fresh, resumed, summary, train
 
+# The options of train as tyro shows them, in boxes. `TrainConfig` checks them when all are there, and outside of tyro,
+# which would put its own words around a ValueError.
+Grouped: Any = dataclasses.make_dataclass(
+    "Grouped", [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in GROUPS.items()], frozen=True
+)
+Grouped.__doc__ = TrainConfig.__doc__
+BOXES = tyro.conf.OmitArgPrefixes[Grouped]
 FIRST = ("--config", "--resume", "--cfg", "--network")  # options that bring others along
+
+
+def grouped(config: TrainConfig) -> Any:
+    """The options in their groups.
+
+    >>> grouped(TrainConfig(kimg=5)).length
+    Length(kimg=5, snap=20.0, batch=64, seed=0)
+    """
+    values = vars(config)
+    return Grouped(**{name: kind(**{each: values[each] for each in vars(kind())}) for name, kind in GROUPS.items()})
+
+
+def flat(found: Any) -> TrainConfig:
+    """What `grouped` took apart; raises UserError for values that a run cannot have.
+
+    >>> flat(grouped(TrainConfig(kimg=5))).kimg
+    5
+    """
+    return TrainConfig(**{name: value for group in vars(found).values() for name, value in vars(group).items()})
 
 
 def run_train(config: TrainConfig, console: Console) -> None:
@@ -88,9 +117,11 @@ def family(words: Sequence[str]) -> TrainConfig:
             name = words[words.index(option) + 1]
             if name == "auto" and option == "--cfg":
                 rest = [word for i, word in enumerate(words) if word != "--cfg" and words[i - 1] != "--cfg"]
-                parsed = tyro.cli(TrainConfig, prog="rggan train", default=brought_along(rest), args=rest[1:])
+                default = grouped(brought_along(rest))
+                parsed = flat(tyro.cli(BOXES, prog="rggan train", default=default, args=rest[1:]))
                 network = parsed.network if "--network" in words else None
-                return dataclasses.replace(chosen(parsed, network, given, Console()), cfg="auto")
+                console = SpellingConsole(flags(TrainConfig))
+                return dataclasses.replace(chosen(parsed, network, given, console), cfg="auto")
             if option == "--cfg" and "--network" in words:
                 raise UserError("--cfg names a network already: leave --network out, or give --cfg auto.")
             if option == "--network" and name != TrainConfig.network:

@@ -73,8 +73,8 @@ def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = "fid") 
         UserError: no such number; a run without it; numbers of different provenance; the same seed twice on a side;
             fewer than two pairs; a value of which no ratio can be taken.
     """
-    how = how_to_take([*runs, *against], metric)
-    sides = [by_seed([judged(run, metric, how) for run in side]) for side in (runs, against)]
+    code = code_of([*runs, *against], metric)
+    sides = [by_seed([judged(run, metric, code) for run in side]) for side in (runs, against)]
     pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]}
     notes = [
         f"Seed {seed} is on one side only: left out ({side[seed].run})."
@@ -85,20 +85,20 @@ def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = "fid") 
     if len(pairs) < 2:
         raise UserError(
             f"An interval needs at least two pairs of runs with the same seed, and there are {len(pairs)}: train both "
-            "kinds with more seeds (--seed)."
+            "kinds with more seeds (`seed`)."
         )
     check_provenance(list(pairs.values()))
     try:
         ratio = paired_ratio([one.value for one, _ in pairs.values()], [other.value for _, other in pairs.values()])
     except ValueError as error:
         raise UserError(
-            f"Some {metric} is not above 0, so that ratios mean nothing; compare by another --metric."
+            f"Some {metric} is not above 0, so that ratios mean nothing; compare by another `metric`."
         ) from error
     return Comparison(metric, pairs, ratio, notes + option_notes(list(pairs.values())))
 
 
-def how_to_take(runs: Sequence[Path], metric: str) -> str:
-    """What `rggan evaluate` needs besides to take this number: '' for those of built-in metrics.
+def code_of(runs: Sequence[Path], metric: str) -> str:
+    """The code of the metric that gives this number; '' of built-in ones.
 
     Raises:
         UserError: it is none of those, nor one that any of the runs was given.
@@ -110,16 +110,16 @@ def how_to_take(runs: Sequence[Path], metric: str) -> str:
         for row in (Run.at(path) or Run(path.parent)).evaluations():
             for name, number in row.items():
                 if name not in known and better(name, number) is not None:
-                    known[name] = f" --metrics {number['provenance'].get('metric_code')}"
+                    known[name] = str(number["provenance"].get("metric_code"))
     if metric not in known:
-        raise UserError(f"--metric is one of {', '.join(known)}, not {metric}.")
+        raise UserError(f"`metric` is one of {', '.join(known)}, not {metric}.")
     return known[metric]
 
 
-def judged(path: Path, metric: str, how: str = "") -> Judged:
+def judged(path: Path, metric: str, code: str = "") -> Judged:
     """The newest such number of a run's best snapshot, or of the snapshot (RUN/last) that `path` is.
 
-    how: see `how_to_take`.
+    code: see `code_of`.
 
     Raises:
         UserError: it is no run, one whose options cannot be read, or has no such number.
@@ -139,7 +139,10 @@ def judged(path: Path, metric: str, how: str = "") -> Judged:
             # Before it was told, classes were drawn equally often.
             mix = {"class_mix": "even"} if options.cond else {}
             return Judged(path, options, number["value"], lower, {**mix, **number["provenance"]})
-    raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES{how}` first.")
+    command = f"`rggan evaluate {path} --reference PICTURES`"
+    if code:
+        command = f"`rggan evaluate {path} --reference PICTURES --metrics {code}`"
+    raise UserError(f"{path} has no {metric} yet: run {command} first.")
 
 
 def better(name: str, number: Any) -> bool | None:

@@ -73,11 +73,11 @@ def open_reference(
         if subject.options is None and subject.run is not None:
             subject.run.checked_config()  # says why they cannot be read
         if subject.options is None:
-            raise UserError(f"{subject.name} is no run: say with --reference what to compare it with.")
+            raise UserError(f"{subject.name} is no run: say with `reference` what to compare it with.")
         if how != Reading():
             raise UserError(
-                "--resolution, --channels, --resize, --background, --pattern, --max-images and --skip-bad say how a "
-                "--reference is read: give one, or leave them out to take the run's own images as it was trained."
+                "`resolution`, `channels`, `resize`, `background`, `pattern`, `max_images` and `skip_bad` say how a "
+                "`reference` is read: give one, or leave them out to take the run's own images as it was trained."
             )
         images, _ = training_images(subject, console)
         name, split = subject.options.data, TRAINING
@@ -132,10 +132,10 @@ def check_statistics(subject: Subject, reference: Reference, extractor: Extracto
             raise UserError(
                 f"{saved.path} holds statistics of the extractor {known.get('extractor')} "
                 f"({known['extractor_hash'][:8]}), not of {extractor.name} ({extractor.hash[:8]}): pass the same with "
-                "--features, or make them anew with --save-statistics."
+                "`features`, or make them anew with `save_statistics`."
             )
         if known.get("precision", precision) != precision:
-            raise UserError(f"{saved.path} was made with --precision {known['precision']}: give the same.")
+            raise UserError(f"{saved.path} was made with `precision` {known['precision']}: give the same.")
         given = len(saved.statistics.mean)
         if other is not None:
             wanted, who = len(other.statistics.mean), str(other.path)
@@ -144,7 +144,7 @@ def check_statistics(subject: Subject, reference: Reference, extractor: Extracto
         if given != wanted:
             raise UserError(
                 f"{saved.path} holds statistics of {given} features, and {who} has {wanted}: they are of another "
-                "extractor; pass the one that made them with --features."
+                "extractor; pass the one that made them with `features`."
             )
         size, channels = (other.known.get("size"), other.known.get("channels")) if other else (None, None)
         if other_shape is not None:

@@ -97,7 +97,7 @@ def compared(
     elif reference.images is not None and (on or len(reference.images) < HELD_OUT_FROM):
         images = reference.images
     elif on:
-        raise UserError(f"--memorisation on: say with --training what {subject.name} was trained on.")
+        raise UserError(f"`memorisation` on: say with `training` what {subject.name} was trained on.")
     else:
         return None
     if memorisation == "auto" and training is None and len(images) >= HELD_OUT_FROM:

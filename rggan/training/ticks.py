@@ -130,7 +130,7 @@ class Loop:
             try:
                 self.load_state_dict(state)
                 return
-            except torch.OutOfMemoryError:  # a RuntimeError, but no fault of the state
+            except (UserError, torch.OutOfMemoryError):  # a ValueError and a RuntimeError, but no fault of the state
                 raise
             except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
