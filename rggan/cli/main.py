@@ -59,8 +59,8 @@ def parse(arguments: Sequence[str]) -> Command:
 def options_of(command: str) -> dict[str, str]:
     """The options that sentences name (see `spelled`): those of the command, or else of another, which made the run
     that this one reads, say."""
-    ordered = [kind for name, kind in KINDS.items() if name != command] + [KINDS[command]] * (command in KINDS)
-    return {name: flag for kind in ordered for name, flag in flags(kind).items()}
+    own_last = sorted(KINDS, key=lambda name: name == command)
+    return {option: flag for name in own_last for option, flag in flags(KINDS[name]).items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -172,6 +172,27 @@ def test_a_module_that_exits_is_one_sentence(tmp_path, monkeypatch, capsys):
     assert "--rule exiting_module:X: 3." in capsys.readouterr().err
 
 
+def test_options_of_ones_own_are_compared_by_value():
+    names = {"network": f"{HERE}.thin:FAMILY", "rule": f"{HERE}.keep_columns:KeepColumns"}
+    names["schedule"] = f"{HERE}.in_turn:InTurn"
+    one = TrainConfig(
+        **names,
+        network_options=["depth=02"],
+        rule_options=["power=1.50", "every_step=yes"],
+        schedule_options={"evaluations": 2},
+    )
+    other = TrainConfig(
+        **names,
+        network_options={"depth": 2},
+        rule_options={"every_step": True, "power": 1.5},
+        schedule_options=["evaluations=2"],
+    )
+    assert one == other
+    assert one.same_run(other.to_json())
+    assert one.rule_options == ("every_step=True", "power=1.5")
+    assert not one.same_run(TrainConfig(**names, rule_options=["power=1.51"]).to_json())
+
+
 def test_own_defaults_stay_where_the_run_says_nothing():
     class Own(Rule):
         def __init__(self, floor=0.3, every=7, penalty=2.0):
