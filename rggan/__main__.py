@@ -1,13 +1,24 @@
 """python -m rggan, and the `rggan` command."""
 
+import os
 import sys
 
-from rggan.cli import main
+from rggan.cli.main import main
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as programs end that write to a reader that went away
 
 
 def entry() -> None:
-    """Exit with the command's code."""
-    sys.exit(main())
+    """Exit with the command's code; quietly where nobody reads on (`rggan train --help | head`)."""
+    try:
+        try:
+            code = main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes at its exit what is left
+        code = BROKEN_PIPE
+    sys.exit(code)
 
 
 if __name__ == "__main__":

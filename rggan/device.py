@@ -21,10 +21,10 @@ def check_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise UserError(f"--device {name}: choose auto, cpu, cuda or cuda:N.")
+        raise UserError(f"`device` {name}: choose auto, cpu, cuda or cuda:N.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: this machine or this build of PyTorch has no such CUDA GPU.")
+        raise UserError(f"`device` {name}: this machine or this build of PyTorch has no such CUDA GPU.")
     return device
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input: the message is one clear sentence that says what to do next.
 
-    The command line prints it and exits with code 2; library code may catch it. What a message quotes may hold
-    anything, so line breaks and other characters that do not print become spaces.
+    The command line prints it and exits with code 2; library code may catch it, as a ValueError too. What a message
+    quotes may hold anything, so line breaks and other characters that do not print become spaces.
 
     >>> print(UserError("no class cat\\ndog"))
     no class cat dog

@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from rggan.errors import UserError
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader, a kill or a power cut meets the old content or the new, never a part of it.
@@ -47,3 +49,11 @@ def flush_folder(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+def write_file(content: bytes, path: Path) -> None:
+    """Whole or not at all; raises UserError where it cannot be written."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error

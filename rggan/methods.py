@@ -9,7 +9,7 @@ from rggan.registry import Registry
 
 NONE = "none"  # no rule: dense training
 RULES: Registry[Kind[Rule]] = Registry(
-    "--rule",
+    "`rule`",
     {
         "threshold": "rggan.pruning.threshold:KIND",
         "hard": "rggan.pruning.threshold:HARD",
@@ -25,7 +25,7 @@ RULES: Registry[Kind[Rule]] = Registry(
     besides=(NONE,),
 )
 SCHEDULES: Registry[Kind[Schedule]] = Registry(
-    "--schedule",
+    "`schedule`",
     {
         "score": "rggan.pruning.schedule:SCORE",
         "always": "rggan.pruning.schedule:ALWAYS",

@@ -10,7 +10,7 @@ from rggan.data.decode import parse_color, parse_size
 from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
-from rggan.pairs import read_pairs
+from rggan.pairs import as_words, read_pairs
 from rggan.registry import called
 from rggan.steps import LOSSES
 
@@ -50,73 +50,73 @@ def check_options(config: TrainConfig) -> None:
     positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers")
     for name in positive:
         if getattr(config, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(config, name)}.")
+            raise UserError(f"`{name}` must be at least 1, not {getattr(config, name)}.")
     for name in (
         *("kimg", "snap", "lr", "lr_d", "memory_share", "rollback_lr", "ramp", "ada_kimg", "adapt_kimg"),
         *("finale_lr", "lr_dense", "rewind"),
     ):
         if getattr(config, name) is not None and not getattr(config, name) > 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}.")
+            raise UserError(f"`{name}` must be above 0, not {getattr(config, name)}.")
     if config.patience is not None and config.patience < 1:
-        raise UserError(f"--patience must be at least 1, not {config.patience}.")
+        raise UserError(f"`patience` must be at least 1, not {config.patience}.")
     for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band", "min_fan", "adapt_band", *WEIGHTS):
         if (getattr(config, name) or 0) < 0:
-            raise UserError(f"--{name.replace('_', '-')} must not be negative, but is {getattr(config, name)}.")
+            raise UserError(f"`{name}` must not be negative, but is {getattr(config, name)}.")
     for name in ("ema", "beta1", "beta2", "finale_ema"):
         if not 0 <= (getattr(config, name) or 0) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must lie from 0 to below 1, not {getattr(config, name)}.")
+            raise UserError(f"`{name}` must lie from 0 to below 1, not {getattr(config, name)}.")
     if not 0 <= config.dropout_d < 1:
-        raise UserError(f"--dropout-d is a share, from 0 to below 1, not {config.dropout_d}.")
+        raise UserError(f"`dropout_d` is a share, from 0 to below 1, not {config.dropout_d}.")
     if not 0 < config.dynamic_d <= 1:
-        raise UserError(f"--dynamic-d is a share of D's rows, above 0 and at most 1, not {config.dynamic_d}.")
+        raise UserError(f"`dynamic_d` is a share of D's rows, above 0 and at most 1, not {config.dynamic_d}.")
     if not -1 < config.ada_target < 1:
-        raise UserError(f"--ada-target is a mean of signs, between -1 and 1, not {config.ada_target}.")
+        raise UserError(f"`ada_target` is a mean of signs, between -1 and 1, not {config.ada_target}.")
     if not config.style_mixing <= 1:
-        raise UserError(f"--style-mixing is a probability, from 0 to 1, not {config.style_mixing}.")
+        raise UserError(f"`style_mixing` is a probability, from 0 to 1, not {config.style_mixing}.")
     check_course(config)
     if not 0 <= config.floor < 1 or not 0 <= config.regrow <= 1:
-        raise UserError(f"--floor and --regrow are shares from 0 to 1, not {config.floor} and {config.regrow}.")
+        raise UserError(f"`floor` and `regrow` are shares from 0 to 1, not {config.floor} and {config.regrow}.")
     check_rule(config)
     if config.score_samples < 2:
-        raise UserError(f"--score-samples must be at least 2, not {config.score_samples}.")
+        raise UserError(f"`score_samples` must be at least 2, not {config.score_samples}.")
     check_network(config)
     if not 0 <= config.seed < 2**63:
-        raise UserError(f"--seed must lie from 0 to 2**63 - 1, not {config.seed}.")
+        raise UserError(f"`seed` must lie from 0 to 2**63 - 1, not {config.seed}.")
 
 
 def check_course(config: TrainConfig) -> None:
     """Raises UserError for targets, and shares of the run, that are none or exclude each other."""
     for name in ("target_g", "target_d"):
         target = getattr(config, name)
-        flag = f"--{name.replace('_', '-')}"
+        flag = f"`{name}`"
         if isinstance(target, str) and (number := number_of(target)) is not None:  # as the command line reads it
             target = number
             object.__setattr__(config, name, number)
         if isinstance(target, float | int) and not 0 < target <= 1:
             raise UserError(f"{flag} is a density: above 0 and at most 1, not {target}.")
     if not config.adapt_band < 1:
-        raise UserError(f"--adapt-band is 0 or more and below 1, not {config.adapt_band}.")
+        raise UserError(f"`adapt_band` is 0 or more and below 1, not {config.adapt_band}.")
     if not -1 < config.set_point < 1:
-        raise UserError(f"--set-point lies between -1 and 1, not at {config.set_point}.")
+        raise UserError(f"`set_point` lies between -1 and 1, not at {config.set_point}.")
     if not 0 < config.density_low <= config.density_high <= 1:
         raise UserError(
-            f"--density-low {config.density_low} and --density-high {config.density_high} exclude each other: 0 < low "
+            f"`density_low` {config.density_low} and `density_high` {config.density_high} exclude each other: 0 < low "
             "<= high <= 1."
         )
     default = {field.name: field.default for field in dataclasses.fields(config)}
     if "auto" not in (config.target_g, config.target_d):
         for name in ADAPTIVE:
             if getattr(config, name) != default[name]:
-                raise UserError(f"--{name.replace('_', '-')} goes with --target-d auto or --target-g auto.")
+                raise UserError(f"`{name}` goes with `target_d` auto or `target_g` auto.")
     if not 0 <= config.finale < 1:
-        raise UserError(f"--finale is the last share of the run, from 0 to below 1, not {config.finale}.")
+        raise UserError(f"`finale` is the last share of the run, from 0 to below 1, not {config.finale}.")
     for name in FINALE:
         if not config.finale and getattr(config, name) != default[name]:
-            raise UserError(f"--{name.replace('_', '-')} goes with --finale.")
+            raise UserError(f"`{name}` goes with `finale`.")
     if config.lr_decay is not None and not 0 <= config.lr_decay < 1:
-        raise UserError(f"--lr-decay is a share of the run, from 0 to below 1, not {config.lr_decay}.")
+        raise UserError(f"`lr_decay` is a share of the run, from 0 to below 1, not {config.lr_decay}.")
     if config.rewind is not None and config.rewind >= config.kimg:
-        raise UserError(f"--rewind {config.rewind:g} lies outside the run of {config.kimg:g} kimg.")
+        raise UserError(f"`rewind` {config.rewind:g} lies outside the run of {config.kimg:g} kimg.")
 
 
 def check_network(config: TrainConfig) -> None:
@@ -126,29 +126,28 @@ def check_network(config: TrainConfig) -> None:
     LOSSES.get(config.loss)
     for name, titles in only_of_families().items():
         if name not in family.options and getattr(config, name) != default[name]:
-            raise UserError(
-                f"--{name.replace('_', '-')} means nothing with --network {config.network}: it is {titles}'s."
-            )
+            raise UserError(f"`{name}` means nothing with `network` {config.network}: it is {titles}'s.")
+    keep_values(config, "network_options", given_to_network(config))
     network_arguments(config)
     for name in ("ada_target", "ada_kimg"):
         if config.aug != "ada" and getattr(config, name) != default[name]:
-            raise UserError(f"--{name.replace('_', '-')} means nothing with --aug {config.aug}: it goes with ada.")
-    if (reason := called(f"--network {config.network}", family.refuses, vars(config))) is not None:
+            raise UserError(f"`{name}` means nothing with `aug` {config.aug}: it goes with ada.")
+    if (reason := called(f"`network` {config.network}", family.refuses, vars(config))) is not None:
         raise UserError(reason)
     penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and family.r1 is not None)
     if config.compile and penalised:
         raise UserError(
-            "--compile and a gradient penalty exclude each other (torch.compile has no second derivative): "
-            "leave --compile out, or give --gamma 0 and no --path-length."
+            "`compile` and a gradient penalty exclude each other (torch.compile has no second derivative): "
+            "leave `compile` out, or give `gamma` 0 and no `path_length`."
         )
     kind = kind_of_rule(config.rule)
     if kind is not None and kind.behind_norm and family.normed_generator:
         raise UserError(
-            f"--rule {config.rule} masks behind the spectral norm, and {config.network}'s G has one: its EMA cannot "
-            "follow. Take --rule hard, or another --network."
+            f"`rule` {config.rule} masks behind the spectral norm, and {config.network}'s G has one: its EMA cannot "
+            "follow. Take `rule` hard, or another `network`."
         )
     if config.freeze_d and config.init is None:
-        raise UserError("--freeze-d keeps D's lower blocks as they were trained: it goes with --init.")
+        raise UserError("`freeze_d` keeps D's lower blocks as they were trained: it goes with `init`.")
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), family.sizes)
 
@@ -166,20 +165,40 @@ def only_of_families() -> dict[str, str]:
     return {name: " and ".join(titles) for name, titles in found.items()}
 
 
+def own_of_network(config: TrainConfig) -> dict[str, int]:
+    """What the family's generator takes besides the options of a run, with its defaults."""
+    arguments = FAMILIES.get(config.network).arguments
+    return {name: argument.default for name, argument in arguments.items() if name not in vars(config)}
+
+
+def given_to_network(config: TrainConfig) -> dict[str, Any]:
+    """The values of `network_options`.
+
+    Raises:
+        UserError: the family has no such options.
+    """
+    return read_pairs(config.network_options, own_of_network(config), "`network_options`")
+
+
+def keep_values(config: TrainConfig, name: str, values: Mapping[str, Any]) -> None:
+    """Write options of one's own as their values read, so that strength=0.50 is the same run as strength=0.5."""
+    object.__setattr__(config, name, tuple(sorted(as_words(values))))
+
+
 def network_arguments(config: TrainConfig) -> dict[str, int]:
-    """What the generator takes besides what all take: from the option of this name, or from --network-options.
+    """What the generator takes besides what all take: from the option of this name, or from `network_options`.
 
     Raises:
         UserError: a name or value that the family has no use for.
     """
     family = FAMILIES.get(config.network)
-    own = {name: a.default for name, a in family.arguments.items() if name not in vars(config)}
-    given = {**own, **read_pairs(config.network_options, own, "--network-options")}
+    own = own_of_network(config)
+    given = {**own, **given_to_network(config)}
     found = {name: given[name] if name in given else getattr(config, name) for name in family.arguments}
     for name, value in found.items():
         low, high = family.arguments[name][1:]
         if not low <= value <= high:
-            flag = f"--network-options {name}" if name in own else f"--{name.replace('_', '-')}"
+            flag = f"`network_options` {name}" if name in own else f"`{name}`"
             raise UserError(f"{flag} lies from {low} to {high}, not at {value}.")
     return found
 
@@ -192,48 +211,49 @@ def check_rule(config: TrainConfig) -> None:
         if getattr(config, name) == default[name] or (kind and (name in OF_ANY_RULE or name in kind.options)):
             continue
         rules = rules_with(name) if name in OF_RULES else tuple(RULES.builtin)
-        flag = f"--{name.replace('_', '-')}"
-        raise UserError(f"{flag} means nothing with --rule {config.rule}; it goes with {', '.join(rules)}.")
-    own_of_rule(config)
+        flag = f"`{name}`"
+        raise UserError(f"{flag} means nothing with `rule` {config.rule}; it goes with {', '.join(rules)}.")
+    keep_values(config, "rule_options", own_of_rule(config))
     used = [config.schedule_of(name) for name in ("g", "d") if config.networks in ("both", name)]
     uses = {option for name in used for option in SCHEDULES.get(name).options}
     for name in OF_SCHEDULES:
         if name == "fade" and config.finale and config.finale_dense and config.networks != "d":
             continue
         if getattr(config, name) != default[name] and name not in uses:
-            flag, there = f"--{name.replace('_', '-')}", " and ".join(dict.fromkeys(used))
+            flag, there = f"`{name}`", " and ".join(dict.fromkeys(used))
             schedules = ", ".join(schedules_with(name))
-            raise UserError(f"{flag} means nothing with --schedule {there}; it goes with {schedules}.")
-    own_of_schedules(config, used)
+            raise UserError(f"{flag} means nothing with `schedule` {there}; it goes with {schedules}.")
+    own = own_of_schedules(config, used)
+    keep_values(config, "schedule_options", {name: v for values in own.values() for name, v in values.items()})
     targets = {name: getattr(config, f"target_{name}") for name in ("g", "d") if config.networks in ("both", name)}
     for name in ("g", "d"):
         for option in (f"target_{name}", f"schedule_{name}"):
             if getattr(config, option) is not None and name not in targets:
-                flag = f"--{option.replace('_', '-')}"
-                raise UserError(f"{flag} means nothing with --networks {config.networks}.")
+                flag = f"`{option}`"
+                raise UserError(f"{flag} means nothing with `networks` {config.networks}.")
     gradual = kind is not None and kind.ramps
     ramps = [t for t in targets.values() if isinstance(t, float | int) or (t is None and gradual)]
     for name in ("ramp", "ramp_shape"):
         if getattr(config, name) != default[name] and not ramps:
-            raise UserError(f"--{name.replace('_', '-')} leads to a target: it goes with --target-g, --target-d.")
+            raise UserError(f"`{name}` leads to a target: it goes with `target_g`, `target_d`.")
     if kind is not None and kind.penalised and "target_g" in kind.options:
         for name in ("distribution", "min_fan"):
             if getattr(config, name) is not None and not any(targets.values()):
-                flag = f"--{name.replace('_', '-')}"
-                raise UserError(f"{flag} goes with a target: give --target-g or --target-d.")
+                flag = f"`{name}`"
+                raise UserError(f"{flag} goes with a target: give `target_g` or `target_d`.")
         if config.min_fan and config.granularity == "row":
-            raise UserError("--min-fan is for single weights; with --granularity row whole neurons go.")
+            raise UserError("`min_fan` is for single weights; with `granularity` row whole neurons go.")
         if config.penalty is not None and all(targets.values()):
-            raise UserError("--penalty decides how many weights go where no target does: leave one of them out.")
+            raise UserError("`penalty` decides how many weights go where no target does: leave one of them out.")
         for name, target in targets.items():
             least = config.density_low if target == "auto" else target
             if isinstance(least, float | int) and config.regrow >= least:
-                what = "--density-low" if target == "auto" else f"--target-{name}"
-                raise UserError(f"--regrow {config.regrow} must be below {what} {least:g}; raise that, or regrow less.")
+                what = "`density_low`" if target == "auto" else f"`target_{name}`"
+                raise UserError(f"`regrow` {config.regrow} must be below {what} {least:g}; raise that, or regrow less.")
     if config.balance and config.networks != "both":
-        raise UserError("--balance moves D's density by what G does: it goes with --networks both.")
+        raise UserError("`balance` moves D's density by what G does: it goes with `networks` both.")
     if config.balance and isinstance(config.target_d, str):
-        raise UserError("--balance moves D's density, and so does --target-d auto: leave one of them out.")
+        raise UserError("`balance` moves D's density, and so does `target_d` auto: leave one of them out.")
     check_along(config, bool(ramps), used)
 
 
@@ -244,42 +264,42 @@ def check_along(config: TrainConfig, ramps: bool, used: Sequence[str]) -> None:
     """
     prunes_g = config.rule != "none" and config.networks != "d"
     if config.rule != "none" and config.schedule != "score" and config.schedule not in used:
-        raise UserError(f"--schedule {config.schedule} is used by neither network: leave it out.")
+        raise UserError(f"`schedule` {config.schedule} is used by neither network: leave it out.")
     if not config.finale_dense and not prunes_g:
-        raise UserError("--no-finale-dense keeps G sparse in the finale, and here G is not pruned: leave it out.")
+        raise UserError("`finale_dense=False` keeps G sparse in the finale, and here G is not pruned: leave it out.")
     if config.lr_dense != 1 and (not prunes_g or config.schedule_of("g") == "always"):
-        raise UserError("--lr-dense is G's rate in dense phases, and here G has none: leave it out.")
+        raise UserError("`lr_dense` is G's rate in dense phases, and here G has none: leave it out.")
     if config.rewind is None:
         return
     if not ramps:
-        raise UserError("--rewind waits until a target is reached: give --target-g or --target-d a density.")
+        raise UserError("`rewind` waits until a target is reached: give `target_g` or `target_d` a density.")
     ramp = config.kimg / 2 if config.ramp is None else config.ramp
     if config.rewind >= ramp:
         raise UserError(
-            f"--rewind {config.rewind:g} must be below --ramp {ramp:g}: it goes back to weights of before the target "
+            f"`rewind` {config.rewind:g} must be below `ramp` {ramp:g}: it goes back to weights of before the target "
             "was reached."
         )
 
 
 def own_of_rule(config: TrainConfig) -> dict[str, Any]:
-    """The values of `--rule-options`.
+    """The values of `rule_options`.
 
     Raises:
         UserError: the rule has no such options.
     """
     kind = kind_of_rule(config.rule)
-    return read_pairs(config.rule_options, {} if kind is None else kind.own, "--rule-options")
+    return read_pairs(config.rule_options, {} if kind is None else kind.own, "`rule_options`")
 
 
 def own_of_schedules(config: TrainConfig, used: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The values of `--schedule-options`, for each of the schedules that are used: those that it knows.
+    """The values of `schedule_options`, for each of the schedules that are used: those that it knows.
 
     Raises:
         UserError: none of them has such an option.
     """
     known = {name: SCHEDULES.get(name).own for name in used}
     every = {name: default for own in known.values() for name, default in own.items()}
-    given = read_pairs(config.schedule_options, every, "--schedule-options")
+    given = read_pairs(config.schedule_options, every, "`schedule_options`")
     return {name: {option: v for option, v in given.items() if option in own} for name, own in known.items()}
 
 

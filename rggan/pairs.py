@@ -25,10 +25,12 @@ def as_words(given: Mapping[str, Value] | Sequence[str]) -> tuple[str, ...]:
 def read_pairs(words: Sequence[str], known: Mapping[str, Value], option: str) -> dict[str, Any]:
     """The values that the words give, each of the kind of its default in `known`; what is not given is left out.
 
+    option: as messages name it ("`rule_options`").
+
     Raises:
         UserError: a word that is no name=value, a name that is not known or comes twice, or a value of another kind.
 
-    >>> read_pairs(["strength=0.5", "hard=yes"], {"strength": 1.0, "hard": False, "steps": 3}, "--rule-options")
+    >>> read_pairs(["strength=0.5", "hard=yes"], {"strength": 1.0, "hard": False, "steps": 3}, "`rule_options`")
     {'strength': 0.5, 'hard': True}
     """
     found: dict[str, Any] = {}

@@ -122,7 +122,7 @@ def choose(found: Found, cond: bool = False, network: str | None = None) -> tupl
     device = "GPU" if found.cuda else "CPU"
     options |= {"width_g": width, "width_d": width, "batch": batch, "kimg": kimg, "snap": kimg / 20}
     why.append(f"width      {width}, batch {batch}: what a {device} trains in reasonable time at {found.side} pixels")
-    why.append(f"length     {kimg:g} kimg, looked at every {kimg / 20:g}: a beginning; --kimg makes it longer")
+    why.append(f"length     {kimg:g} kimg, looked at every {kimg / 20:g}: a beginning; `kimg` makes it longer")
 
     options["aug"] = "ada" if found.images >= 5000 else "diff"
     reason = (

@@ -25,10 +25,16 @@ def trust(*places: str) -> None:
 
     A file alone never makes code run that is not installed as a part of a package (`Registry.knows`).
 
+    Raises:
+        UserError: one of them reads like no such place.
+
     >>> trust("math:pi")
     >>> "math:pi" in TRUSTED
     True
     """
+    for place in places:
+        if not PLACE.fullmatch(place):
+            raise UserError(f"`trust` takes package.module:OBJECT, not {place}.")
     TRUSTED.update(places)
 
 
@@ -38,7 +44,7 @@ def called(asked: str, function: Callable[..., R], *arguments: Any, **options: A
     Raises:
         UserError: whatever it raises (but that the memory is used up), in one sentence that begins with `asked`.
 
-    >>> called("--rule x:Y", len, [1, 2])
+    >>> called("`rule` x:Y", len, [1, 2])
     2
     """
     try:
@@ -54,12 +60,12 @@ def called(asked: str, function: Callable[..., R], *arguments: Any, **options: A
 def load_object(place: str, option: str, own: bool = True) -> Any:
     """What `package.module:OBJECT` names. Its code runs.
 
-    option: as messages name it ("--rule x:Y"). own: modules in the current folder are found too, behind all others.
+    option: as messages name it ("`rule` x:Y"). own: modules in the current folder are found too, behind all others.
 
     Raises:
         UserError: it cannot be imported, or has no such object.
 
-    >>> load_object("math:pi", "--rule math:pi")
+    >>> load_object("math:pi", "`rule` math:pi")
     3.141592653589793
     """
     name, _, attribute = place.partition(":")
@@ -75,7 +81,7 @@ class Registry(Generic[T]):
     """What an option of this name can be.
 
     Args:
-        option: "--rule"; messages say it.
+        option: as messages name it ("`rule`").
         builtin: name -> "package.module:OBJECT".
         group: of entry points, by which an installed package adds names of its own ("rggan.rules").
         accept: makes the thing of the object that was found (often the object itself).
@@ -83,14 +89,14 @@ class Registry(Generic[T]):
         besides: other values that the option takes, for messages.
 
     >>> from fractions import Fraction
-    >>> registry = Registry("--number", {"half": "rggan.registry:HALF_OF_DOCTEST"}, "rggan.doctest", Fraction)
+    >>> registry = Registry("`number`", {"half": "rggan.registry:HALF_OF_DOCTEST"}, "rggan.doctest", Fraction)
     >>> registry.names()
     ['half']
     >>> registry.get("math:pi").denominator
     281474976710656
     >>> registry.get("third")
     Traceback (most recent call last):
-    rggan.errors.UserError: --number third: there are half, or package.module:OBJECT.
+    rggan.errors.UserError: `number` third: there are half, or package.module:OBJECT.
     """
 
     def __init__(

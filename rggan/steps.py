@@ -166,5 +166,5 @@ def loss(found: Any) -> Loss:
 HINGE = Loss(hinge_d, hinge_g)
 NONSATURATING = Loss(nonsaturating_d, nonsaturating_g)
 LOSSES: Registry[Loss] = Registry(
-    "--loss", {"hinge": "rggan.steps:HINGE", "nonsaturating": "rggan.steps:NONSATURATING"}, "rggan.losses", loss
+    "`loss`", {"hinge": "rggan.steps:HINGE", "nonsaturating": "rggan.steps:NONSATURATING"}, "rggan.losses", loss
 )

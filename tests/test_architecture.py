@@ -27,6 +27,7 @@ FLOORS = {
     "augment": 1,
     "data": 1,
     "config": 2,
+    "declared": 2,
     "options": 2,
     "presets": 2,
     "device": 1,
@@ -64,7 +65,6 @@ FLOORS = {
     "report.plot": 1,
     "report": 5,
     "evaluation": 5,
-    "generating": 5,
     "cli": 6,
     "__main__": 7,
 }
@@ -222,3 +222,39 @@ def test_files_stay_small():
     for name, path in modules():
         lines = len(path.read_text().splitlines())
         assert lines <= (320 if name.startswith("pruning") else 400), f"{name} has {lines} lines"
+
+
+def told(node):
+    """The texts of a module that are no docstrings, those of an f-string as one, with {} for what it fills in."""
+    joined = [each for each in ast.walk(node) if isinstance(each, ast.JoinedStr)]
+    inner = {id(part) for each in joined for part in ast.walk(each) if part is not each}
+    for each in ast.walk(node):
+        if isinstance(each, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            inner.update(id(s.value) for s in each.body if isinstance(s, ast.Expr))
+        if isinstance(each, ast.JoinedStr) and id(each) not in inner:  # no format
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in each.values)
+    yield from (
+        each.value
+        for each in ast.walk(node)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in inner
+    )
+
+
+def test_below_the_command_line_options_go_by_their_python_names():
+    """`name` in backticks, which the command line spells --name. A whole command in backticks may have its flags."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        for text in () if place.startswith("cli/") else told(ast.parse(path.read_text())):
+            assert not re.search(r"--[a-z{]", re.sub(r"`rggan [^`]*`", "", text)), f"{place}: {text}"
+
+
+def test_flags_are_found_in_whatever_a_module_says():
+    node = ast.parse('"""--a"""\ndef f():\n    """--b"""\n    g(f"--{c} {d}", "--e" "f")\n    h(f"{i:--j}")')
+    assert list(told(node)) == ["--{} {}", "{}", "--ef"]
+
+
+def test_tyro_stays_at_the_command_line():
+    """But for declared.py, where the help texts are."""
+    for name, path in modules():
+        if not name.startswith("cli") and name != "declared":
+            assert not re.search(r"^\s*(import|from) tyro", path.read_text(), re.M), name

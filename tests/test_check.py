@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from rggan import TrainConfig
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.data import load_images
 from rggan.training.estimate import estimate, peak_memory
 from rggan.training.trainer import Training

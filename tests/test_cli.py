@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from rggan import Generator, TrainConfig, UserError
-from rggan.cli import main, parse
+from rggan.cli.generate import parse_seeds
+from rggan.cli.main import main, parse
 from rggan.data.pictures import grid
-from rggan.generating import parse_seeds
 from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable, save_checkpoint
 from rggan.training.trainer import Training
@@ -339,7 +339,7 @@ def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
     ],
 )
 def test_values_from_json_and_python_are_checked_too(tmp_path, options):
-    with pytest.raises(UserError, match=f"--{next(iter(options))}"):
+    with pytest.raises(UserError, match=f"`{next(iter(options))}`"):
         TrainConfig(**options)
     (tmp_path / "c.json").write_text(json.dumps(options))
     assert main(["train", "--config", str(tmp_path / "c.json"), "-n"]) == 2
@@ -348,7 +348,7 @@ def test_values_from_json_and_python_are_checked_too(tmp_path, options):
 def test_paths_may_be_text_and_data_a_path(tmp_path):
     config = TrainConfig(data=tmp_path, outdir=str(tmp_path / "runs"))
     assert (config.data, config.outdir) == (str(tmp_path), tmp_path / "runs")
-    with pytest.raises(UserError, match="--lr cannot be"):
+    with pytest.raises(UserError, match="`lr` cannot be"):
         TrainConfig(lr=tmp_path)
 
 
@@ -361,3 +361,11 @@ def test_rows_that_somebody_else_wrote_are_passed_over(tmp_path):
     lines = [json.dumps(good).encode(), b"\xff", b"[]", b'{"tick": "a"}', b"[" * 10**5]
     (tmp_path / "stats.jsonl").write_bytes(b"\n".join(lines))
     assert Run(tmp_path).rows() == [good]
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    command = [sys.executable, "-m", "rggan", "train", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ended:
+        ended.stdout.close()
+        told = ended.stderr.read()
+    assert (told, ended.returncode) == ("", 141)

@@ -352,5 +352,5 @@ def test_a_tiny_truncation_takes_no_longer(truncation):
 def test_truncation_out_of_range_is_refused(name):
     generator = tiny(name)
     for truncation in (-0.1, 1.01, float("nan"), float("inf"), *([] if name == "stylegan2" else [0])):
-        with pytest.raises(UserError, match=r"The truncation \(--trunc\)"):
+        with pytest.raises(UserError, match="The truncation "):
             generator.images([0], truncation=truncation)

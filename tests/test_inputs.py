@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rggan import Generator
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.run.folder import Run
 from tests.conftest import folders
 

@@ -85,7 +85,7 @@ def test_which_sizes_fit():
         if fits(*size):
             assert check_resolution(size) == size
             continue
-        with pytest.raises(UserError, match=f"--resolution {size[0]}x{size[1]} does not fit any network") as error:
+        with pytest.raises(UserError, match=f"`resolution` {size[0]}x{size[1]} does not fit any network") as error:
             check_resolution(size)
         height, width = map(int, re.search(r"the nearest that does is (\d+)x(\d+)\.$", str(error.value)).groups())
         assert fits(height, width)

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from rggan import TrainConfig
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.report.comparison import Curves, arms, comparison_figure
 from rggan.report.plot import SHADE, plot_run, run_figure
 

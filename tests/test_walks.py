@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from rggan import Generator, UserError
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.data.pictures import grid, to_pil, to_uint8
 from rggan.generation.video import Gif, Mp4, even, opaque, video_library
 from rggan.generation.walks import mixing, slerp, straight, walk
@@ -137,7 +137,7 @@ def test_the_corner_of_transparent_pictures_is_transparent():
 
 @pytest.mark.parametrize("name", ["sngan", "fastgan", "biggan"])
 def test_other_networks_have_no_styles(name):
-    with pytest.raises(UserError, match=rf"Styles \(--mix\) are StyleGAN2's.*{name}"):
+    with pytest.raises(UserError, match=rf"Styles to mix are StyleGAN2's.*{name}"):
         mixing(tiny(name), [0], [1])
 
 

@@ -35,7 +35,7 @@ def parse_color(name: str) -> tuple[int, int, int]:
     try:
         red, green, blue = ImageColor.getrgb(name)[:3]
     except ValueError as error:
-        raise UserError(f"--background {name}: give a colour name like white, or one like #ff8800.") from error
+        raise UserError(f"`background` {name}: give a colour name like white, or one like #ff8800.") from error
     return red, green, blue
 
 
@@ -51,7 +51,7 @@ def parse_size(size: int | str | Sequence[int]) -> tuple[int, int]:
     sides: list[object] = [size] if isinstance(size, int) else list(size.split("x") if isinstance(size, str) else size)
     texts = [str(side).strip() for side in sides]
     if len(texts) not in (1, 2) or not all(t.isascii() and t.isdecimal() and 0 < int(t[:9]) <= 65536 for t in texts):
-        raise UserError(f"--resolution takes a side in pixels like 64, or HEIGHTxWIDTH like 64x96, not {size}.")
+        raise UserError(f"`resolution` takes a side in pixels like 64, or HEIGHTxWIDTH like 64x96, not {size}.")
     return int(texts[0]), int(texts[-1])
 
 

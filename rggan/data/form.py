@@ -36,9 +36,9 @@ class Form:
 def checked(form: Form, asked: str) -> Form:
     """The same form, for code of others: whatever it does, the worst is a UserError that begins with `asked`.
 
-    >>> checked(Form("dots", bool, lambda data, pattern: [data]), "--data my_forms:DOTS").pictures("...", "*")
+    >>> checked(Form("dots", bool, lambda data, pattern: [data]), "`data` my_forms:DOTS").pictures("...", "*")
     Traceback (most recent call last):
-    rggan.errors.UserError: --data my_forms:DOTS: the form dots gives a str where a Picture should be.
+    rggan.errors.UserError: `data` my_forms:DOTS: the form dots gives a str where a Picture should be.
     """
     form_called = f"{asked}: the form {form.name}"
 

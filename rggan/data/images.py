@@ -178,14 +178,14 @@ def load_images(
     torch.Size([100, 1, 16, 16])
     """
     size = None if resolution is None else parse_size(resolution)
-    for flag, value, known in (("channels", channels, Channels), ("resize", resize, Resize)):
+    for name, value, known in (("channels", channels, Channels), ("resize", resize, Resize)):
         if value not in get_args(known):
-            raise UserError(f"--{flag} is one of {', '.join(get_args(known))}, not {value}.")
+            raise UserError(f"`{name}` is one of {', '.join(get_args(known))}, not {value}.")
     color = parse_color(background)
     if max_images is not None and max_images < 1:
-        raise UserError(f"--max-images must be at least 1, not {max_images}.")
+        raise UserError(f"`max_images` must be at least 1, not {max_images}.")
     if not 0 < fraction <= 1:
-        raise UserError(f"--fraction must lie above 0 and at most 1, not {fraction}.")
+        raise UserError(f"`fraction` must lie above 0 and at most 1, not {fraction}.")
     pictures = list_pictures(data, pattern)
 
     classes = class_names(pictures)
@@ -209,7 +209,7 @@ def load_images(
                 f"None of the {len(taken)} pictures can be read; the first: {taken[first].name}: {decoded.bad[first]}."
             )
         raise UserError(
-            f"Cannot read {taken[first].name}: {decoded.bad[first]}{others}; mend or remove it, or pass --skip-bad."
+            f"Cannot read {taken[first].name}: {decoded.bad[first]}{others}; mend or remove it, or pass `skip_bad`."
         )
     pixels = decoded.pixels
     if channels == "auto" and decoded.grey:

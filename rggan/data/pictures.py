@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rggan.errors import UserError
 from rggan.files import write_whole
 
 
@@ -60,3 +61,11 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     stream = io.BytesIO()
     picture.save(stream, "png")
     write_whole(path, stream.getvalue())
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Raises UserError where it cannot be written."""
+    try:
+        save_picture(picture, path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error

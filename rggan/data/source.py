@@ -13,7 +13,7 @@ from rggan.data.picture import Picture, fits
 from rggan.errors import UserError
 from rggan.registry import PLACE, Registry
 
-OPTION = "--data"
+OPTION = "`data`"
 NAMED = re.compile(rf"({PLACE.pattern}):(.*)", re.S)  # package.module:FORM:PLACE
 
 

@@ -100,7 +100,7 @@ def in_cache(results: Callable[[], Results], key: str, shape: tuple[int, int, in
         except OSError as error:
             raise UserError(
                 f"Cannot keep the decoded images in {folder}: {error.strerror}; name another folder in the environment "
-                "variable RGGAN_CACHE, or take fewer images (--max-images) or a smaller --resolution."
+                "variable RGGAN_CACHE, or take fewer images (`max_images`) or a smaller `resolution`."
             ) from error
         finally:
             beside.unlink(missing_ok=True)

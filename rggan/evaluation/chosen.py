@@ -50,7 +50,7 @@ def chosen(names: Sequence[str] = ()) -> list[Chosen]:
             continue
         for word in dict.fromkeys((metric.name, *metric.values)):
             if word in owners:
-                raise UserError(f"--metrics {name}: the name {word} belongs to {owners[word]}; it needs another.")
+                raise UserError(f"`metrics` {name}: the name {word} belongs to {owners[word]}; it needs another.")
         owners |= dict.fromkeys((metric.name, *metric.values), f"the metric {name}")
         found.append(Chosen(metric, *code(name)))
     return found

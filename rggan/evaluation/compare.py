@@ -1,15 +1,11 @@
-"""`rggan compare`: are these runs better than those? Over paired seeds, from numbers of the same provenance."""
+"""Are these runs better than those? Over paired seeds, from numbers of the same provenance."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
-from rich.console import Console
+from typing import Any
 
 from rggan.config import TrainConfig
 from rggan.errors import UserError
@@ -17,34 +13,11 @@ from rggan.evaluation.chosen import builtin_numbers
 from rggan.evaluation.record import file_hash
 from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
-from rggan.registry import trust
 from rggan.run.folder import Run
 from rggan.run.places import BEST, WEIGHTS
 
 NEEDED = {*COMPARED, "extractor", "reference", "reference_split"} - {"metric_hash", "class_mix"}  # of a provenance
 OF_ONE_PAIR = ("reference",)  # what may differ between pairs: each seed draws its own images
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """Compare two kinds of runs over paired seeds: rggan compare RUN... -- RUN... (after `rggan evaluate` of each)."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The runs in question."""
-    against: tuple[Path, ...] = ()
-    """Those that they are compared with: what stands behind --."""
-    metric: str = "fid"
-    """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on; or that
-    of another metric by which the runs were evaluated."""
-    trust: tuple[str, ...] = ()
-    """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs."""
-    json: bool = False
-    """Print JSON instead."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for a side without runs."""
-        if not self.runs or not self.against:
-            raise UserError("Say which runs to compare with which runs: rggan compare RUN... -- RUN...")
 
 
 @dataclass(frozen=True)
@@ -93,16 +66,15 @@ class Comparison:
         }
 
 
-def compare(config: CompareConfig, console: Console) -> Comparison:
-    """Read the runs' numbers, compare and print.
+def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = "fid") -> Comparison:
+    """Read the runs' numbers and compare them, paired by seed; what a side has alone is left out, with a note.
 
     Raises:
         UserError: no such number; a run without it; numbers of different provenance; the same seed twice on a side;
             fewer than two pairs; a value of which no ratio can be taken.
     """
-    how = how_to_take(config)
-    trust(*config.trust)
-    sides = [by_seed([judged(run, config.metric, how) for run in runs]) for runs in (config.runs, config.against)]
+    code = code_of([*runs, *against], metric)
+    sides = [by_seed([judged(run, metric, code) for run in side]) for side in (runs, against)]
     pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]}
     notes = [
         f"Seed {seed} is on one side only: left out ({side[seed].run})."
@@ -113,46 +85,41 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
     if len(pairs) < 2:
         raise UserError(
             f"An interval needs at least two pairs of runs with the same seed, and there are {len(pairs)}: train both "
-            "kinds with more seeds (--seed)."
+            "kinds with more seeds (`seed`)."
         )
     check_provenance(list(pairs.values()))
     try:
         ratio = paired_ratio([one.value for one, _ in pairs.values()], [other.value for _, other in pairs.values()])
     except ValueError as error:
         raise UserError(
-            f"Some {config.metric} is not above 0, so that ratios mean nothing; compare by another --metric."
+            f"Some {metric} is not above 0, so that ratios mean nothing; compare by another `metric`."
         ) from error
-    found = Comparison(config.metric, pairs, ratio, notes + option_notes(list(pairs.values())))
-    if config.json:
-        print(json.dumps(found.to_json(), indent=2))
-    else:
-        console.print("\n".join(lines(found)), markup=False, highlight=False, soft_wrap=True)
-    return found
+    return Comparison(metric, pairs, ratio, notes + option_notes(list(pairs.values())))
 
 
-def how_to_take(config: CompareConfig) -> str:
-    """What `rggan evaluate` needs besides to take this number: '' for those of built-in metrics.
+def code_of(runs: Sequence[Path], metric: str) -> str:
+    """The code of the metric that gives this number; '' of built-in ones.
 
     Raises:
         UserError: it is none of those, nor one that any of the runs was given.
     """
     known = dict.fromkeys(builtin_numbers(), "")
-    if config.metric in known:
+    if metric in known:
         return ""
-    for path in (*config.runs, *config.against):
+    for path in runs:
         for row in (Run.at(path) or Run(path.parent)).evaluations():
             for name, number in row.items():
                 if name not in known and better(name, number) is not None:
-                    known[name] = f" --metrics {number['provenance'].get('metric_code')}"
-    if config.metric not in known:
-        raise UserError(f"--metric is one of {', '.join(known)}, not {config.metric}.")
-    return known[config.metric]
+                    known[name] = str(number["provenance"].get("metric_code"))
+    if metric not in known:
+        raise UserError(f"`metric` is one of {', '.join(known)}, not {metric}.")
+    return known[metric]
 
 
-def judged(path: Path, metric: str, how: str = "") -> Judged:
+def judged(path: Path, metric: str, code: str = "") -> Judged:
     """The newest such number of a run's best snapshot, or of the snapshot (RUN/last) that `path` is.
 
-    how: see `how_to_take`.
+    code: see `code_of`.
 
     Raises:
         UserError: it is no run, one whose options cannot be read, or has no such number.
@@ -172,7 +139,10 @@ def judged(path: Path, metric: str, how: str = "") -> Judged:
             # Before it was told, classes were drawn equally often.
             mix = {"class_mix": "even"} if options.cond else {}
             return Judged(path, options, number["value"], lower, {**mix, **number["provenance"]})
-    raise UserError(f"{path} has no {metric} yet: run `rggan evaluate {path} --reference PICTURES{how}` first.")
+    command = f"`rggan evaluate {path} --reference PICTURES`"
+    if code:
+        command = f"`rggan evaluate {path} --reference PICTURES --metrics {code}`"
+    raise UserError(f"{path} has no {metric} yet: run {command} first.")
 
 
 def better(name: str, number: Any) -> bool | None:

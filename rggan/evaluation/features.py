@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,3 +148,13 @@ def keep(found: dict[View, Features], path: Path) -> None:
         write_whole(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
     except (OSError, UserError):
         return  # it is only slower the next time
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """fp32 means that on GPUs too: PyTorch lets convolutions there round to TF32 otherwise."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,7 +15,7 @@ from rggan.data import ImageSet
 from rggan.errors import UserError
 from rggan.evaluation.features import Precision, collect_cached
 from rggan.evaluation.progress import counting
-from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
+from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics, write_statistics
 from rggan.evaluation.subject import (
     KINDS,
     Reading,
@@ -72,11 +73,11 @@ def open_reference(
         if subject.options is None and subject.run is not None:
             subject.run.checked_config()  # says why they cannot be read
         if subject.options is None:
-            raise UserError(f"{subject.name} is no run: say with --reference what to compare it with.")
+            raise UserError(f"{subject.name} is no run: say with `reference` what to compare it with.")
         if how != Reading():
             raise UserError(
-                "--resolution, --channels, --resize, --background, --pattern, --max-images and --skip-bad say how a "
-                "--reference is read: give one, or leave them out to take the run's own images as it was trained."
+                "`resolution`, `channels`, `resize`, `background`, `pattern`, `max_images` and `skip_bad` say how a "
+                "`reference` is read: give one, or leave them out to take the run's own images as it was trained."
             )
         images, _ = training_images(subject, console)
         name, split = subject.options.data, TRAINING
@@ -131,10 +132,10 @@ def check_statistics(subject: Subject, reference: Reference, extractor: Extracto
             raise UserError(
                 f"{saved.path} holds statistics of the extractor {known.get('extractor')} "
                 f"({known['extractor_hash'][:8]}), not of {extractor.name} ({extractor.hash[:8]}): pass the same with "
-                "--features, or make them anew with --save-statistics."
+                "`features`, or make them anew with `save_statistics`."
             )
         if known.get("precision", precision) != precision:
-            raise UserError(f"{saved.path} was made with --precision {known['precision']}: give the same.")
+            raise UserError(f"{saved.path} was made with `precision` {known['precision']}: give the same.")
         given = len(saved.statistics.mean)
         if other is not None:
             wanted, who = len(other.statistics.mean), str(other.path)
@@ -143,7 +144,7 @@ def check_statistics(subject: Subject, reference: Reference, extractor: Extracto
         if given != wanted:
             raise UserError(
                 f"{saved.path} holds statistics of {given} features, and {who} has {wanted}: they are of another "
-                "extractor; pass the one that made them with --features."
+                "extractor; pass the one that made them with `features`."
             )
         size, channels = (other.known.get("size"), other.known.get("channels")) if other else (None, None)
         if other_shape is not None:
@@ -156,3 +157,25 @@ def check_statistics(subject: Subject, reference: Reference, extractor: Extracto
 def dimension(extractor: Extractor, shape: tuple[int, int, int]) -> int:
     """How many features it gives for images (channels, height, width)."""
     return features_of(extractor, torch.zeros(2, *shape, dtype=torch.uint8)).shape[1]
+
+
+def save_reference(path: Path, reference: Reference, extractor: Extractor, precision: Precision) -> None:
+    """Write mu and sigma of its features into an .npz, and what decides them.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    known: dict[str, Any] = {
+        "extractor": extractor.name,
+        "extractor_hash": extractor.hash,
+        "resize": extractor.resize,
+        "view": "whole",
+        "precision": precision,
+        "size": reference.size,
+        "channels": reference.channels,
+        "images": reference.count,
+        "source": reference.name,
+        "content_hash": reference.hash,
+        "split": reference.split,
+    }
+    write_statistics(path, reference.features["whole"].statistics, known)

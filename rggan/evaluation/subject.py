@@ -119,7 +119,7 @@ def open_subject(
         options, mix = None if run is None else run.config(), generator.sampler(class_mix)[1]
         return Subject(name, generator=generator, weights=weights, run=run, options=options, class_mix=mix)
     if class_mix is not None:
-        raise UserError(f"--class-mix says how a generator's classes are drawn, and {name} is none: leave it out.")
+        raise UserError(f"`class_mix` says how a generator's classes are drawn, and {name} is none: leave it out.")
     if is_statistics(path):
         return Subject(name, statistics=read_statistics(path))
     return Subject(name, images=read_images(name, dataclasses.replace(how, max_images=None), console))
@@ -157,7 +157,7 @@ def reference_images(name: str, subject: Subject, how: Reading, console: Console
     assert subject.shape is not None
     channels, height, width = subject.shape
     if subject.generator is not None and how.channels not in ("auto", KINDS[channels]):
-        raise UserError(f"--channels {how.channels}: {subject.name} makes {KINDS[channels]} pictures; leave it out.")
+        raise UserError(f"`channels` {how.channels}: {subject.name} makes {KINDS[channels]} pictures; leave it out.")
     options = subject.options
     how = dataclasses.replace(
         how,
@@ -168,7 +168,7 @@ def reference_images(name: str, subject: Subject, how: Reading, console: Console
     )
     images = read_images(name, how, console)
     if images.shape[0] != channels:
-        mend = "; --channels rgb reads both alike" if subject.images is not None else ", which it cannot make"
+        mend = "; `channels` rgb reads both alike" if subject.images is not None else ", which it cannot make"
         raise UserError(
             f"{subject.name} is {KINDS[channels]} ({channels} channels) and {name} is {KINDS[images.shape[0]]} "
             f"({images.shape[0]}){mend}."
@@ -189,7 +189,7 @@ def training_images(subject: Subject, console: Console | None = None) -> tuple[I
     if images.shape != subject.shape or subject.run.data_head().get("key", images.key) != images.key:
         raise UserError(
             f"The images of {options.data} are not those that {subject.name} was trained on: put them back, or name "
-            "others with --reference (and --training)."
+            "others with `reference` (and `training`)."
         )
     return images.split(options.seed)
 

@@ -23,4 +23,4 @@ def build(network: dict[str, Any]) -> nn.Module:
     """
     arguments = dict(network)
     name = arguments.pop("name")
-    return called(f"--network {name}", FAMILIES.get(name).generator, **arguments)
+    return called(f"`network` {name}", FAMILIES.get(name).generator, **arguments)

@@ -171,21 +171,21 @@ class Generator:
         if network["classes"]:
             counts, mix = mixed(network["classes"], self.config.get("class_counts"), class_mix)
         elif class_mix is not None:
-            raise UserError("This generator was trained without classes (--cond): leave --class-mix out.")
+            raise UserError("This generator was trained without classes (`cond`): leave `class_mix` out.")
         return Sampler(network["z_dim"], torch.device(self.device), counts=counts), mix
 
     def check_truncation(self, truncation: float) -> None:
         """Raises UserError where it is out of range, NaN too."""
         if self.style_network is not None and not 0 <= truncation <= 1:
-            raise UserError(f"The truncation (--trunc) of a StyleGAN2 is a number from 0 to 1, not {truncation}.")
+            raise UserError(f"The truncation of a StyleGAN2 is a number from 0 to 1, not {truncation}.")
         if self.style_network is None and not 0 < truncation <= 1:
-            raise UserError(f"The truncation (--trunc) is a number above 0, up to 1, not {truncation}.")
+            raise UserError(f"The truncation is a number above 0, up to 1, not {truncation}.")
 
     def class_number(self, label: int | str | None) -> int | None:
         if label is None:
             return None
         if not self.config["network"]["classes"]:
-            raise UserError("This generator was trained without classes (--cond): leave the class out.")
+            raise UserError("This generator was trained without classes (`cond`): leave the class out.")
         if str(label) in self.classes:
             return self.classes.index(str(label))
         if str(label).isdecimal() and int(label) < len(self.classes):

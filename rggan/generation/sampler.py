@@ -26,9 +26,9 @@ def mixed(classes: int, counts: Sequence[int] | None, mix: str | None = None) ->
     (([3, 1], 'data'), ([1, 1], 'even'))
     """
     if mix not in (*MIXES, None):
-        raise UserError(f"--class-mix is one of {', '.join(MIXES)}, not {mix}.")
+        raise UserError(f"`class_mix` is one of {', '.join(MIXES)}, not {mix}.")
     if mix == "data" and counts is None:
-        raise UserError("This generator does not tell how often its classes are in the data: take --class-mix even.")
+        raise UserError("This generator does not tell how often its classes are in the data: take `class_mix` even.")
     if mix == "even" or counts is None:
         return [1] * classes, "even"
     return list(counts), "data"

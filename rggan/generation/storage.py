@@ -111,7 +111,7 @@ def check_config(config: dict[str, Any]) -> None:
     if not FAMILIES.knows(name := network["name"]):
         if PLACE.fullmatch(str(name)):
             raise ValueError(
-                f"its network {name} is code that is not installed; to let it run, name it: --trust {name}"
+                f"its network {name} is code that is not installed; to let it run, name it: `trust` {name}"
             )
         raise ValueError(f"there is no network {name}")
     ranges = RANGES | {name: (low, high) for name, (_, low, high) in FAMILIES.get(name).arguments.items()}

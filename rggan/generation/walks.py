@@ -66,9 +66,9 @@ def walk(
     15
     """
     if len(seeds) < 2:
-        raise UserError("A walk (--walk) leads from seed to seed: give at least two --seeds.")
+        raise UserError("A walk (`walk`) leads from seed to seed: give at least two `seeds`.")
     if between < 1:
-        raise UserError(f"A walk (--walk) has at least one picture between two seeds, not {between}.")
+        raise UserError(f"A walk (`walk`) has at least one picture between two seeds, not {between}.")
     number = generator.class_number(label)
     if number is None:
         _, drawn = generator.latents(seeds[:1], None)
@@ -108,10 +108,10 @@ def mixing(
     styled = generator.style_network
     if styled is None:
         name = generator.config["network"]["name"]
-        raise UserError(f"Styles (--mix) are StyleGAN2's, and this generator is of the network {name}.")
+        raise UserError(f"Styles to mix are StyleGAN2's, and this generator is of the network {name}.")
     cut = styled.style_count // 2 if layer is None else layer
     if not 1 <= cut < styled.style_count:
-        raise UserError(f"--mix-from {cut}: choose a layer from 1 to {styled.style_count - 1}.")
+        raise UserError(f"The layer to mix from is one from 1 to {styled.style_count - 1}, not {cut}.")
     number = generator.class_number(label)
     rows, _ = generator.points(coarse, number, truncation)
     columns, _ = generator.points(fine, number, truncation)

@@ -97,7 +97,7 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     if PLACE.fullmatch(spec):
         return imported(spec, device)
     raise UserError(
-        f"--features {spec}: there is no such file; give {', '.join(ARCHITECTURES)}, a TorchScript or exported "
+        f"`features` {spec}: there is no such file; give {', '.join(ARCHITECTURES)}, a TorchScript or exported "
         "program, or package.module:function."
     )
 
@@ -126,7 +126,7 @@ def exported(path: Path, device: str) -> Program:
         count, _, height, width = (side if type(side) is int else None for side in shape)
         module = program.module().to(device)
     if height != width:
-        raise UserError(f"--features {path}: it wants images of {height}x{width}; only squares are supported.")
+        raise UserError(f"`features` {path}: it wants images of {height}x{width}; only squares are supported.")
     return Program(module, path.name, hashlib.sha256(path.read_bytes()).hexdigest(), height, count, device)
 
 
@@ -140,21 +140,21 @@ def foreign_told(path: Path, kind: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
-        raise UserError(f"--features {path}: this is no {kind} from uint8 images to features.") from error
+        raise UserError(f"`features` {path}: this is no {kind} from uint8 images to features.") from error
     finally:
         logging.disable(before)
 
 
 def imported(spec: str, device: str) -> Program:
     name, _, attribute = spec.partition(":")
-    function = load_object(spec, f"--features {spec}")
+    function = load_object(spec, f"`features` {spec}")
     if not callable(function):
-        raise UserError(f"--features {spec}: {attribute} is a {type(function).__name__}, not a function.")
+        raise UserError(f"`features` {spec}: {attribute} is a {type(function).__name__}, not a function.")
     if isinstance(function, nn.Module):
         function = function.to(device).eval()
     resolution = getattr(function, "resolution", None)
     if resolution is not None and (type(resolution) is not int or resolution < 1):
-        raise UserError(f"--features {spec}: its resolution must be the side of a square in pixels, not {resolution}.")
+        raise UserError(f"`features` {spec}: its resolution must be the side of a square in pixels, not {resolution}.")
     program = Program(function, spec, resolution=resolution, device=device)
     # What a function computes cannot be hashed; its source can, and what it makes of a few pixels.
     probe = torch.arange(2 * 3 * 64 * 64, device=device).reshape(2, 3, 64, 64).mul(37).remainder(256).to(torch.uint8)

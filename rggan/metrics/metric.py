@@ -171,7 +171,7 @@ def accept(found: Any) -> Metric:
 
 
 METRICS: Registry[Metric] = Registry(
-    "--metrics",
+    "`metrics`",
     {
         "fid": "rggan.metrics.distances:FID",
         "kid": "rggan.metrics.distances:KID",

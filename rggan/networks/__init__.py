@@ -10,7 +10,7 @@ from rggan.registry import Registry
 
 SHARED = {"blocks", "family", "layers", "sizes"}  # the files in here that define no family
 FAMILIES: Registry[Family] = Registry(
-    "--network",
+    "`network`",
     {m.name: f"{__name__}.{m.name}:FAMILY" for m in iter_modules(__path__) if m.name not in SHARED},
     "rggan.families",
     family,

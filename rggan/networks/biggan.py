@@ -199,7 +199,7 @@ def initialise(network: nn.Module) -> None:
 
 def refused(options: Mapping[str, Any]) -> str | None:
     if options["z_dim"] < 7:
-        return f"--z-dim {options['z_dim']}: BigGAN gives each of its blocks a part of it; take 7 at least."
+        return f"`z_dim` {options['z_dim']}: BigGAN gives each of its blocks a part of it; take 7 at least."
     return None
 
 

@@ -347,7 +347,7 @@ def initialise(network: nn.Module) -> None:
 
 def refused(options: Mapping[str, Any]) -> str | None:
     if options["dynamic_d"] != 1:
-        return "--dynamic-d means nothing with --network fastgan: D's batch norms undo what is drawn."
+        return "`dynamic_d` means nothing with `network` fastgan: D's batch norms undo what is drawn."
     return None
 
 

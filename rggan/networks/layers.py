@@ -54,3 +54,12 @@ def layout_of(network: nn.Module) -> torch.memory_format:
             last = parameter.is_contiguous(memory_format=torch.channels_last)
             return torch.channels_last if last else torch.contiguous_format
     return torch.contiguous_format
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """int64 [N] -> float32 [N, classes]. PyTorch's own reads the largest label back, and waits.
+
+    >>> one_hot(torch.tensor([2, 0]), 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()

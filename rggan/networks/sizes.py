@@ -43,13 +43,13 @@ def check_resolution(resolution: Resolution, sizes: Sizes = ANY) -> tuple[int, i
     """
     sides = [resolution, resolution] if isinstance(resolution, int) else list(resolution)
     if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-        raise UserError("--resolution takes one number of pixels, or HEIGHTxWIDTH.")
+        raise UserError("`resolution` takes one number of pixels, or HEIGHTxWIDTH.")
     height, width = sides
     nearest = nearest_size(height, width, sizes)
     if (height, width) != nearest:
         family, low, high = sizes
         raise UserError(
-            f"--resolution {height}x{width} does not fit {family} (shorter side {low} to {high} pixels, "
+            f"`resolution` {height}x{width} does not fit {family} (shorter side {low} to {high} pixels, "
             f"longer one at most {LONGEST}, both multiples of {1 << doublings(min(nearest))} around this size); "
             f"the nearest that does is {nearest[0]}x{nearest[1]}."
         )

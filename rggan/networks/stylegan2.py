@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rggan.gan import Gan
 from rggan.losses import path_length
 from rggan.networks.family import Argument, Family
-from rggan.networks.layers import layout_of
+from rggan.networks.layers import layout_of, one_hot
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.steps import Loss, Outcome, Steps
 
@@ -148,15 +148,6 @@ class MappingNetwork(nn.Module):
             with torch.no_grad():
                 self.w_average.lerp_(x.detach().mean(dim=0), 0.002)
         return x
-
-
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """int64 [N] -> float32 [N, classes]. Unlike PyTorch's, which reads the largest label back, it never waits for a GPU.
-
-    >>> one_hot(torch.tensor([2, 0]), 3).tolist()
-    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
-    """
-    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 
 def unit(x: Tensor) -> Tensor:

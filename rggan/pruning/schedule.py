@@ -54,14 +54,14 @@ class Schedule:
         """
         for pruner in self.pruners:
             pruner.notice_idle()
-        wanted, reason = math.nan, "the first process has no finite score"
+        wanted, fault = math.nan, ValueError("the first process has no finite score")
         try:
             wanted = float(self.wants_to_prune(score))
         except ValueError as error:
-            reason = str(error)
+            fault = error
         wanted = broadcast_first(wanted)
         if math.isnan(wanted):
-            raise ValueError(reason)
+            raise fault
         phase = "prune" if wanted else "dense"
         self.flips += phase != self.phase
         self._enter(phase)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rggan.config import TrainConfig
+from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES
 from rggan.options import HERE, OF_ANY_RULE, OF_RULES, OF_SCHEDULES, schedule_of
 from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
+from rggan.run.folder import Run
+from rggan.run.places import STATS
 
 WIDEST = 100  # characters of a line of the legend
 COLOURS = 10  # that are told apart by name; more come from a scale
@@ -33,6 +37,17 @@ class Curves:
     @property
     def best(self) -> Row:
         return min(self.rows, key=lambda row: row["score"])
+
+
+def read_curves(path: Path) -> Curves | None:
+    """None where it was not evaluated yet; raises UserError where it is no run, or cannot be read."""
+    run = Run.named(path)
+    try:
+        rows = run.rows()
+    except OSError as error:
+        raise UserError(f"Cannot read {path / STATS}: {error.strerror or error}.") from error
+    rows = [row for row in rows if math.isfinite(row["kimg"]) and math.isfinite(row["score"])]
+    return Curves(path, run.options() or {}, rows) if rows else None
 
 
 def comparison_figure(runs: Sequence[Curves]) -> Figure:

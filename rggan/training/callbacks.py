@@ -48,12 +48,12 @@ def callback(found: Any) -> Callable[[], Callback]:
     raise TypeError("callback (rggan.training.callbacks.Callback)")
 
 
-CALLBACKS: Registry[Callable[[], Callback]] = Registry("--callbacks", {}, "rggan.callbacks", callback)
+CALLBACKS: Registry[Callable[[], Callback]] = Registry("`callbacks`", {}, "rggan.callbacks", callback)
 
 
 def make_callbacks(names: Sequence[str]) -> list[Callback]:
     """Raises UserError where one of them is none, or cannot be made."""
-    return [called(f"--callbacks {name}", CALLBACKS.get(name)) for name in names]
+    return [called(f"`callbacks` {name}", CALLBACKS.get(name)) for name in names]
 
 
 class Callbacks(Callback):

@@ -20,7 +20,7 @@ def summary(config: TrainConfig, data: ImageSet) -> list[str]:
     where = ", memory-mapped" if data.mapped else ""
     lines = [f"data       {config.data}: {len(data)} images, {side} {kind}{where}"]
     if data.classes:
-        use = "conditional" if config.cond else "unconditional (--cond uses them)"
+        use = "conditional" if config.cond else "unconditional (`cond` uses them)"
         lines.append(f"classes    {len(data.classes)}: {', '.join(data.classes[:12])}; {use}")
     if data.skipped:
         lines.append(f"skipped    {len(data.skipped)} unreadable: {', '.join(data.skipped[:5])}")

@@ -80,7 +80,7 @@ class Loop:
         """Raises UserError where the images are not those that the run was trained on."""
         if not self.same_images(state["images"]):
             raise UserError(
-                f"The images of {self.config.data} are not those that {self.run} was trained on; give another --outdir "
+                f"The images of {self.config.data} are not those that {self.run} was trained on; give another `outdir` "
                 "to train anew."
             )
         rows, rollbacks, (steps, images, elapsed) = state["rows"], state["rollbacks"], state["tick"]
@@ -113,7 +113,7 @@ class Loop:
             try:
                 self.load_state_dict(state)
                 return
-            except torch.OutOfMemoryError:  # a RuntimeError, but no fault of the state
+            except (UserError, torch.OutOfMemoryError):  # a ValueError and a RuntimeError, but no fault of the state
                 raise
             except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -218,7 +218,7 @@ class Loop:
         if done >= self.config.rollbacks:
             raise Diverged(
                 f"Training diverged at kimg {at:.1f}: {why}, after {done} returns to a good state; {self.run} keeps "
-                "what was saved before. Try a lower --lr, or another --seed."
+                "what was saved before. Try a lower `lr`, or another `seed`."
             )
         if not checkpoints(self.run.checkpoints):
             raise Diverged(f"Training diverged at kimg {at:.1f}: {why}, and {self.run} holds no state to return to.")

@@ -40,7 +40,7 @@ def lr_factor(config: TrainConfig, network: Literal["g", "d"], images: int, dens
 
 
 def rows_of_d(config: TrainConfig, images: int) -> float:
-    """The share of D's rows that a step of D or G takes at this place of the run: evenly from 1 to --dynamic-d.
+    """The share of D's rows that a step of D or G takes at this place of the run: evenly from 1 to `dynamic_d`.
 
     >>> rows_of_d(TrainConfig(kimg=10, dynamic_d=0.5), 5_000)
     0.75

@@ -17,7 +17,7 @@ from rggan.run.folder import Run
 from rggan.training.progress import reading
 from rggan.training.sparsity import make_rules
 
-NONE_HELD_OUT = "--signal r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
+NONE_HELD_OUT = "`signal` r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
 
 
 def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
@@ -30,7 +30,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), sizes)
     check_device(config.device)
-    refuse_inside("--outdir", config.outdir, config.data)
+    refuse_inside("`outdir`", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
             config.data,
@@ -51,7 +51,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
         raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")
     if config.cond and not data.classes:
         raise UserError(
-            f"--cond needs classes in {config.data}: one folder per class with every picture inside one, or labels."
+            f"`cond` needs classes in {config.data}: one folder per class with every picture inside one, or labels."
         )
     return data
 
@@ -69,11 +69,11 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
             densities = [row[f"density_{network}"] for row in Run(Path(target)).rows()]
             if not densities or min(densities) <= 0:
                 raise UserError(
-                    f"--target-{network} is a density, 'auto', or a run whose densities it takes; {target} is none."
+                    f"`target_{network}` is a density, 'auto', or a run whose densities it takes; {target} is none."
                 )
             if config.regrow >= min(densities):
                 raise UserError(
-                    f"--regrow {config.regrow} must be below all densities of --target-{network} {target}, which fall "
+                    f"`regrow` {config.regrow} must be below all densities of `target_{network}` {target}, which fall "
                     f"to {min(densities):.3g}."
                 )
     make_rules(config)  # somebody's rule that cannot be made is told before anything is written

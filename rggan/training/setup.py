@@ -57,7 +57,7 @@ def make_gan(
     g = build(network)
     size, channels, classes = tuple(network["resolution"]), network["channels"], network["classes"]
     d = called(
-        f"--network {config.network}",
+        f"`network` {config.network}",
         FAMILIES.get(config.network).discriminator,
         size,
         channels,
@@ -82,7 +82,7 @@ def make_gan(
 
 
 def augmentation(config: TrainConfig, ada: AdaptiveAugment | None) -> Any:
-    """Images float [N, C, H, W] -> the same shape, as `--aug` says."""
+    """Images float [N, C, H, W] -> the same shape, as `aug` says."""
     if ada is not None:
         return ada
     return diff_augment if config.aug == "diff" else unchanged
@@ -103,13 +103,13 @@ def make_steps(config: TrainConfig, pixels: int, device: torch.device) -> Steps:
     family, loss = FAMILIES.get(config.network), LOSSES.get(config.loss)
     if loss.steps is not None and family.steps is not Steps:
         raise UserError(
-            f"--loss {config.loss} brings its own training steps, and so does --network {config.network}: take another "
+            f"`loss` {config.loss} brings its own training steps, and so does `network` {config.network}: take another "
             "of one of them."
         )
     gamma = config.gamma
     if gamma is None:
         gamma = 0.0 if family.r1 is None else family.r1(pixels, config.batch)
-    made = called(f"--loss {config.loss}", loss.steps or family.steps, vars(config), loss, gamma, device)
+    made = called(f"`loss` {config.loss}", loss.steps or family.steps, vars(config), loss, gamma, device)
     if not isinstance(made, Steps):
-        raise UserError(f"--loss {config.loss}: its steps are no Steps (rggan.steps).")
+        raise UserError(f"`loss` {config.loss}: its steps are no Steps (rggan.steps).")
     return made

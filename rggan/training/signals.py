@@ -44,8 +44,8 @@ class Signals:
 
     @torch.no_grad()
     def after_d(self, outcome: Outcome, images: int) -> Tensor:
-        """After a step of D; float32 [3]: D's mean output on real images, the mean of its sign there, and its mean output
-        on generated ones.
+        """After a step of D. Returns float32 [3]: D's mean output on real images, the mean of its sign there, its mean
+        output on generated ones.
 
         images: real ones that D had seen before the step.
         """

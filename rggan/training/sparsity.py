@@ -100,7 +100,7 @@ def make_rule(config: TrainConfig, network: Network) -> Rule:
         ramp=lambda density: make_ramp(config, network, density),
         steps=steps_in(config, network, config.kimg),
     )
-    return called(f"--rule {config.rule}", kind.make, wanted)
+    return called(f"`rule` {config.rule}", kind.make, wanted)
 
 
 def make_rules(config: TrainConfig) -> Rules:
@@ -127,7 +127,7 @@ def make_schedule(config: TrainConfig, name: str, pruners: dict[Network, Pruner]
     fade = [steps_in(config, network, config.fade) if config.fade else 0 for network in pruners]
     own = own_of_schedules(config, [config.schedule_of(network) for network in pruners])[name]
     wanted = Wanted(vars(config), own, pruners=list(pruners.values()), fade=fade)
-    return called(f"--schedule {name}", SCHEDULES.get(name).make, wanted)
+    return called(f"`schedule` {name}", SCHEDULES.get(name).make, wanted)
 
 
 def checked_pruner(pruner: Pruner, saved: Any) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def train(
             if finished(run, config):
                 console.print(
                     f"{run} with these options is finished. Look at its best/ and fakes*.png, or change an option "
-                    "(--seed, --kimg, --outdir) to train another.",
+                    "(`seed`, `kimg`, `outdir`) to train another.",
                     markup=False,
                     highlight=False,
                     soft_wrap=True,
@@ -171,7 +171,7 @@ def finished(run: Run, config: TrainConfig) -> bool:
 
 
 def resumed(config: TrainConfig) -> Run:
-    """The run that --resume names.
+    """The run that `resume` names.
 
     Raises:
         UserError: it is no run, or options were given that cannot change in it.
@@ -181,18 +181,18 @@ def resumed(config: TrainConfig) -> Run:
     differences = config.differences(run.options() or {})
     trained = max(map(kimg_of, checkpoints(run.checkpoints)), default=0)
     if "kimg" in differences and config.kimg <= trained:
-        raise UserError(f"--kimg {config.kimg:g} is no more than {run} has trained already ({trained:g}).")
+        raise UserError(f"`kimg` {config.kimg:g} is no more than {run} has trained already ({trained:g}).")
     fixed = [text for name, text in differences.items() if name not in CHANGEABLE]
     if fixed:
         raise UserError(
             f"{run} differs in {', '.join(fixed)}: a run cannot change that; leave it out, or train another run "
-            "without --resume."
+            "without `resume`."
         )
     return run
 
 
 def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
-    """Say which options change in a resumed run, and keep them, so that the next --resume knows them."""
+    """Say which options change in a resumed run, and keep them, so that the next `resume` knows them."""
     changed = config.differences(run.options() or {})
     if changed:
         log.say(f"changed    {', '.join(changed.values())}")
@@ -205,5 +205,5 @@ def related(config: TrainConfig) -> list[str]:
         saved = run.options()
         if saved is not None and saved.get("data") == config.to_json()["data"]:
             texts = ", ".join(config.differences(saved).values())
-            return [f"new run    {run.name} differs in {texts}; to continue it instead: --resume {run}"]
+            return [f"new run    {run.name} differs in {texts}; to continue it instead: `resume` {run}"]
     return []

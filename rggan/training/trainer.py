@@ -86,7 +86,7 @@ class Training(Stateful):
         self.ema = EMA(gan.place(build(self.description["network"])), gan.g, config.ema)
         self.evaluator = Evaluator(config, gan, data, reference)
         if self.evaluator.held_out is None and any(target.signal == "r_v" for target in self.adaptive):
-            raise UserError("--signal r_v compares with held-out images, and there are none.")
+            raise UserError("`signal` r_v compares with held-out images, and there are none.")
         self.steps = make_steps(config, data.shape[1] * data.shape[2], gan.device)
         self.signals = Signals(
             gan, self.schedules, self.adaptive, self.balance, self.ada, self.evaluator.held_out, config.d_steps

@@ -38,10 +38,10 @@ def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -
     """
     folder = Run(run).checkpoints
     if not checkpoints(folder):
-        raise UserError(f"--init {run}: there is no training state (checkpoints/); give a run folder of rggan train.")
+        raise UserError(f"`init` {run}: there is no training state (checkpoints/); give a run folder of rggan train.")
     state = next(readable(folder, lambda text: None), None)
     if state is None:
-        raise UserError(f"--init {run}: none of its training states can be read.")
+        raise UserError(f"`init` {run}: none of its training states can be read.")
     for name, module, found in (
         ("generator", g, state["training"]["ema"]["network"]),
         ("discriminator", d, state["training"]["d"]),
@@ -51,7 +51,7 @@ def start_from(run: Path, network: dict[str, Any], g: nn.Module, d: nn.Module) -
         if other or len(own) != len(found):
             size = "x".join(map(str, network["resolution"]))
             raise UserError(
-                f"--init {run}: its {name} is another network than {network['name']} at {size} with these widths, "
+                f"`init` {run}: its {name} is another network than {network['name']} at {size} with these widths, "
                 f"channels and classes (first difference: {(other or [key for key in found if key not in own])[0]})."
             )
         module.load_state_dict(found)
@@ -71,6 +71,6 @@ def freeze_lower(d: nn.Module, count: int) -> None:
     """
     blocks: Any = d.blocks
     if count >= len(blocks) + (count == 0):
-        raise UserError(f"--freeze-d {count}: D has {len(blocks)} blocks here, and one at least must train.")
+        raise UserError(f"`freeze_d` {count}: D has {len(blocks)} blocks here, and one at least must train.")
     for block in blocks[:count]:
         block.requires_grad_(False)

@@ -140,10 +140,10 @@ def test_sizes_and_colours_are_read_or_refused():
     assert parse_size(64) == parse_size("64") == (64, 64)
     assert parse_size("64x96") == parse_size([64, 96]) == (64, 96)
     for bad in ("", "x", "64x", "axb", "0", 0, -1, "64x96x3", "6.4", "9" * 30, "٦٤"):
-        with pytest.raises(UserError, match="--resolution"):
+        with pytest.raises(UserError, match="`resolution`"):
             parse_size(bad)
     assert parse_color("black") == (0, 0, 0)
-    with pytest.raises(UserError, match="--background"):
+    with pytest.raises(UserError, match="`background`"):
         parse_color("no such colour")
 
 

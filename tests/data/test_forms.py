@@ -146,7 +146,7 @@ def test_a_form_that_is_installed_and_broken_hurts_nobody_who_does_not_need_it(i
     installed("broken", "no_such_module:FORM")
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert names(tmp_path) == ["a.png"]
-    assert refused("nowhere") == "--data broken: No module named 'no_such_module'."
+    assert refused("nowhere") == "`data` broken: No module named 'no_such_module'."
 
 
 def test_a_pipe_is_refused_before_an_installed_form_may_open_it(written, installed, tmp_path):
@@ -196,19 +196,19 @@ def test_hf_is_always_the_hub(tmp_path, monkeypatch):
 def test_a_form_that_is_none_or_fails_is_named(written, form, sentence):
     place = written(form)
     told = refused(f"{place}:x")
-    assert told.startswith(f"--data {place}: {sentence}")
+    assert told.startswith(f"`data` {place}: {sentence}")
     assert told.count(". ") == 0
 
 
 def test_what_cannot_be_imported_is_named(written):
-    assert refused("no_such_forms:DOTS:x") == "--data no_such_forms:DOTS: No module named 'no_such_forms'."
+    assert refused("no_such_forms:DOTS:x") == "`data` no_such_forms:DOTS: No module named 'no_such_forms'."
     place = written().replace("DOTS", "NONE")
     assert "has no attribute 'NONE'" in refused(f"{place}:x")
 
 
 def test_an_installed_form_that_fails_when_asked_is_named(written, installed):
     installed("dots", written('Form("dots", lambda data: 1 / 0, pictures)'))
-    assert refused("nowhere") == "--data dots: the form dots fails on nowhere: division by zero."
+    assert refused("nowhere") == "`data` dots: the form dots fails on nowhere: division by zero."
 
 
 def test_a_user_error_of_a_form_is_its_own_sentence(written):
@@ -244,7 +244,7 @@ def test_a_saved_config_keeps_the_data_as_it_was_and_imports_nothing(written, tm
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**TrainConfig().to_json(), "data": data}))
     if place in data:
-        with pytest.raises(UserError, match="it names code, which runs only where you name it too: give --data"):
+        with pytest.raises(UserError, match="it names code, which runs only where you name it too: give `data`"):
             TrainConfig.from_json(path)
         trust(place)
     config = TrainConfig.from_json(path)

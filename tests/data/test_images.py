@@ -144,10 +144,10 @@ def test_held_out_tenth_is_disjoint_and_by_class():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"resolution": 0}, "--resolution"),
-        ({"max_images": 0}, "--max-images"),
-        ({"fraction": 0.0}, "--fraction"),
-        ({"fraction": 1.5}, "--fraction"),
+        ({"resolution": 0}, "`resolution`"),
+        ({"max_images": 0}, "`max_images`"),
+        ({"fraction": 0.0}, "`fraction`"),
+        ({"fraction": 1.5}, "`fraction`"),
     ],
 )
 def test_bad_counts_are_refused(arguments, message):
@@ -173,7 +173,7 @@ def test_unreadable_file_is_named_or_skipped_and_counted(tmp_path, damage):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(stream, "png")
     content = {"truncated": stream.getvalue()[:2000], "empty": b"", "text": b"no picture at all"}[damage]
     (tmp_path / "3bad.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"Cannot read 3bad\.png: .*--skip-bad"):
+    with pytest.raises(UserError, match=r"Cannot read 3bad\.png: .*`skip_bad`"):
         load_images(tmp_path, 16)
     data = load_images(tmp_path, 16, skip_bad=True)
     assert data.skipped == ("3bad.png",)
@@ -194,7 +194,7 @@ def test_channels_are_chosen_by_name(tmp_path):
     assert load_images(tmp_path, 16, channels="rgba").images[:, 3].min() == 255
     picture(tmp_path, "c", mode="RGB")
     assert load_images(tmp_path, 16, channels="grey").shape == (1, 16, 16)
-    with pytest.raises(UserError, match="--channels is one of"):
+    with pytest.raises(UserError, match="`channels` is one of"):
         load_images(tmp_path, 16, channels="cmyk")
 
 

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from rggan import Generator, TrainConfig, train
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.networks.sngan import SNGANGenerator
 
 TINY = {"resolution": 16, "max_images": 300, "width_g": 8, "width_d": 8, "kimg": 0.2, "snap": 0.1, "batch": 25}

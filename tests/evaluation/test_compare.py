@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.config import TrainConfig
 from rggan.metrics.provenance import COMPARED, Provenance, differences
 

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from rggan import Generator
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.data import load_images
 from rggan.data.pictures import save_picture, to_pil
 from rggan.evaluation.features import collect, collect_cached, views_of
@@ -403,7 +403,7 @@ def test_a_sheet_that_cannot_be_written(runs, refused, told, monkeypatch, tmp_pa
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("rggan.evaluation.command.save_picture", full)
+    monkeypatch.setattr("rggan.evaluation.replays.save_picture", full)
     (found,) = told("evaluate", runs["none", 2], *few)
     assert any("Cannot write" in note and "replays.png" in note for note in found["notes"])
     assert found["memorisation"]["sheet"] is None

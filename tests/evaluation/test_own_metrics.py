@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rggan import registry
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.evaluation.chosen import BESIDE
 from rggan.metrics import extract, feature_network
 from rggan.metrics.metric import METRICS
@@ -253,7 +253,7 @@ def test_metrics_are_looked_up_before_pictures_are_read(refused):
 
 @pytest.mark.slow
 def test_what_stands_beside_the_numbers_has_names_that_no_metric_may_take(runs, told, monkeypatch):
-    monkeypatch.setattr("rggan.evaluation.command.LOOKED_AT", 60)
+    monkeypatch.setattr("rggan.evaluation.replays.LOOKED_AT", 60)
     run = runs["none", 2]
     told("evaluate", run, "--samples", "30", "--replicates", "1", "--metrics", "kid")
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])

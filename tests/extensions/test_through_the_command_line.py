@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import rggan
 from rggan import Generator, TrainConfig, UserError, registry, train
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.networks import FAMILIES
 from rggan.pruning import Always, Pruner, Rule, Schedule, ScoreSchedule, Threshold
 from rggan.pruning.kind import Wanted, own_rule_kind, own_schedule_kind
@@ -39,13 +39,13 @@ OWN = [
 def nobody_named_it(monkeypatch):
     """As in a process in which nothing of ours was asked for."""
     monkeypatch.setattr(registry, "TRUSTED", set())
-    from rggan import cli
+    from rggan.cli import train
     from rggan.data.source import FORMS
     from rggan.methods import RULES, SCHEDULES
 
     for each in (FAMILIES, RULES, SCHEDULES, FORMS):
         monkeypatch.setattr(each, "found", {})
-    assert cli.trust is registry.trust
+    assert train.trust is registry.trust
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,27 @@ def test_a_module_that_exits_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["train", "--rule", "exiting_module:X", "--outdir", str(tmp_path / "runs")]) == 2
     assert "--rule exiting_module:X: 3." in capsys.readouterr().err
+
+
+def test_options_of_ones_own_are_compared_by_value():
+    names = {"network": f"{HERE}.thin:FAMILY", "rule": f"{HERE}.keep_columns:KeepColumns"}
+    names["schedule"] = f"{HERE}.in_turn:InTurn"
+    one = TrainConfig(
+        **names,
+        network_options=["depth=02"],
+        rule_options=["power=1.50", "every_step=yes"],
+        schedule_options={"evaluations": 2},
+    )
+    other = TrainConfig(
+        **names,
+        network_options={"depth": 2},
+        rule_options={"every_step": True, "power": 1.5},
+        schedule_options=["evaluations=2"],
+    )
+    assert one == other
+    assert one.same_run(other.to_json())
+    assert one.rule_options == ("every_step=True", "power=1.5")
+    assert not one.same_run(TrainConfig(**names, rule_options=["power=1.51"]).to_json())
 
 
 def test_own_defaults_stay_where_the_run_says_nothing():

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.generation.generator import Generator
 from rggan.metrics.score import Score
 from rggan.training.checkpoint import checkpoints, load

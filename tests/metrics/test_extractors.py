@@ -108,8 +108,8 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, name):
     (tmp_path / name).write_bytes(b"junk" * 100)
     with pytest.raises(UserError, match=r"this is no (TorchScript|exported) program"):
         load_extractor(str(tmp_path / name))
-    code = f"from rggan.cli import main; exit(main(['evaluate', 'digits', '--features', {str(tmp_path / name)!r}]))"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "rggan", "evaluate", "digits", "--features", str(tmp_path / name)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1, ended.stderr
     with pytest.raises(UserError, match="there is no such file"):

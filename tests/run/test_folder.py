@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 
 from rggan import TrainConfig, UserError
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.evaluation.compare import judged
 from rggan.run import folder, places
 from rggan.run.folder import Run

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from rggan import TrainConfig, UserError
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.data import load_images
 from rggan.run.folder import Run
 from rggan.run.log import RunLog
@@ -372,7 +372,7 @@ def test_a_best_that_could_not_be_written_is_written_later(tmp_path, monkeypatch
 def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
     run = go(tmp_path, kimg=0.064)
     base = TrainConfig.from_json(run / "config.json")
-    with pytest.raises(UserError, match=r"differs in --width-g \(8 there, 16 here\): a run cannot change that"):
+    with pytest.raises(UserError, match=r"differs in `width_g` \(8 there, 16 here\): a run cannot change that"):
         train(dataclasses.replace(base, resume=run, width_g=16))
     assert main(["train", "--resume", str(run), "--kimg", "0.16", "--lr", "0.0001"]) == 0
     assert "changed    --kimg (0.064 there, 0.16 here), --lr (0.0002 there, 0.0001 here)" in log(run)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from rggan import TrainConfig, UserError, merged_state_dict, train
-from rggan.cli import main
+from rggan.cli.main import main
 from rggan.networks.sngan import SNGANDiscriminator
 from rggan.networks.stylegan2 import StyleGAN2Discriminator
 from rggan.run.folder import Run
@@ -179,7 +179,7 @@ def test_more_blocks_than_there_are_cannot_be_frozen(old):
 
 
 def test_freezing_fresh_weights_is_refused(tmp_path, capsys):
-    with pytest.raises(UserError, match=r"--freeze-d .* goes with --init"):
+    with pytest.raises(UserError, match=r"`freeze_d` .* goes with `init`"):
         TrainConfig(freeze_d=1)
     assert main(["train", "-n", "--outdir", str(tmp_path), "--freeze-d", "1"]) == 2
     assert "--freeze-d" in capsys.readouterr().err

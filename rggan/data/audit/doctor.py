@@ -333,41 +333,41 @@ def advice(health: Health, size: tuple[int, int] | None = None) -> list[str]:
         if part:
             told.append(f"{are(part, n)} {does}")
 
-    say(len(health.unreadable), "unreadable: pass --skip-bad, or write a copy without them with --fix OUT.")
+    say(len(health.unreadable), "unreadable: pass `skip_bad`, or write a copy without them with `fix` OUT.")
     if health.mixed:
         which = "One file lies" if health.mixed == 1 else f"{health.mixed} files lie"
         told.append(f"{which} in several classes at once: take out what is in the wrong one.")
-    say(copies, "an exact copy of another: --fix OUT leaves the copies out.")
-    say(len(health.uniform), "of one colour only: --fix OUT leaves them out.")
+    say(copies, "an exact copy of another: `fix` OUT leaves the copies out.")
+    say(len(health.uniform), "of one colour only: `fix` OUT leaves them out.")
     say(len(health.tiny), f"below {TINY} pixels and would be enlarged until blurred: remove what is too small to use.")
     if size is not None:
-        enlarged = "(height x width) and would be enlarged: take a smaller --resolution, or larger pictures."
+        enlarged = "(height x width) and would be enlarged: take a smaller `resolution`, or larger pictures."
         say(health.smaller_than(size), f"smaller than {size[0]}x{size[1]} {enlarged}")
-    say(near, "nearly the same as another: look at them, and leave them out with --fix OUT --near if you agree.")
+    say(near, "nearly the same as another: look at them, and leave them out with `fix` OUT and `near` if you agree.")
     if readable < FEW:
         told.append(
-            f"Only {readable} pictures: --aug diff (the default) and --mirror (where left and right may change places) "
+            f"Only {readable} pictures: `aug` diff (the default) and `mirror` (where left and right may change places) "
             "help; more pictures help more."
         )
     if health.balance >= UNBALANCED:
         told.append(
-            f"Classes are unbalanced {health.balance:.0f}:1: with --cond the small ones are learnt worse; --max-images "
+            f"Classes are unbalanced {health.balance:.0f}:1: with `cond` the small ones are learnt worse; `max_images` "
             "takes equally from each."
         )
-    say(health.transparent, "transparent: --channels rgba keeps it, otherwise they lie on --background white.")
+    say(health.transparent, "transparent: `channels` rgba keeps it, otherwise they lie on `background` white.")
     if size is None and ratio != 1 and ordinary > readable / 2:
         height, width = kept_whole(ratio, health.shortest[1])
         told.append(
-            f"Most pictures are {health.ratio}: --resolution {height}x{width} keeps all of the picture, "
+            f"Most pictures are {health.ratio}: `resolution` {height}x{width} keeps all of the picture, "
             f"a square cuts {1 - float(min(ratio, 1 / ratio)):.0%} off."
         )
     others = f"of another shape than the others ({health.ratio})"
-    say(len(health.odd), f"{others}: the middle is cut out; --resize fit keeps all of it, on the background.")
+    say(len(health.odd), f"{others}: the middle is cut out; `resize` fit keeps all of it, on the background.")
     colors = shown(", ".join(list(health.foreign)[:3]))
-    say(sum(health.foreign.values()), f"in {colors}, no sRGB, which training ignores: --fix OUT converts it.")
+    say(sum(health.foreign.values()), f"in {colors}, no sRGB, which training ignores: `fix` OUT converts it.")
     say(len(health.animated), "of several frames: only the first one is used.")
     if not health.coloured:
-        say(health.grey, "grey, though stored in colours: --channels grey is all that they need.")
+        say(health.grey, "grey, though stored in colours: `channels` grey is all that they need.")
     elif readable - health.coloured < readable / 2:
         say(readable - health.coloured, "grey among coloured ones: remove what should not be grey.")
     return told or [f"Nothing to mend: all {n} pictures can be read, and no two are alike."]

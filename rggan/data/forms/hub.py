@@ -30,7 +30,7 @@ def parse_hub(data: str) -> tuple[str, str | None]:
     """
     found = re.fullmatch(r"(.+?)(?::([\w-]+(?:\[[\d:%-]*\])?))?", data.removeprefix(PREFIX))
     if found is None:
-        raise UserError(f"--data {data} names no dataset; give hf:NAME or hf:NAME:SPLIT.")
+        raise UserError(f"`data` {data} names no dataset; give hf:NAME or hf:NAME:SPLIT.")
     return found[1], found[2]
 
 

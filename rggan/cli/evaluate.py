@@ -1,49 +1,32 @@
-"""`rggan evaluate`: what it can be asked, and what it does."""
+"""rggan evaluate: how good generators or pictures are."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 import tyro
 from rich.console import Console
-from torch import Tensor
 
-from rggan.data import ImageSet
 from rggan.data.decode import Resize
-from rggan.data.images import HELD_OUT_FROM, Channels
-from rggan.data.pictures import save_picture
+from rggan.data.images import Channels
 from rggan.device import check_device
-from rggan.errors import UserError, make_folder
+from rggan.errors import UserError
 from rggan.evaluation.chosen import chosen
-from rggan.evaluation.features import BATCH, Precision
+from rggan.evaluation.features import Precision, full_precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
-from rggan.evaluation.record import append, snapshot_name
-from rggan.evaluation.reference import Reference, check_statistics, open_reference
-from rggan.evaluation.saved import write_statistics
-from rggan.evaluation.subject import (
-    Reading,
-    Subject,
-    evenly,
-    open_subject,
-    reference_images,
-    training_images,
-)
+from rggan.evaluation.record import append
+from rggan.evaluation.reference import Reference, check_statistics, open_reference, save_reference
+from rggan.evaluation.replays import Wanted, look_for_replays
+from rggan.evaluation.subject import Reading, Subject, open_subject
 from rggan.evaluation.table import lines
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
-from rggan.metrics.memorisation import Memoriser
 from rggan.metrics.metric import METRICS
 from rggan.registry import trust
-from rggan.report.replays import replay_sheet
-from rggan.run.places import replays
 from rggan.training.reading import refuse_inside
 
 WHICH = (
@@ -51,7 +34,6 @@ WHICH = (
     "is code and runs here, so take only such as you trust. Without it, all built-in ones that mean something for so "
     "many images."
 )
-LOOKED_AT = 1000  # samples whose nearest training images are looked for
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ class EvaluateConfig:
     subset: int = 10_000
     """KID, precision, recall, density, coverage, and others that need features, take at most so many images of each
     side."""
-    memorisation: Literal["auto", "on", "off"] = "auto"
+    memorisation: Wanted = "auto"
     """Look for replayed training images; 'auto': where there are fewer than 1,000 of them, or --training names them."""
     training: str | None = None
     """The images that it was trained on, where it is no run; without it, a reference of fewer than 1,000 images."""
@@ -112,20 +94,6 @@ class EvaluateConfig:
     json: bool = False
     """Print one JSON object a line for each subject instead."""
 
-    def __post_init__(self) -> None:
-        """Raises UserError for a value out of its range."""
-        for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}.")
-        if not self.subjects:
-            raise UserError("Say what to evaluate: a run, a generator, or pictures.")
-        if self.held_out is not None and self.training is None:
-            raise UserError("--held-out goes with --training: give that too.")
-        if self.sheet is not None and len(self.subjects) > 1:
-            raise UserError("--sheet is one picture: evaluate one subject at a time.")
-        if self.save_statistics is not None and self.save_statistics.suffix != ".npz":
-            raise UserError(f"--save-statistics {self.save_statistics}: give a name that ends in .npz.")
-
     @property
     def reading(self) -> Reading:
         return Reading(
@@ -139,14 +107,19 @@ class EvaluateConfig:
         )
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """fp32 means that on GPUs too: PyTorch lets convolutions there round to TF32 otherwise."""
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+def check_options(config: EvaluateConfig) -> None:
+    """Raises UserError for a value out of its range."""
+    for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
+        if getattr(config, name) < least:
+            raise UserError(f"--{name} must be at least {least}, not {getattr(config, name)}.")
+    if not config.subjects:
+        raise UserError("Say what to evaluate: a run, a generator, or pictures.")
+    if config.held_out is not None and config.training is None:
+        raise UserError("--held-out goes with --training: give that too.")
+    if config.sheet is not None and len(config.subjects) > 1:
+        raise UserError("--sheet is one picture: evaluate one subject at a time.")
+    if config.save_statistics is not None and config.save_statistics.suffix != ".npz":
+        raise UserError(f"--save-statistics {config.save_statistics}: give a name that ends in .npz.")
 
 
 @full_precision()
@@ -156,6 +129,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     Raises:
         UserError: bad input of any kind, with one sentence.
     """
+    check_options(config)
     trust(*config.trust)
     device = str(check_device(config.device))
     chosen(config.metrics)  # what is wrong there is said before any picture is read
@@ -186,7 +160,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
         else:
             console.print("\n".join(lines(done[-1])), markup=False, highlight=False, soft_wrap=True)
     if config.save_statistics is not None:
-        save_reference(config, config.save_statistics, next(iter(references.values())), extractor)
+        save_reference(config.save_statistics, next(iter(references.values())), extractor, config.precision)
     return done
 
 
@@ -214,107 +188,7 @@ def evaluate_one(
             config.precision,
             progress,
         )
-    if config.memorisation != "off":
-        try:
-            looked_at = look_for_replays(config, found, reference, console)
-        except UserError as error:
-            if config.memorisation == "on":
-                raise
-            found.notes.append(f"Memorisation was not looked for: {error}")
-        else:
-            if looked_at is not None:
-                draw(config, found, *looked_at)
+    look_for_replays(
+        found, reference, config.memorisation, config.training, config.held_out, config.reading, config.sheet, console
+    )
     return found
-
-
-def look_for_replays(
-    config: EvaluateConfig, found: Evaluation, reference: Reference, console: Console | None
-) -> tuple[Tensor, ImageSet] | None:
-    """Add what memorisation there is, where it is asked for; returns the samples and the training images.
-
-    Raises:
-        UserError: there are no training images to compare with, or too few.
-    """
-    subject, on = found.subject, config.memorisation == "on"
-    training: ImageSet
-    held_out: ImageSet | None = None
-    if subject.statistics is not None:
-        if on:
-            raise UserError(f"{subject.name} holds mu and sigma only: replays are looked for in images.")
-        return None
-    if config.training is not None:
-        whole = dataclasses.replace(config.reading, pattern="*", max_images=None)
-        training = reference_images(config.training, subject, whole, console)
-        if config.held_out is not None:
-            held_out = reference_images(config.held_out, subject, whole, console)
-    elif subject.options is not None:
-        assert subject.run is not None
-        count = subject.run.data_head().get("images")
-        if not on and isinstance(count, int) and count >= HELD_OUT_FROM:
-            return None
-        training, held_out = training_images(subject, console)
-    elif reference.images is not None and (on or len(reference.images) < HELD_OUT_FROM):
-        training = reference.images
-    elif on:
-        raise UserError(f"--memorisation on: say with --training what {subject.name} was trained on.")
-    else:
-        return None
-    if config.memorisation == "auto" and config.training is None and len(training) >= HELD_OUT_FROM:
-        return None
-    samples = first_samples(subject)
-    try:
-        found.memorisation = Memoriser(training, held_out)(samples)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return samples, training
-
-
-def first_samples(subject: Subject) -> Tensor:
-    """uint8 [at most `LOOKED_AT`, C, H, W]: of the first seeds, or evenly from the pictures."""
-    if subject.generator is not None:
-        return torch.cat([part.cpu() for part in subject.samples(0, LOOKED_AT).parts(BATCH)])
-    assert subject.images is not None
-    return subject.images.at(evenly(len(subject.images), LOOKED_AT))
-
-
-def draw(config: EvaluateConfig, found: Evaluation, samples: Tensor, training: ImageSet) -> None:
-    """The picture of the nearest training images, where it is asked for, or into the run.
-
-    Raises:
-        UserError: it was asked for and cannot be written.
-    """
-    subject = found.subject
-    path = config.sheet
-    if path is not None:
-        make_folder(path.parent)
-    elif subject.run is not None:
-        path = subject.run.path / replays(snapshot_name(subject))
-    else:
-        return
-    assert found.memorisation is not None
-    try:
-        save_picture(replay_sheet(samples, training, found.memorisation), path)
-        found.sheet = path
-    except OSError as error:
-        reason = f"Cannot write {path}: {error.strerror or error}."
-        if config.sheet is not None:
-            raise UserError(reason) from error
-        found.notes.append(reason)
-
-
-def save_reference(config: EvaluateConfig, path: Path, reference: Reference, extractor: Extractor) -> None:
-    """Raises UserError where it cannot be written."""
-    known: dict[str, Any] = {
-        "extractor": extractor.name,
-        "extractor_hash": extractor.hash,
-        "resize": extractor.resize,
-        "view": "whole",
-        "precision": config.precision,
-        "size": reference.size,
-        "channels": reference.channels,
-        "images": reference.count,
-        "source": reference.name,
-        "content_hash": reference.hash,
-        "split": reference.split,
-    }
-    write_statistics(path, reference.features["whole"].statistics, known)

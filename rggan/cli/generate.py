@@ -1,4 +1,4 @@
-"""rggan generate: what it can be asked, and what it does."""
+"""rggan generate: pictures and films from a trained generator."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from PIL import Image
 from rich.console import Console
 
-from rggan.data.pictures import grid, save_picture, to_pil
+from rggan.data.pictures import grid, to_pil, write_picture
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.progress import counting
-from rggan.files import write_whole
+from rggan.files import write_file
 from rggan.generation.generator import Generator
 from rggan.generation.video import Gif, Mp4, video_library
 from rggan.generation.walks import mixing, walk
@@ -75,22 +74,6 @@ def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
             raise UserError(f"{option} takes numbers and ranges like 0-63 or 1,5,8-11, not {text}.")
         seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
     return seeds
-
-
-def write_file(content: bytes, path: Path) -> None:
-    """Whole or not at all; raises UserError where it cannot be written."""
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
-
-
-def write_picture(picture: Image.Image, path: Path) -> None:
-    """Raises UserError where it cannot be written."""
-    try:
-        save_picture(picture, path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
 def check_options(config: GenerateConfig) -> None:

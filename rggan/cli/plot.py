@@ -1,8 +1,7 @@
-"""`rggan plot`: what it can be asked, and what it does."""
+"""rggan plot: a run, or several, as a picture."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +10,9 @@ import tyro
 from rich.console import Console
 
 from rggan.errors import UserError, make_folder
-from rggan.report.comparison import Curves, comparison_figure
+from rggan.report.comparison import comparison_figure, read_curves
 from rggan.report.plot import run_figure, save_figure
-from rggan.run.folder import Run
-from rggan.run.places import PLOT, STATS
+from rggan.run.places import PLOT
 
 
 @dataclass(frozen=True)
@@ -26,21 +24,19 @@ class PlotConfig:
     out: Path | None = None
     """The picture, a .png; without it plot.png: of one run in its folder, of several in the current one."""
 
-    def __post_init__(self) -> None:
-        """Raises UserError without runs, or for another kind of picture."""
-        if not self.runs:
-            raise UserError("Say which runs to draw: rggan plot RUN...")
-        if self.out is not None and self.out.suffix.lower() != ".png":
-            raise UserError(f"--out is a picture whose name ends in .png, not {self.out}.")
-
 
 def plot(config: PlotConfig, console: Console) -> Path:
     """Returns where the picture is.
 
     Raises:
-        UserError: something is no run; none of them was evaluated yet; the picture cannot be written.
+        UserError: no runs, or something is none; another kind of picture than .png; none of them was evaluated yet;
+            the picture cannot be written.
     """
-    found = {path: read_run(path) for path in {path.resolve(): path for path in config.runs}.values()}
+    if not config.runs:
+        raise UserError("Say which runs to draw: rggan plot RUN...")
+    if config.out is not None and config.out.suffix.lower() != ".png":
+        raise UserError(f"--out is a picture whose name ends in .png, not {config.out}.")
+    found = {path: read_curves(path) for path in {path.resolve(): path for path in config.runs}.values()}
     runs = [curves for curves in found.values() if curves is not None]
     early = [path for path, curves in found.items() if curves is None]
     if not runs:
@@ -64,14 +60,3 @@ def plot(config: PlotConfig, console: Console) -> Path:
     told = f"{len(runs)} run{'s' * (len(runs) > 1)} in {out}"
     console.print(told, markup=False, highlight=False, soft_wrap=True)
     return out
-
-
-def read_run(path: Path) -> Curves | None:
-    """None where it was not evaluated yet; raises UserError where it is no run, or cannot be read."""
-    run = Run.named(path)
-    try:
-        rows = run.rows()
-    except OSError as error:
-        raise UserError(f"Cannot read {path / STATS}: {error.strerror or error}.") from error
-    rows = [row for row in rows if math.isfinite(row["kimg"]) and math.isfinite(row["score"])]
-    return Curves(path, run.options() or {}, rows) if rows else None

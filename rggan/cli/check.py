@@ -1,0 +1,92 @@
+"""rggan check: a look over a set of pictures before training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from rggan.config import TrainConfig
+from rggan.data.audit.doctor import advice, inspect, shown
+from rggan.data.audit.mend import write_copy
+from rggan.data.decode import parse_size
+from rggan.data.images import Channels
+from rggan.data.pictures import write_picture
+from rggan.data.source import list_pictures
+from rggan.errors import make_folder
+from rggan.networks import check_resolution
+from rggan.report.health import contact_sheet, render
+from rggan.training.estimate import estimate
+from rggan.training.progress import reading
+from rggan.training.reading import read_data, refuse_inside
+
+SAMPLE = 256  # pictures that the measurement trains on
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Look over a set of pictures before training: what is in it, what would spoil it, what training would take."""
+
+    data: Annotated[str, tyro.conf.Positional]
+    """Whatever `rggan train --data` takes."""
+    resolution: int | str | None = None
+    """Size that you want to train at (64, or HEIGHTxWIDTH): says which pictures are smaller."""
+    channels: Channels = "auto"
+    """As in `rggan train`, for the measurement."""
+    pattern: str = "*"
+    """Take only files whose name fits this shell pattern."""
+    sheet: Path = Path("contact-sheet.png")
+    """Where the contact sheet goes: pictures from all over the set, and the doubtful ones."""
+    fix: Path | None = None
+    """Write a copy that is worth training on into this new folder: upright, sRGB, without unreadable pictures,
+    doubles and those of one colour."""
+    near: bool = False
+    """With --fix: leave out near duplicates too."""
+    measure: bool = True
+    """Train for a few seconds to see what it takes."""
+    device: str = "auto"
+    """Where to measure."""
+    json: bool = False
+    """Print everything as JSON instead."""
+
+
+def check(config: CheckConfig, console: Console) -> None:
+    size = None if config.resolution is None else check_resolution(parse_size(config.resolution))
+    training = TrainConfig(
+        data=config.data,
+        resolution=config.resolution,
+        channels=config.channels,
+        pattern=config.pattern,
+        skip_bad=True,
+        max_images=SAMPLE,
+        device=config.device,
+    )
+    if config.fix is not None:
+        refuse_inside("--fix", config.fix, config.data)
+    refuse_inside("--sheet", config.sheet, config.data)
+    make_folder(config.sheet.parent)
+    pictures = list_pictures(config.data, config.pattern)
+    with reading(None if config.json else console) as progress:
+        health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)
+    advices = advice(health, size)
+    write_picture(contact_sheet(pictures, health), config.sheet)
+    taken = None
+    if config.measure and health.readable > 1:
+        taken = estimate(training, read_data(training), health.readable)
+    copy = None if config.fix is None else write_copy(pictures, health, config.fix, config.near)
+    if config.json:
+        told: dict[str, Any] = {"health": health.to_json(), "advice": advices, "sheet": str(config.sheet)}
+        told |= {"training": taken and taken.to_json(), "copy": copy}
+        print(json.dumps(told, indent=2))
+        return
+    render(health, advices, console)
+    lines = taken.lines() if taken else []
+    lines.append(f"sheet      {config.sheet}")
+    if copy is not None:
+        lines.append(f"copy       {copy['written']} pictures in {config.fix}")
+        lines += [f"left out   {shown(name)}: {shown(reason)}" for name, reason in copy["left_out"].items()]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

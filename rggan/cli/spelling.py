@@ -1,0 +1,58 @@
+"""Options as the command line names them, in sentences of the code below, which names them as Python does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import tyro
+from rich.console import Console
+
+NAMED = re.compile(r"`(\w+)(=True|=False)?`")
+
+
+def flags(kind: type) -> dict[str, str]:
+    """{field: option} of the dataclass of a command; what stands by its place has no option.
+
+    >>> from rggan.cli.generate import GenerateConfig
+    >>> found = flags(GenerateConfig)
+    >>> found["mix_from"], found["label"], "run" in found
+    ('mix-from', 'class', False)
+    """
+    found = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        if tyro.conf.Positional not in marks:
+            own = [mark.name for mark in marks if getattr(mark, "name", None)]  # of tyro.conf.arg(name=...)
+            found[name] = (own or [name])[0].replace("_", "-")
+    return found
+
+
+def spelled(text: str, options: Mapping[str, str]) -> str:
+    """A sentence with these options (`flags`) as the command line takes them; other words in backticks stay.
+
+    >>> options = {"kimg": "kimg", "finale_dense": "finale-dense", "label": "class"}
+    >>> spelled("`kimg` must be above 0, not -1; see `Pruner`.", options)
+    '--kimg must be above 0, not -1; see `Pruner`.'
+    >>> spelled("`finale_dense=False` and `label` exclude each other.", options)
+    '--no-finale-dense and --class exclude each other.'
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        if found[1] not in options:
+            return found[0]
+        return f"--{'no-' if found[2] == '=False' else ''}{options[found[1]]}"
+
+    return NAMED.sub(flag, text)
+
+
+class SpellingConsole(Console):
+    """Prints whatever text it is given as `spelled` has it."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        super().__init__()
+        self.flags = options
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(spelled(each, self.flags) if isinstance(each, str) else each for each in objects), **how)

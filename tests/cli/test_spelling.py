@@ -1,0 +1,67 @@
+"""Sentences name options as Python does; the command line names them as it takes them."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from rggan.cli.main import KINDS, main, options_of
+from rggan.cli.spelling import SpellingConsole, spelled
+
+
+def test_the_options_of_the_command_come_first_and_those_of_others_are_known():
+    assert options_of("generate")["label"] == "class"
+    assert options_of("generate")["cond"] == "cond"
+    assert "runs" not in options_of("compare")  # stands by its place
+    assert options_of("nonsense") == options_of("")  # of all
+
+
+def test_without_a_command_it_says_which_there_are(capsys):
+    for words, code in (([], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        told = "".join(capsys.readouterr())
+        assert ended.value.code == code
+        assert all(command in told for command in KINDS)
+
+
+@pytest.mark.parametrize("command", KINDS)
+def test_every_option_is_one_that_the_command_shows(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    own = {name: flag for name, flag in options_of(command).items() if name in KINDS[command].__dataclass_fields__}
+    missing = [flag for flag in own.values() if f"--{flag}" not in shown]
+    assert not missing
+
+
+def test_what_is_printed_is_spelled_and_what_is_kept_is_not(tmp_path, capsys):
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32), "red").save(tmp_path / f"{name}.png")
+    line = ["check", str(tmp_path), "--sheet", str(tmp_path.parent / "sheet.png"), "--no-measure"]
+    assert main(line) == 0
+    assert "--fix OUT leaves the copies out" in capsys.readouterr().out
+    assert main([*line, "--json"]) == 0
+    assert any("`fix` OUT leaves the copies out" in each for each in json.loads(capsys.readouterr().out)["advice"])
+
+
+def test_a_switch_is_named_by_the_side_that_was_given(capsys):
+    assert main(["train", "--finale", "0.2", "--no-finale-dense", "--networks", "d"]) == 2
+    assert "--no-finale-dense keeps G sparse" in capsys.readouterr().err
+
+
+def test_a_console_leaves_alone_what_is_no_text(capsys):
+    SpellingConsole({"lr": "lr"}).print("`lr` and", ["`lr`"])
+    assert capsys.readouterr().out == "--lr and\n['`lr`']\n"
+
+
+def test_whole_commands_and_other_names_stay():
+    text = "run `rggan evaluate a --reference b`, or see `Pruner`, `kimg`s and `lr=3`"
+    assert spelled(text, {"lr": "lr"}) == text
+
+
+def test_trust_takes_a_place(capsys):
+    for command in (["generate", "run", "--outdir", "out"], ["evaluate", "run"], ["compare", "a", "--against", "b"]):
+        assert main([*command, "--trust", "my_networks"]) == 2
+        assert capsys.readouterr().err == "rggan: --trust takes package.module:OBJECT, not my_networks.\n"
