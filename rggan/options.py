@@ -12,7 +12,7 @@ from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_
 from rggan.networks import FAMILIES, check_resolution
 from rggan.pairs import as_words, read_pairs
 from rggan.registry import called
-from rggan.steps import LOSSES
+from rggan.steps import LOSSES, Steps
 
 TrainConfig = Any  # that of rggan.config, which looks itself through with what stands here
 
@@ -123,7 +123,11 @@ def check_network(config: TrainConfig) -> None:
     """Raises UserError for options that the network or the augmentation has no use for, or that contradict."""
     default = {field.name: field.default for field in dataclasses.fields(config)}
     family = FAMILIES.get(config.network)
-    LOSSES.get(config.loss)
+    if LOSSES.get(config.loss).steps is not None and family.steps is not Steps:
+        raise UserError(
+            f"`loss` {config.loss} brings its own training steps, and so does `network` {config.network}: take another of "
+            "one of them."
+        )
     for name, titles in only_of_families().items():
         if name not in family.options and getattr(config, name) != default[name]:
             raise UserError(f"`{name}` means nothing with `network` {config.network}: it is {titles}'s.")

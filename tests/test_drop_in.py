@@ -472,7 +472,7 @@ def test_page_runs_and_does_what_it_says(page, capsys):
     page("ledger.look()")
     prune_g, prune_d = names["prune_g"], names["prune_d"]
     assert prune_g.density() == pytest.approx(0.3, abs=1 / prune_g.total)
-    assert names["deaths"] == pytest.approx(0.7 * prune_g.total, abs=1)
+    assert names["pruned"] == pytest.approx(0.7 * prune_g.total, abs=1)
     first, second = prune_d.densities().values()  # whole rows come as near as they can
     assert 0.7 < first < 0.9
     assert second == 1  # D's last layer is one row: it keeps it

@@ -106,7 +106,7 @@ def test_what_a_run_does_not_tell_is_left_out():
     never_pruned = [row | {"phase": "dense", "layers": {}} for row in new_rows()]
     assert len(run_figure(never_pruned).axes) == 3
     one_network = [row | {"layers": {"g": row["layers"]["g"]}} for row in new_rows()]
-    assert labels(panel(run_figure(one_network), "weights per tick")) == ["births, generator", "deaths, generator"]
+    assert labels(panel(run_figure(one_network), "weights per tick")) == ["grown, generator", "pruned, generator"]
     mangled = [row | {"layers": 5, "d_real": None, "copies": "many"} for row in new_rows()]
     assert len(run_figure(mangled).axes) == 3
 
@@ -127,12 +127,12 @@ def test_a_run_that_began_before_the_new_numbers_has_gaps_there():
     assert len(line(panel(figure, "score (lower is better)"), "score")) == 6
 
 
-def test_births_and_deaths_are_sums_over_the_layers_and_missing_in_dense_phases():
+def test_grown_and_pruned_weights_are_sums_over_the_layers_and_missing_in_dense_phases():
     axes = panel(run_figure(new_rows()), "weights per tick")
-    births, deaths = line(axes, "births, generator"), line(axes, "deaths, generator")
-    np.testing.assert_array_equal(births, [0, 20, math.nan, math.nan, 80, math.nan])
-    np.testing.assert_array_equal(deaths, [20, 40, math.nan, math.nan, 100, math.nan])
-    np.testing.assert_array_equal(line(axes, "births, discriminator"), [0, 1, math.nan, math.nan, 4, math.nan])
+    grown, pruned = line(axes, "grown, generator"), line(axes, "pruned, generator")
+    np.testing.assert_array_equal(grown, [0, 20, math.nan, math.nan, 80, math.nan])
+    np.testing.assert_array_equal(pruned, [20, 40, math.nan, math.nan, 100, math.nan])
+    np.testing.assert_array_equal(line(axes, "grown, discriminator"), [0, 1, math.nan, math.nan, 4, math.nan])
 
 
 def test_layers_are_drawn_in_order_with_their_densities_and_nothing_in_dense_phases():

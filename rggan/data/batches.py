@@ -1,4 +1,4 @@
-"""An endless, seeded stream of training batches, from the device itself where the images fit it."""
+"""An endless, seeded stream of training batches; images are stored on the device if they fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rggan.data.images import ImageSet
 
 
 class Batches:
-    """Shuffled batches without end: every image once an epoch, epochs following without a seam.
+    """Endless shuffled batches: every image once per epoch; batches may span two epochs.
 
     With fewer images than a batch, images are drawn with replacement.
 
@@ -24,7 +24,7 @@ class Batches:
 
     def __init__(self, data: ImageSet, batch: int, seed: int = 0, mirror: bool = False, device: str = "cpu") -> None:
         self.data, self.device = data, torch.device(device)
-        # On an accelerator all images lie there if they take less than half of what is free; if not, batches travel.
+        # On a GPU the whole set is stored there if it takes less than half of the free memory, else batches are copied.
         there = self.device.type == "cuda" and not data.mapped
         if there:
             size = len(data) * math.prod(data.shape)
@@ -36,7 +36,7 @@ class Batches:
         self.queue = torch.empty(0, dtype=torch.int64)
 
     def indices(self) -> Tensor:
-        """The next batch's indices, int64 [batch], on the CPU."""
+        """Returns the next batch's indices, int64 [batch], on the CPU."""
         count = len(self.data)
         if count < self.batch:
             return torch.randint(count, (self.batch,), generator=self.random)
@@ -46,7 +46,7 @@ class Batches:
         return taken
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """(images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or None)."""
+        """Returns (images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or None)."""
         index = self.indices()
         if self.images is None:
             x = self.data.at(index).to(self.device, non_blocking=True)
@@ -62,13 +62,13 @@ class Batches:
         return {"random": self.random.get_state(), "queue": self.queue.clone()}
 
     def checked(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The state, if it can be one of this stream.
+        """Returns the state if it is valid for this stream.
 
         Raises:
-            ValueError: it cannot. KeyError: a part is missing.
+            ValueError: it is not. KeyError: a part is missing.
         """
         random, queue = state["random"], state["queue"]
-        torch.Generator().set_state(random)  # refuses what is no state of a generator
+        torch.Generator().set_state(random)  # raises for an invalid generator state
         most = len(self.data) + self.batch
         if not isinstance(queue, Tensor) or queue.dtype != torch.int64 or queue.dim() != 1 or len(queue) > most:
             raise ValueError("the queue is no list of indices")
@@ -77,6 +77,6 @@ class Batches:
         return {"random": random.clone(), "queue": queue.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state of `state_dict`; `checked` looks at one that may come from anywhere."""
+        """Restore a `state_dict`; use `checked` first for untrusted ones."""
         self.random.set_state(state["random"])
         self.queue = state["queue"]

@@ -16,7 +16,7 @@ from rggan.errors import UserError
 Resize = Literal["crop", "fit", "stretch"]
 CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I")
-MAX_PIXELS = 64_000_000  # of one picture: 256 MB decoded, and that a few times
+MAX_PIXELS = 64_000_000  # of one picture: 256 MB decoded, with several copies
 
 
 class BadPicture(ValueError):
@@ -56,7 +56,7 @@ def parse_size(size: int | str | Sequence[int]) -> tuple[int, int]:
 
 
 def open_picture(picture: Picture) -> Image.Image:
-    """The decoded picture: upright, 8 bits, mode L, LA, RGB or RGBA (with 'A' where it has transparency).
+    """Decodes a picture: EXIF orientation applied, 8 bits, mode L, LA, RGB or RGBA (with 'A' if it has transparency).
 
     Raises:
         BadPicture: it cannot be read, is larger than `MAX_PIXELS`, or has pixels without a known range.
@@ -71,7 +71,7 @@ def open_picture(picture: Picture) -> Image.Image:
             return eight_bit(image)
     except BadPicture:
         raise
-    except (Exception, RecursionError) as error:  # Pillow's plug-ins raise whatever their format taught them
+    except (Exception, RecursionError) as error:  # Pillow's plug-ins raise arbitrary exceptions
         text = str(error).strip().rstrip(".")
         if isinstance(error, UnidentifiedImageError):
             text = "no picture, by its content"
@@ -79,7 +79,7 @@ def open_picture(picture: Picture) -> Image.Image:
 
 
 def opened(picture: Picture) -> Image.Image:
-    """Only the header is read yet; the size is not checked."""
+    """Opens a picture, reading only its header; the size is not checked."""
     content = picture.read()
     if picture.shape is not None:
         raw = np.frombuffer(content, dtype=np.uint8).reshape(picture.shape)
@@ -88,7 +88,7 @@ def opened(picture: Picture) -> Image.Image:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey is scaled (65535 is 255); palettes, CMYK and the like become RGB, or RGBA with transparency."""
+    """Converts to 8 bits: 16-bit grey is scaled (65535 is 255); palettes, CMYK and others become RGB or RGBA."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
@@ -103,7 +103,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:
-    """The image itself where nothing is to do: a copy of a large one is hundreds of MB."""
+    """Converts the mode; returns the image itself if it has that mode (a copy may take hundreds of MB)."""
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -118,9 +118,9 @@ def to_pixels(
 
     Args:
         size: (height, width). channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        resize: 'crop' cuts the middle, 'fit' keeps the whole picture on the background, 'stretch' distorts.
-        background: lies under transparency with 1 or 3 channels; with 4 it is the hidden colour of what is
-            wholly transparent, so that nobody learns what cannot be seen.
+        resize: 'crop' cuts out the centre, 'fit' pads the whole picture with the background, 'stretch' distorts.
+        background: transparent pictures are composited on it with 1 or 3 channels; with 4 it replaces the invisible
+            colour of fully transparent pixels.
 
     >>> to_pixels(Image.new("RGBA", (64, 32), (255, 0, 0, 0)), (16, 16), channels=3)[0, 0].tolist()
     [255, 255, 255]

@@ -1,4 +1,4 @@
-"""An input form: one way in which pictures lie somewhere, and what a form that others wrote is held to."""
+"""The input form interface: one format in which a set of pictures is stored, and checks for user-defined forms."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rggan.errors import UserError, reason
 class Form:
     """One input form.
 
-    name: what messages call it. opens: whether it reads this `--data`; it must not raise, whatever the text is.
-    pictures: what lies there, of the `--data` and the shell pattern on file names. It decodes nothing, and raises
-    UserError where it cannot. Who asks sorts by name and drops what does not fit the pattern.
-    as_given: leave them all, in their own order (a set that has no files).
+    name: used in messages. opens: whether it reads this value of `--data`; it must not raise for any text.
+    pictures: lists the pictures for a `--data` and a shell pattern on file names. It decodes nothing, and raises
+    UserError on failure. The caller sorts by name and filters by the pattern.
+    as_given: keep all pictures in their given order (for a set without files).
 
     >>> from rggan.data import Form, Picture
     >>> dots = Form("dots", lambda data: set(data) == {"."}, lambda data, pattern: [
@@ -34,7 +34,7 @@ class Form:
 
 
 def checked(form: Form, asked: str) -> Form:
-    """The same form, for code of others: whatever it does, the worst is a UserError that begins with `asked`.
+    """Wraps a user-defined form, so that any failure is a UserError that begins with `asked`.
 
     >>> checked(Form("dots", bool, lambda data, pattern: [data]), "`data` my_forms:DOTS").pictures("...", "*")
     Traceback (most recent call last):
@@ -46,7 +46,7 @@ def checked(form: Form, asked: str) -> Form:
     def told(data: str) -> Iterator[None]:
         try:
             yield
-        except UserError:  # its own sentence
+        except UserError:  # the form's own message
             raise
         except Exception as error:
             raise UserError(f"{form_called} fails on {data}: {reason(error)}.") from error
@@ -69,7 +69,7 @@ def checked(form: Form, asked: str) -> Form:
 
 
 def fault_of(picture: object) -> str | None:
-    """What of it is no picture; None: nothing.
+    """Returns what is invalid about a picture; None if it is valid.
 
     >>> fault_of(Picture("cat/1.png", bytes)), fault_of(Picture("1.png", bytes, label=3))
     (None, 'the label 3 of 1.png; it must be text, or None')
@@ -99,7 +99,7 @@ def is_shape(shape: object) -> bool:
 
 
 def only_bytes(read: Callable[[], object]) -> Callable[[], bytes]:
-    """The same, with a ValueError for anything but bytes; who reads is ready for whatever it raises itself."""
+    """Wraps a reader to raise ValueError for anything but bytes; callers handle whatever the reader raises."""
 
     def read_bytes() -> bytes:
         content = read()

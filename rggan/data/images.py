@@ -1,4 +1,4 @@
-"""Pictures -> one set of uint8 images, with labels where the source gives classes, seeded subsets, a held-out part."""
+"""Pictures -> one set of uint8 images, with labels if the source has classes, seeded subsets, and a held-out split."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from rggan.data.source import list_pictures
 from rggan.data.store import Decoded, cache_folder, in_cache, in_memory, machine_memory
 from rggan.errors import UserError
 
-HELD_OUT_FROM = 1000  # images from which a tenth is held out for the score
+HELD_OUT_FROM = 1000  # images from which a tenth is held out for the validation score
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
 ONE_LARGE = threading.Lock()
-CHUNK = 256  # pictures that wait in memory between decoding and their place
-VERSION = 1  # of the decoding: another version never takes the cached pixels of this one
+CHUNK = 256  # pictures decoded ahead
+VERSION = 1  # of the decoding: cached pixels of another version are not used
 
-SIDES = (16, 256)  # of the squares that are chosen where no resolution is given
+SIDES = (16, 256)  # range of the square sides chosen if no resolution is given
 Channels = Literal["auto", "grey", "rgb", "rgba"]
 Progress = Callable[[int, int], None]
 
@@ -42,11 +42,11 @@ class ImageSet:
     """Decoded images.
 
     store: uint8 [M, C, H, W], C is 1 (grey), 3 (RGB) or 4 (RGBA); large ones are memory-mapped.
-    rows: int64 [N], which images of the store belong to the set.
-    labels: int64 [N], indices into `classes`; None where the source gives no classes.
+    rows: int64 [N], indices of the set's images in the store.
+    labels: int64 [N], indices into `classes`; None if the source has no classes.
     names, hashes: N file names, N SHA-256 of the files (of raw arrays: of their pixels).
     skipped: names of unreadable files that were left out.
-    key: SHA-256 of all that decides the pixels: names, contents, size, channels.
+    key: SHA-256 of everything that determines the pixels: names, contents, size, channels.
     """
 
     store: Tensor
@@ -70,28 +70,28 @@ class ImageSet:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of pixels and classes: what must stay the same for a run to be continued."""
+        """SHA-256 of pixels and classes: must be unchanged to continue a run."""
         labels = None if self.labels is None else self.labels.tolist()
         return hashlib.sha256(json.dumps([self.key, self.classes, labels]).encode()).hexdigest()
 
     @property
     def images(self) -> Tensor:
-        """uint8 [N, C, H, W] in memory: a copy, unless the set is the whole store."""
+        """uint8 [N, C, H, W] in memory; a copy, unless the set is the whole store."""
         if len(self.rows) == len(self.store) and bool((self.rows.diff() == 1).all()):
             return self.store
         return self.store[self.rows]
 
     def at(self, index: Tensor) -> Tensor:
-        """The images at these places of the set, uint8 [len(index), C, H, W]."""
-        return self.store[self.rows[index]].contiguous()  # a mapped store has its channels last: sums would differ
+        """Returns the images at these indices, uint8 [len(index), C, H, W]."""
+        return self.store[self.rows[index]].contiguous()  # a mapped store is channels-last: sums would differ
 
     def parts(self, batch: int) -> Iterator[Tensor]:
-        """All images in turn, at most `batch` at a time."""
+        """Yields all images, at most `batch` at a time."""
         for rows in self.rows.split(batch):
             yield self.store[rows].contiguous()
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
-        """The images at these indices, in this order; the store is shared."""
+        """Returns the subset at these indices, in this order; the store is shared."""
         index = torch.from_numpy(indices)
         return replace(
             self,
@@ -102,9 +102,9 @@ class ImageSet:
         )
 
     def split(self, seed: int) -> tuple[ImageSet, ImageSet | None]:
-        """(training images, held-out images): a tenth is held out from 1,000 images on, by class.
+        """Returns (training images, held-out images): from 1,000 images on, a class-stratified tenth is held out.
 
-        Below 1,000 images every one is needed to train: the second part is None.
+        Below 1,000 images all are used for training, and the second part is None.
 
         >>> digits = load_images("digits", resolution=16)
         >>> train, held_out = digits.split(seed=0)
@@ -122,17 +122,17 @@ class ImageSet:
 
 
 def balanced_subset(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Sorted indices of `count` items, drawn by `seed`, as equally from each class as there are.
+    """Returns sorted indices of `count` items, drawn by `seed`, as class-balanced as possible.
 
     >>> balanced_subset(np.array([0] * 90 + [1] * 10), 20, seed=0).tolist()[-10:]
     [90, 91, 92, 93, 94, 95, 96, 97, 98, 99]
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels), dtype=np.int64)  # place of an item among its own class
+    rank = np.empty(len(labels), dtype=np.int64)  # random rank of an item within its class
     for label in np.unique(labels):
         members = order[labels[order] == label]
         rank[members] = np.arange(len(members))
-    # `order` is random, and the sort is stable: ties between classes fall at random.
+    # `order` is random, and the sort is stable: ties between classes are broken randomly.
     return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
 
 
@@ -152,27 +152,27 @@ def load_images(
     progress: Progress | None = None,
     sides: tuple[int, int] = SIDES,
 ) -> ImageSet:
-    """Read pictures at one size; `data` is what `list_pictures` takes.
+    """Loads pictures at one size; for `data` see `list_pictures`.
 
-    EXIF orientation is honoured, 16-bit grey is scaled to 8, palettes and CMYK become RGB; of an animation
-    the first frame is taken. Resizing is Lanczos.
+    EXIF orientation is applied, 16-bit grey is scaled to 8, palettes and CMYK become RGB; only the first frame of an
+    animation is used. Resizing is Lanczos.
 
     Args:
-        resolution: 64, '64x96' or (64, 96): height, width. Without it: a square, its side the largest
-            power of two that the median picture fills, within `sides`.
+        resolution: 64, '64x96' or (64, 96): height, width. Default: a square whose side is the largest
+            power of two not above the median shorter side, within `sides`.
         channels: 'auto' is grey if every picture is, else RGB; 'rgba' keeps transparency.
-        resize: 'crop' (the middle), 'fit' (all of the picture, on the background) or 'stretch'.
-        background: colour that lies under transparency and beside fitted pictures.
-        max_images, fraction: how many to take (the smaller of both), drawn by `seed`, class-balanced
-            where the source gives classes.
+        resize: 'crop' (the centre), 'fit' (the whole picture, padded with the background) or 'stretch'.
+        background: colour behind transparency and for padding.
+        max_images, fraction: how many to use (the smaller of both), drawn by `seed`, class-balanced
+            if the source has classes.
         pattern: a shell pattern on the file name ('*[02468].jpg').
-        skip_bad: leave unreadable files out, instead of refusing the set.
+        skip_bad: skip unreadable files instead of raising.
         memory_share: sets that take more than this share of the machine's memory are memory-mapped from
-            a file in the cache folder ($RGGAN_CACHE, or ~/.cache/rggan), found again by their content.
-        progress: is called with (pictures done, pictures in all).
+            a file in the cache folder ($RGGAN_CACHE, or ~/.cache/rggan), keyed by their content.
+        progress: is called with (pictures done, all pictures).
 
     Raises:
-        UserError: nothing readable there; an unreadable file (named); a bad count, fraction, size or colour.
+        UserError: no readable picture; an unreadable file (named); an invalid count, fraction, size or colour.
 
     >>> load_images("digits", resolution=16, max_images=100).images.shape
     torch.Size([100, 1, 16, 16])
@@ -230,7 +230,7 @@ def load_images(
 
 
 def class_names(pictures: Sequence[Picture]) -> tuple[str, ...]:
-    """The classes in order (numbers by value); none if some picture has no class, or all have the same."""
+    """Returns the sorted classes (numbers by value); none if a picture has no class, or all have the same."""
     names = {picture.class_name for picture in pictures}
     if len(names) < 2 or "" in names:
         return ()
@@ -241,7 +241,7 @@ def class_names(pictures: Sequence[Picture]) -> tuple[str, ...]:
 def decode(
     pictures: Sequence[Picture], how: dict[str, Any], memory_share: float, progress: Progress | None = None
 ) -> tuple[Decoded, list[str], str]:
-    """(pixels, SHA-256 of each picture, the key of them all)."""
+    """Returns (pixels, SHA-256 of each picture, key of the whole set)."""
     depth = CHANNELS.get(how["channels"], 3)
     shape = (*how["size"], depth)
     large = len(pictures) * int(np.prod(shape)) > memory_share * machine_memory()
@@ -252,7 +252,7 @@ def decode(
             content = picture.read()
             known = replace(picture, read=lambda: content)
             digest = hashlib.sha256(content).hexdigest()
-        except Exception as error:  # a source raises whatever its format taught it
+        except Exception as error:  # sources raise arbitrary exceptions
             return "unreadable", reason(error)
         if not decoding:
             return digest, ""
@@ -267,7 +267,7 @@ def decode(
 
     def run(decoding: bool) -> Iterator[tuple[NDArray[np.uint8], bool] | str]:
         hashes.clear()
-        # Around the threads: `catch_warnings` is for the whole process. What matters of a picture is refused.
+        # Outside the threads: `catch_warnings` affects the whole process. Relevant problems are reported as errors.
         with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
             warnings.simplefilter("ignore")
             for start in range(0, len(pictures), CHUNK):
@@ -285,26 +285,26 @@ def decode(
     if not large:
         decoded = in_memory(run(decoding=True), len(pictures), shape)
         return decoded, hashes, key()
-    for _ in run(decoding=False):  # the hashes alone
+    for _ in run(decoding=False):  # only hashes
         pass
     name, known = key(), list(hashes)
 
     def unchanged() -> Iterator[tuple[NDArray[np.uint8], bool] | str]:
         yield from run(decoding=True)
-        if hashes != known:  # they would lie in the cache under the name of others
+        if hashes != known:  # they would be cached under a wrong key
             raise UserError("The pictures changed while they were read; start again when nobody writes to them.")
 
     return in_cache(unchanged, name, shape, cache_folder()), known, name
 
 
 def reason(error: Exception) -> str:
-    """One line that says what is wrong with a picture."""
+    """Returns a one-line description of an error in a picture."""
     lines = str(error).strip().rstrip(".").splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def header_size(picture: Picture) -> tuple[int, int]:
-    """(width, height) from the header alone; zeros where there is none, which decoding will tell."""
+    """Returns (width, height) from the header; zeros if it cannot be read, which decoding will report."""
     try:
         with opened(picture) as image:
             return image.size
@@ -313,14 +313,14 @@ def header_size(picture: Picture) -> tuple[int, int]:
 
 
 def short_sides(pictures: Sequence[Picture]) -> list[int]:
-    """The shorter sides in pixels of up to 500 of them; 0 where there is none."""
+    """Returns the shorter sides in pixels of up to 500 pictures; 0 for unreadable ones."""
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")
         return [min(size) for size in pool.map(header_size, pictures[:: max(1, len(pictures) // 500)])]
 
 
 def natural_resolution(found: Sequence[int], sides: tuple[int, int] = SIDES) -> int:
-    """The largest power of two that the median picture fills, within `sides`.
+    """Returns the largest power of two not above the median shorter side, within `sides`.
 
     >>> natural_resolution([30, 32, 640]), natural_resolution([8]), natural_resolution([4000])
     (32, 16, 256)

@@ -1,4 +1,4 @@
-"""One picture that is not decoded yet, and what every input form needs to give such pictures."""
+"""An undecoded picture, and helpers for all input forms."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-MAX_BYTES = 128 * 2**20  # of one file: no picture is larger, and no header may make us allocate more
+MAX_BYTES = 128 * 2**20  # of one file; also limits what a malicious header can make us allocate
 
 
 @dataclass(frozen=True)
 class Picture:
     """One undecoded picture.
 
-    name: its path inside the source. read: gives its bytes; raises OSError or ValueError where it cannot.
-    label: its class where the source itself names one; None: what its folder says.
+    name: its path inside the source. read: returns its bytes; raises OSError or ValueError on failure.
+    label: its class if the source itself has labels; None: the class is its folder.
     shape: [height, width, channels] of raw uint8 pixels (channels 1, 3 or 4); None: an encoded file.
 
     >>> Picture("cat/1.png", bytes).class_name, Picture("cat/1.png", bytes, label="7").class_name
@@ -34,13 +34,13 @@ class Picture:
 
     @property
     def folder(self) -> str:
-        """The top-level folder that holds it ('' at the root): its class, where folders are classes."""
+        """Its top-level folder ('' at the root): its class, if folders are classes."""
         parts = PurePosixPath(self.name).parts
         return parts[0] if len(parts) > 1 else ""
 
     @property
     def class_name(self) -> str:
-        """Its label, or else its folder; '' where it has no class."""
+        """Its label, or else its folder; '' if it has no class."""
         return self.folder if self.label is None else self.label
 
 
@@ -49,7 +49,7 @@ def fits(picture: Picture, pattern: str) -> bool:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The content of a regular file of at most `MAX_BYTES`.
+    """Reads a regular file of at most `MAX_BYTES`.
 
     Raises:
         OSError: it cannot be read. ValueError: it is larger.
@@ -62,7 +62,7 @@ def read_file(path: str | Path) -> bytes:
             raise ValueError(too_large(status.st_size))
         return Path(path).read_bytes()
     except OSError as error:
-        raise OSError(error.strerror or str(error)) from error  # without the path, that the caller names
+        raise OSError(error.strerror or str(error)) from error  # without the path, which the caller names
 
 
 def too_large(size: int) -> str:
@@ -71,7 +71,7 @@ def too_large(size: int) -> str:
 
 @cache
 def picture_formats() -> tuple[str, ...]:
-    """What this Pillow reads by itself: not EPS, for which it starts Ghostscript, nor formats that it only names.
+    """Returns the formats that Pillow itself decodes: not EPS, which runs Ghostscript, nor formats without a decoder.
 
     >>> "PNG" in picture_formats(), "EPS" in picture_formats()
     (True, False)
@@ -82,5 +82,5 @@ def picture_formats() -> tuple[str, ...]:
 
 @cache
 def picture_endings() -> frozenset[str]:
-    """Lower-case file endings of these formats ('.png', '.jpg', ...)."""
+    """Returns the lower-case file extensions of these formats ('.png', '.jpg', ...)."""
     return frozenset(end for end, form in Image.registered_extensions().items() if form in picture_formats())

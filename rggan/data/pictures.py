@@ -34,10 +34,10 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """uint8 [N, C, H, W] -> one picture, row by row; as square as can be unless `columns` is given.
+    """uint8 [N, C, H, W] -> one picture, row by row; nearly square unless `columns` is given.
 
-    Images stand a sixteenth of their height apart on white, or, with alpha, on transparent white; those whose
-    shorter side is below 32 pixels are enlarged to be seen.
+    The gaps are a sixteenth of the height, white, or transparent white with alpha; images whose shorter side is below
+    32 pixels are enlarged.
 
     >>> grid(torch.zeros(6, 3, 32, 32, dtype=torch.uint8)).size
     (104, 70)
@@ -57,7 +57,7 @@ def grid(images: Tensor, columns: int | None = None) -> Image.Image:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all (see `write_whole`)."""
+    """Writes a PNG atomically (see `write_whole`)."""
     stream = io.BytesIO()
     picture.save(stream, "png")
     write_whole(path, stream.getvalue())

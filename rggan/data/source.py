@@ -1,4 +1,4 @@
-"""Where pictures lie: `--data`, read by the first input form that opens it, as named byte readers."""
+"""Resolves `--data` with the first input form that opens it, to a list of undecoded pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def accept(found: Any) -> Form:
     return found
 
 
-# In the order in which they are asked: a folder of CIFAR is a folder, too, and an .npz is a zip.
+# In the order in which they are tried: a folder of CIFAR is a folder, too, and an .npz is a zip.
 FORMS = Registry(
     OPTION,
     {
@@ -40,18 +40,18 @@ FORMS = Registry(
 
 
 def list_pictures(data: str | Path, pattern: str = "*") -> list[Picture]:
-    """The pictures of `data`, sorted by name.
+    """Lists the pictures of `data`, sorted by name.
 
-    A folder (nested) or zip of pictures, with the classes of a dataset.json at its root where there is one;
+    A folder (nested) or zip of pictures, with the classes of a dataset.json at its root if there is one;
     a .npy or .npz array; CIFAR-10 or CIFAR-100 as published; 'hf:NAME' or 'hf:NAME:SPLIT' for a Hugging Face
-    dataset; 'digits' for scikit-learn's, in their own order; what the forms of installed packages read; or
-    'package.module:FORM:PLACE' for PLACE as a form of the caller's own reads it, whose code is run.
+    dataset; 'digits' for scikit-learn's, in their own order; data that a form of an installed package reads; or
+    'package.module:FORM:PLACE' for PLACE read by a user-defined form, whose code is run.
     `pattern` is a shell pattern on the file name, without its folders. In folders and zips, hidden files and
-    files that are no pictures by their ending are passed over.
+    files without a known image extension are skipped.
 
     Raises:
-        UserError: nothing there, of no known form, damaged as a whole, or no picture that fits; a form of
-            others that cannot be imported, is none, or fails.
+        UserError: nothing there, an unknown format, a damaged source, or no matching picture; a user-defined form
+            that cannot be imported, is invalid, or fails.
 
     >>> len(list_pictures("digits"))
     1797
@@ -67,18 +67,18 @@ def list_pictures(data: str | Path, pattern: str = "*") -> list[Picture]:
 
 
 def form_of(data: str) -> tuple[Form, str]:
-    """(the form that reads `data`, what of `data` it is given).
+    """Returns (the form that reads `data`, the part of `data` that is passed to it).
 
     Raises:
-        UserError: there is none.
+        UserError: no form reads it.
     """
     for name in FORMS.builtin:
         if (form := FORMS.get(name)).opens(data):
             return form, data
     path = Path(data)
-    there = os.path.exists(path)  # unlike Path.exists it takes what it may not look at as not there
+    there = os.path.exists(path)  # unlike Path.exists, False if access is denied
     if there and not os.path.isdir(path) and not os.path.isfile(path):
-        raise foreign(path)  # a pipe or device would block whoever reads it
+        raise foreign(path)  # reading a pipe or device would block
     if not there and (named := named_form(data)) is not None:
         name, place = named
         return checked(FORMS.get(name), f"{OPTION} {name}"), place
@@ -91,7 +91,7 @@ def form_of(data: str) -> tuple[Form, str]:
 
 
 def named_form(data: str) -> tuple[str, str] | None:
-    """(package.module:FORM, PLACE), if `data` reads like 'package.module:FORM:PLACE'; nothing is imported.
+    """Returns (package.module:FORM, PLACE) if `data` has the form 'package.module:FORM:PLACE'; imports nothing.
 
     >>> named_form("my_forms:LMDB:faces.lmdb"), named_form("hf:uoft-cs/cifar10:test"), named_form("C:/data")
     (('my_forms:LMDB', 'faces.lmdb'), None, None)

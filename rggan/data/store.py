@@ -1,4 +1,4 @@
-"""Where decoded pixels lie: in memory, or for large sets in a memory-mapped file of the cache folder."""
+"""Storage of decoded pixels: in memory, or for large sets in a memory-mapped file in the cache folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
 
-FALLBACK_MEMORY = 8 << 30  # bytes, where the system does not tell
+FALLBACK_MEMORY = 8 << 30  # bytes, if the system does not report it
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels and what was learnt while decoding.
+    """Decoded pixels, and the results of decoding.
 
     pixels: uint8 [N, H, W, C] of the readable pictures, in order.
     bad: index among all pictures -> why it cannot be read.
@@ -32,19 +32,19 @@ class Decoded:
     grey: bool
 
 
-# What decoding gives for each picture in turn: pixels [H, W, C] and whether they are grey, or a reason why not.
+# The result of decoding for each picture: pixels [H, W, C] and whether they are grey, or why it cannot be read.
 Results = Iterable[tuple[NDArray[np.uint8], bool] | str]
 
 
 def cache_folder() -> Path:
-    """$RGGAN_CACHE, or rggan/ in $XDG_CACHE_HOME or ~/.cache."""
+    """Returns $RGGAN_CACHE, or rggan/ in $XDG_CACHE_HOME or ~/.cache."""
     if own := os.environ.get("RGGAN_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or the container's if that is less."""
+    """Returns the memory in bytes available to this process: the machine's, or the container's limit if lower."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -56,7 +56,7 @@ def machine_memory() -> int:
 
 
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:
-    """Collect at most `count` pictures of `shape` [H, W, C] in one array."""
+    """Collects at most `count` pictures of `shape` [H, W, C] in one array."""
     pixels = np.empty((count, *shape), dtype=np.uint8)
     filled, bad, grey = 0, {}, True
     for index, result in enumerate(results):
@@ -70,10 +70,10 @@ def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Deco
 
 
 def in_cache(results: Callable[[], Results], key: str, shape: tuple[int, int, int], folder: Path) -> Decoded:
-    """The same from `folder`/`key`.u8, a memory-mapped file that is made first if it is not there.
+    """Like `in_memory`, from the memory-mapped file `folder`/`key`.u8, which is created if missing.
 
-    Rows are appended to a file beside, which is flushed and renamed when it is whole; `key`.json beside it
-    says what was learnt. Who wants the same file meanwhile waits for it.
+    Rows are appended to a temporary file, which is flushed and renamed when complete; `key`.json next to it has the
+    other results. Other processes that need the same file wait for it.
 
     Raises:
         UserError: the folder cannot be written, or its disk is full.
@@ -110,7 +110,7 @@ def in_cache(results: Callable[[], Results], key: str, shape: tuple[int, int, in
 
 
 def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded | None:
-    """What lies there, mapped and not read; None if it is not whole."""
+    """Memory-maps a cached file; None if it is incomplete or missing."""
     try:
         told = json.loads(about.read_text())
         if not path.is_file() or path.stat().st_size != told["bytes"] or tuple(told["shape"]) != shape:
@@ -122,5 +122,5 @@ def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded
     count = told["bytes"] // int(np.prod(shape))
     if count == 0:
         return Decoded(np.empty((0, *shape), dtype=np.uint8), bad, grey)
-    # Copy on write, because torch wants arrays that it may write to; nobody does.
+    # Copy on write, because torch requires writable arrays; nothing writes to it.
     return Decoded(np.memmap(path, dtype=np.uint8, mode="c", shape=(count, *shape)), bad, grey)

@@ -1,1 +1,1 @@
-"""Pictures of a trained generator: the only sampler, the generator and its file, walks and films."""
+"""Sampling from a trained generator: the latent sampler, the generator and its file, interpolations and videos."""

@@ -1,4 +1,4 @@
-"""The generator network that a config describes."""
+"""Builds a generator network from its config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rggan.registry import called
 
 
 def build(network: dict[str, Any]) -> nn.Module:
-    """A network of fresh weights, as `Generator` takes it; network: what its config tells of it.
+    """Returns a newly initialised network for `Generator`; network: that part of its config.
 
     Raises:
         UserError: an unknown name, or a resolution that the network cannot have.

@@ -1,4 +1,4 @@
-"""A trained generator: save it, load it, make pictures. The same seed gives the same picture."""
+"""A trained generator: saving, loading, sampling. The same seed gives the same picture."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from rggan.generation.sampler import Sampler, mixed
 from rggan.generation.storage import read_generator, write_generator
 from rggan.networks import Styled
 
-# Pictures are always computed this many at a time: convolution libraries choose their algorithm by the
-# batch size, so that a picture made alone could differ in its last bit from the same one among others.
+# Pictures are always computed in batches of this size: convolution libraries choose their algorithm by the
+# batch size, so a picture computed alone could differ in its last bit from the same one in a batch.
 BATCH = 16
 
 
 class Generator:
-    """A generator with its description.
+    """A generator network with its config.
 
     Args:
         network: z [N, z_dim] (, labels [N]) -> images in -1..1, [N, C, H, W]; it is set to evaluation mode.
-        config: {"network": {"name", "resolution": [H, W], "channels", "width", "z_dim", "classes"; of StyleGAN2
-            "mapping_layers" too}, "classes": [names], "class_counts": [training images of each class] where that is
-            known, "trained": {...}}.
+        config: {"network": {"name", "resolution": [H, W], "channels", "width", "z_dim", "classes"; for StyleGAN2
+            also "mapping_layers"}, "classes": [names], "class_counts": [training images of each class] if known,
+            "trained": {...}}.
 
     Raises:
         UserError: an unknown or missing device.
@@ -43,7 +43,7 @@ class Generator:
     """
 
     def __init__(self, network: nn.Module, config: dict[str, Any], device: str = "cpu") -> None:
-        # One layout, so that a snapshot in training and the same one loaded make the same pictures to the last bit.
+        # A fixed memory format, so that a snapshot in training and the same one loaded give bit-identical pictures.
         network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.network = network.to(check_device(device)).eval()
         self.config = config
@@ -55,28 +55,28 @@ class Generator:
         """Load a run folder (its best snapshot), a snapshot folder, or a generator.safetensors.
 
         Raises:
-            UserError: nothing there, or a file that is damaged, foreign or newer than this version.
+            UserError: there is none, or its file is damaged, of another program or newer than this version.
         """
         network, config = read_generator(Path(path))
         return cls(network, config, device)
 
     def save(self, folder: str | Path) -> None:
-        """Write generator.safetensors, whole or not at all, and then config.json, a copy of what it tells for people.
+        """Write generator.safetensors atomically, and then config.json, a human-readable copy of its config.
 
         Raises:
-            UserError: the folder cannot be made. OSError: the disk is full, say.
+            UserError: the folder cannot be created. OSError: e.g. the disk is full.
         """
         write_generator(self.network, self.config, Path(folder))
 
     @property
     def style_network(self) -> Styled | None:
-        """The network, where its pictures come from styles."""
+        """The network, if it is style-based; else None."""
         return self.network if isinstance(self.network, Styled) else None
 
     def __call__(
         self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0
     ) -> list[Image.Image]:
-        """Pictures of the seeds `seed` to `seed + n - 1`."""
+        """Returns pictures for the seeds `seed` to `seed + n - 1`."""
         return [to_pil(image) for image in self.images(range(seed, seed + n), label, truncation)]
 
     def images(
@@ -86,16 +86,16 @@ class Generator:
         truncation: float = 1.0,
         class_mix: str | None = None,
     ) -> Tensor:
-        """uint8 [len(seeds), C, H, W] on the CPU; a picture depends on its seed (label and truncation) alone.
+        """Returns uint8 [len(seeds), C, H, W] on the CPU; a picture depends only on its seed, label and truncation.
 
-        A class-conditional generator draws the class from the seed unless `label` (index or name) is given: as often as
-        in the data that it was trained on, or with `class_mix="even"` all equally often.
-        With truncation below 1 pictures vary less and are often better: StyleGAN2 draws styles towards their average
-        (Karras et al. 2019, appendix B; 0: all the same), the others draw latents beyond +-2 truncation again (the
+        A class-conditional generator draws the class from the seed unless `label` (index or name) is given: with the
+        class frequencies of its training data, or uniformly with `class_mix="even"`.
+        Truncation below 1 reduces diversity and often improves quality: StyleGAN2 moves styles towards their mean
+        (Karras et al. 2019, appendix B; 0: all the same), the others resample latents beyond +-2 truncation (the
         truncation trick of Brock et al. 2019, section 3.1).
 
         Raises:
-            UserError: an unknown class, a class for a generator that has none, a truncation out of 0..1.
+            UserError: an unknown class, a class for a generator without classes, a truncation out of 0..1.
         """
         number = self.class_number(label)
         made = []
@@ -112,9 +112,9 @@ class Generator:
         truncation: float = 1.0,
         class_mix: str | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Where the pictures of at least one seed come from, and their labels [N] or None; `drawn` draws them.
+        """Returns the inputs for the pictures of at least one seed, and their labels [N] or None; see `drawn`.
 
-        StyleGAN2: styles, [N, style_count, w_dim]; others: latents, [N, z_dim]. number: of the class; None: drawn.
+        StyleGAN2: styles, [N, style_count, w_dim]; others: latents, [N, z_dim]. number: of the class; None: random.
         """
         self.check_truncation(truncation)
         styled = self.style_network
@@ -131,7 +131,7 @@ class Generator:
 
     @torch.inference_mode()
     def drawn(self, points: Tensor, labels: Tensor | None) -> Tensor:
-        """Pictures of at least one of `points`, uint8 [N, C, H, W] on the CPU."""
+        """Returns the pictures of at least one of `points`, uint8 [N, C, H, W] on the CPU."""
         styled = self.style_network
         made = []
         for start in range(0, len(points), BATCH):
@@ -146,9 +146,9 @@ class Generator:
 
     @torch.inference_mode()
     def parts(self, seeds: Sequence[int], batch: int = 250, class_mix: str | None = None) -> Iterator[Tensor]:
-        """The pictures of `images`, uint8 [at most `batch`, C, H, W] at a time, about twice as fast.
+        """Yields the pictures of `images`, uint8 [at most `batch`, C, H, W] at a time, about twice as fast.
 
-        In larger batches and another memory layout, so that here and there a value is rounded to its neighbour.
+        Uses larger batches and another memory format, so single values may differ by rounding.
         """
         network = copy.deepcopy(self.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for start in range(0, len(seeds), batch):
@@ -158,12 +158,12 @@ class Generator:
     def latents(
         self, seeds: Sequence[int], number: int | None, truncation: float = 1.0, class_mix: str | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """(z [N, z_dim], labels [N] or None), each drawn by its own seed; z of StyleGAN2 is left whole."""
+        """Returns (z [N, z_dim], labels [N] or None), drawn from each seed; z is not truncated for StyleGAN2."""
         limit = None if truncation == 1 or self.style_network else 2 * truncation
         return self.sampler(class_mix)[0].of_seeds(seeds, number, limit)
 
     def sampler(self, class_mix: str | None = None) -> tuple[Sampler, str | None]:
-        """What draws latents and classes, and the mix of these; None for a generator without.
+        """Returns the sampler of latents and classes, and the class mix; None for a generator without classes.
 
         class_mix: see `rggan.generation.sampler.mixed`.
         """
@@ -175,7 +175,7 @@ class Generator:
         return Sampler(network["z_dim"], torch.device(self.device), counts=counts), mix
 
     def check_truncation(self, truncation: float) -> None:
-        """Raises UserError where it is out of range, NaN too."""
+        """Raises UserError if it is out of range or NaN."""
         if self.style_network is not None and not 0 <= truncation <= 1:
             raise UserError(f"The truncation of a StyleGAN2 is a number from 0 to 1, not {truncation}.")
         if self.style_network is None and not 0 < truncation <= 1:

@@ -1,4 +1,4 @@
-"""The generator's arguments, latents and classes: for each step, for all evaluations, or for a picture of a seed."""
+"""Samples the generator's inputs, latents and classes: for training steps, for evaluations, or for given seeds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MIXES = ("data", "even")
 
 
 def mixed(classes: int, counts: Sequence[int] | None, mix: str | None = None) -> tuple[list[int], str]:
-    """How often each class is drawn, and the mix that this makes.
+    """Returns the class frequencies to sample from, and the name of the mix.
 
     Args:
-        counts: images of each class in the training data; None: not known.
-        mix: 'data', each class as often as there; 'even', all equally often; None: as in the data where that is known.
+        counts: images of each class in the training data; None: unknown.
+        mix: 'data', with the frequencies of the training data; 'even', uniformly; None: 'data' if known, else 'even'.
 
     Raises:
-        UserError: another mix, or that of the data where it is not known.
+        UserError: another mix, or 'data' if the frequencies are unknown.
 
     >>> mixed(2, [3, 1]), mixed(2, None)
     (([3, 1], 'data'), ([1, 1], 'even'))
@@ -35,11 +35,11 @@ def mixed(classes: int, counts: Sequence[int] | None, mix: str | None = None) ->
 
 
 class Sampler:
-    """Draws z, float32 [N, z_dim], and for a generator with classes labels, int64 [N], beside it.
+    """Draws z, float32 [N, z_dim], and for class-conditional generators labels, int64 [N].
 
     Args:
-        labels: the training images', from which a class is drawn for training and steering. counts: how often each
-            class is drawn for pictures of seeds (`mixed`). None for a generator without classes.
+        labels: of the training images, from which classes are drawn in training and for the validation score. counts:
+            class frequencies for pictures of given seeds (`mixed`). None for a generator without classes.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Sampler:
         self.bounds = None if counts is None else torch.tensor(counts).cumsum(0)
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
-        """The arguments of a training step, from the global random stream."""
+        """Returns the inputs of a training step, drawn from the global random state."""
         z = torch.randn(count, self.z_dim, device=self.device)
         if self.labels is None:
             return (z,)
@@ -58,7 +58,7 @@ class Sampler:
         return z, self.labels[rows]
 
     def fixed(self, count: int, seed: int, batch: int) -> list[tuple[Tensor, ...]]:
-        """The arguments of each batch of an evaluation, always the same."""
+        """Returns the fixed inputs of an evaluation, in batches."""
         random = torch.Generator().manual_seed(seed)
         z = torch.randn(count, self.z_dim, generator=random).to(self.device)
         if self.labels is None:
@@ -70,11 +70,11 @@ class Sampler:
     def of_seeds(
         self, seeds: Sequence[int], label: int | None = None, limit: float | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Those of each seed by itself, whatever the device: the same seed always gives the same.
+        """Returns the inputs of given seeds, each drawn independently of the others and of the device.
 
         Args:
-            label: the class of all of them; None: drawn.
-            limit: latents beyond it are drawn again (`truncated`); None: they stay.
+            label: the class of all of them; None: random.
+            limit: latents beyond it are resampled (`truncated`); None: no truncation.
         """
         zs, drawn = [], []
         total = 1 if self.bounds is None else int(self.bounds[-1])
@@ -82,7 +82,7 @@ class Sampler:
             random = torch.Generator().manual_seed(seed)
             z = torch.randn(self.z_dim, generator=random)
             drawn.append(torch.randint(total, (), generator=random))
-            # Last, so that the class and all that lies within the limit are those of the untruncated picture.
+            # Last, so that the class and the latents within the limit equal those without truncation.
             zs.append(z if limit is None else truncated(z, limit, random))
         z = torch.stack(zs).to(self.device)
         if self.bounds is None:
@@ -93,10 +93,10 @@ class Sampler:
 
 
 def truncated(z: Tensor, limit: float, random: torch.Generator) -> Tensor:
-    """Normals float32 [D] with those beyond +-limit drawn again from the normal distribution within (limit > 0).
+    """Resamples the values of z, float32 [D], beyond +-limit from the truncated normal distribution (limit > 0).
 
-    By its quantile function, which gives what drawing until it fits would, in bounded time at any limit. As many
-    numbers are drawn as z has, so that what replaces one of them does not hang on the others.
+    Uses its quantile function, which is equivalent to rejection sampling in bounded time. One number is drawn for each
+    element of z, so that each replacement is independent of the other elements.
 
     >>> z = torch.tensor([0.5, 3.0, -0.25, -2.0])
     >>> truncated(z, 1.0, torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""A generator's file: its weights with the config in their metadata, checked before anything is built from it."""
+"""The generator's file: weights with the config in their metadata, validated before anything is built from it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rggan.networks import FAMILIES
 from rggan.registry import PLACE
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
 
-FORMAT = 2  # 1: "resolution" was one number, and config.json the only place of the config
-KEY = "rggan"  # of the config in the metadata of the weights
+FORMAT = 2  # in format 1 "resolution" was one number, and the config was in config.json only
+KEY = "rggan"  # of the config in the weights' metadata
 LARGEST_CONFIG = 1 << 24  # bytes
 MOST_IMAGES = 1 << 60  # of all classes together: their sum is an int64
 RANGES = {"channels": (1, 4), "width": (1, 65536), "z_dim": (1, 65536), "classes": (0, 1_000_000)}
@@ -29,10 +29,10 @@ TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as the header names them
 
 
 def read_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network and its config, of a run folder (its best snapshot), a snapshot folder or a file of weights.
+    """Returns the network and its config from a run folder (its best snapshot), a snapshot folder or a weights file.
 
     Raises:
-        UserError: nothing there, or a file that is damaged, foreign or newer than this version.
+        UserError: there is none, or its file is damaged, of another program or newer than this version.
     """
     weights = find_weights(path)
     if weights is None:
@@ -50,13 +50,13 @@ def read_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) -> None:
-    """generator.safetensors, whole or not at all, and then config.json.
+    """Writes generator.safetensors atomically, and then config.json.
 
-    The weights carry the config in their metadata and that is what is read, so that no kill leaves two files
-    that do not fit. config.json is a copy for people.
+    The config is read from the metadata of the weights, so that no interruption leaves two files that do not match.
+    config.json is a human-readable copy.
 
     Raises:
-        UserError: the folder cannot be made. OSError: the disk is full, say.
+        UserError: the folder cannot be created. OSError: e.g. the disk is full.
     """
     make_folder(folder)
     config = {"format": FORMAT} | migrate(config)
@@ -67,7 +67,7 @@ def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) ->
 
 
 def migrate(config: dict[str, Any]) -> dict[str, Any]:
-    """The config in the present format.
+    """Converts a config to the current format.
 
     >>> migrate({"format": 1, "network": {"resolution": 32}})
     {'format': 2, 'network': {'resolution': [32, 32]}}
@@ -80,7 +80,7 @@ def migrate(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def damage_told(weights: Path) -> Iterator[None]:
-    """Turn whatever a hostile file makes json, safetensors and torch raise into one sentence."""
+    """Converts any exception of json, safetensors or torch on an invalid file into a UserError."""
     try:
         yield
     except Exception as error:
@@ -90,7 +90,7 @@ def damage_told(weights: Path) -> Iterator[None]:
 
 
 def read_config(file: Any, beside: Path) -> dict[str, Any]:
-    """The config from the metadata of opened weights, or from the config.json beside them (format 1)."""
+    """Returns the config from the metadata of opened weights, or from the config.json next to them (format 1)."""
     text = (file.metadata() or {}).get(KEY)
     if text is None:
         if not beside.is_file():
@@ -106,7 +106,7 @@ def read_config(file: Any, beside: Path) -> dict[str, Any]:
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Refuse what no generator has (ValueError), before anything is built from it."""
+    """Raises ValueError for an invalid config, before anything is built from it."""
     network, classes = config["network"], config["classes"]
     if not FAMILIES.knows(name := network["name"]):
         if PLACE.fullmatch(str(name)):
@@ -135,7 +135,7 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 def read_network(file: Any, description: dict[str, Any]) -> nn.Module:
-    """The described network with the weights of an opened file; memory is taken only once both are known to fit."""
+    """Returns the described network with the weights of an opened file; allocates memory only after both match."""
     with torch.device("meta"):
         network = build(description)
     expected = network.state_dict()
@@ -147,7 +147,7 @@ def read_network(file: Any, description: dict[str, Any]) -> nn.Module:
         if header.get_shape() != shape or header.get_dtype() != kind:
             found = f"{header.get_dtype()} {header.get_shape()}"
             raise ValueError(f"{name} is {found}, but its config describes {kind} {shape}")
-    # Copied, because what safetensors gives is a view of the file, which may change or go.
+    # Copied, because safetensors returns views of the file, which may change or be deleted.
     state = {name: file.get_tensor(name).clone() for name in expected}
     for name, value in state.items():
         if not value.isfinite().all():

@@ -1,4 +1,4 @@
-"""Films of pictures: GIF, and MP4 where there is a library for it."""
+"""Videos of pictures: GIF, and MP4 if PyAV is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rggan.data.pictures import to_pil
 
 
 def opaque(image: Tensor) -> Tensor:
-    """uint8 [C, H, W] with 1, 3 or 4 channels -> 1 or 3; transparent pictures lie on white, as films have no alpha.
+    """uint8 [C, H, W] with 1, 3 or 4 channels -> 1 or 3; RGBA is composited on white, as videos have no alpha.
 
     >>> opaque(torch.tensor([200, 100, 0, 51], dtype=torch.uint8).view(4, 1, 1)).flatten()
     tensor([244, 224, 204], dtype=torch.uint8)
@@ -27,9 +27,9 @@ def opaque(image: Tensor) -> Tensor:
 
 
 class Gif:
-    """An animated GIF that plays for ever; every picture has its own 256 colours.
+    """A looping animated GIF; every frame has its own palette of 256 colours.
 
-    Consecutive pictures that are the same to the last pixel become one that is shown longer.
+    Consecutive identical pictures become one frame of longer duration.
 
     >>> film = Gif(fps=24)
     >>> for shade in (0, 128, 255):
@@ -43,14 +43,14 @@ class Gif:
         self.pictures: list[Image.Image] = []
 
     def add(self, image: Tensor) -> None:
-        """uint8 [C, H, W]; reduced to its colours at once, which is a third of the memory."""
+        """Add uint8 [C, H, W]; quantised immediately, which takes a third of the memory."""
         picture = to_pil(opaque(image))
-        # No colour far off: Pillow's default, the median cut, turns smooth gradients into blotches.
+        # Pillow's default, median cut, causes visible banding in smooth gradients.
         way = Image.Quantize.MAXCOVERAGE
         self.pictures.append(picture if picture.mode == "L" else picture.quantize(256, way))
 
     def content(self) -> bytes:
-        # GIFs count hundredths of a second: rounded so that the errors do not add up.
+        # GIF durations are in hundredths of a second: rounded so that the errors do not accumulate.
         ends = [round(100 * n / self.fps) for n in range(len(self.pictures) + 1)]
         times = [10 * (end - start) for start, end in pairwise(ends)]
         stream = io.BytesIO()
@@ -60,7 +60,7 @@ class Gif:
 
 
 def video_library() -> Any:
-    """PyAV with an encoder for H.264, or None."""
+    """Returns PyAV if it has an H.264 encoder, else None."""
     try:
         import av
     except ImportError:
@@ -69,19 +69,19 @@ def video_library() -> Any:
 
 
 class Mp4:
-    """An MP4 (H.264) in memory; every picture is encoded as it comes. Needs `video_library`."""
+    """An MP4 (H.264) in memory; pictures are encoded as they are added. Needs `video_library`."""
 
     def __init__(self, fps: int, size: tuple[int, int]) -> None:
-        """size: (height, width) of the pictures; odd sides get their last line twice, which H.264 requires."""
+        """size: (height, width) of the pictures; odd sides repeat their last line, as H.264 needs even ones."""
         self.av, self.rate, self.count = video_library(), fps, 0
         self.stream = io.BytesIO()
         self.container = self.av.open(self.stream, "w", format="mp4")
         self.track = self.container.add_stream("libx264", rate=fps, options={"crf": "17"})
         self.track.height, self.track.width = size[0] + size[0] % 2, size[1] + size[1] % 2
-        self.track.pix_fmt = "yuv420p"  # what every player plays
+        self.track.pix_fmt = "yuv420p"  # supported by all players
 
     def add(self, image: Tensor) -> None:
-        """uint8 [C, H, W]."""
+        """Add uint8 [C, H, W]."""
         pixels = even(opaque(image).expand(3, -1, -1)).permute(1, 2, 0).contiguous().numpy()
         frame = self.av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.pts, frame.time_base = self.count, Fraction(1, self.rate)
@@ -95,7 +95,7 @@ class Mp4:
 
 
 def even(image: Tensor) -> Tensor:
-    """[C, H, W] with its last row and column repeated where their number is odd.
+    """Pads [C, H, W] to even sides by repeating its last row and column.
 
     >>> even(torch.tensor([[[1, 2, 3]]]))
     tensor([[[1, 2, 3, 3],

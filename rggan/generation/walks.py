@@ -1,4 +1,4 @@
-"""What lies between seeds: pictures that walk from one to the next, and tables of mixed styles."""
+"""Latent interpolation between seeds, and tables of mixed styles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rggan.generation.generator import BATCH, Generator
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """From start [N, D] (share [N]: 0) to end (1) on an arc: the directions turn evenly, the lengths change evenly.
+    """Spherical interpolation from start [N, D] (share [N]: 0) to end (1); norms are interpolated linearly.
 
-    Normal latents have nearly the same length, and on a straight line between two of them a generator meets ones that
-    are shorter than any it was trained on (White 2016, "Sampling Generative Networks", section 2.1; there the formula
-    of Shoemake 1985, whose lengths may leave those of the ends where the ends differ). Where there is no one arc,
-    between parallel or opposite vectors, the way is straight. The ends are exact.
+    Normal latents have nearly the same norm, and linear interpolation passes through norms that are smaller than any in
+    training (White 2016, "Sampling Generative Networks", section 2.1; the formula of Shoemake 1985 used there can leave
+    the range of the end points' norms if they differ). Between parallel or opposite vectors, where the arc is
+    undefined, the interpolation is linear. The end points are exact.
 
     >>> slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]), torch.tensor([0.5]))
     tensor([[1.4142, 1.4142]])
@@ -28,13 +28,13 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     unit_a, unit_b = a / length_a, b / length_b
     angle = (unit_a * unit_b).sum(dim=1, keepdim=True).clamp(-1, 1).acos()
     direction = (((1 - t) * angle).sin() * unit_a + (t * angle).sin() * unit_b) / angle.sin()
-    # A vector of length 0 has no angle: NaN is not above the limit either.
+    # A zero vector has no angle: NaN compares false, which gives linear interpolation.
     way = torch.where(angle.sin() > 1e-6, direction * torch.lerp(length_a, length_b, t), torch.lerp(a, b, t))
-    return way.to(start.dtype)  # rounding hides what float64 may miss the ends by
+    return way.to(start.dtype)  # rounding makes the end points exact
 
 
 def straight(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """From start [N, ...] (share [N]: 0) to end (1) on a line. The ends are exact.
+    """Linear interpolation from start [N, ...] (share [N]: 0) to end (1). The end points are exact.
 
     >>> straight(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]), torch.tensor([0.5]))
     tensor([[0.5000, 1.5000]])
@@ -49,11 +49,11 @@ def walk(
     label: int | str | None = None,
     truncation: float = 1.0,
 ) -> Iterator[Tensor]:
-    """Pictures uint8 [C, H, W] from seed to seed and back to the first one: len(seeds) * (between + 1).
+    """Yields uint8 [C, H, W] from seed to seed and back to the first one: len(seeds) * (between + 1) pictures.
 
-    Picture k * (between + 1) is that of seeds[k]. StyleGAN2 walks straight through its styles, the others on arcs
-    through latents (truncated are those of the seeds; an arc may bulge beyond). The class is `label`, or else the one
-    that the first seed draws.
+    Picture k * (between + 1) is that of seeds[k]. StyleGAN2 interpolates styles linearly, the others latents
+    spherically (truncation applies to the seeds' latents; interpolated ones may exceed it). The class is `label`, or
+    the one drawn by the first seed.
 
     Raises:
         UserError (at the call, not later): fewer than two seeds, fewer than one picture between, a class or truncation
@@ -78,7 +78,7 @@ def walk(
 
 
 def steps(generator: Generator, points: Tensor, labels: Tensor | None, between: int) -> Iterator[Tensor]:
-    """The pictures of `walk`, as many at a time as a generator computes at once."""
+    """Yields the pictures of `walk`, computed in batches."""
     way = slerp if generator.style_network is None else straight
     count = len(points) * (between + 1)
     for start in range(0, count, BATCH):
@@ -97,13 +97,14 @@ def mixing(
     label: int | str | None = None,
     truncation: float = 1.0,
 ) -> Tensor:
-    """A table of mixed styles, row by row: uint8 [(1 + len(coarse)) * (1 + len(fine)), C, H, W].
+    """Returns a style mixing table, row by row: uint8 [(1 + len(coarse)) * (1 + len(fine)), C, H, W].
 
     Row i has the styles of coarse[i] in the layers before `layer` (default: half of them), column j those of fine[j]
-    from there on (Karras et al. 2019, section 3.1). Before them stand the unmixed pictures; the corner is white.
+    from there on (Karras et al. 2019, section 3.1). The first row and column are the unmixed pictures; the corner is
+    white.
 
     Raises:
-        UserError: no StyleGAN2, a layer that leaves nothing to mix, a class or truncation that it does not take.
+        UserError: not a StyleGAN2, a layer that leaves nothing to mix, an invalid class or truncation.
     """
     styled = generator.style_network
     if styled is None:

@@ -1,4 +1,4 @@
-"""Features, distances and the score."""
+"""Feature extractors, metrics between feature sets, and the validation score."""
 
 from rggan.metrics.coverage import PRDC, Balls, prdc
 from rggan.metrics.distances import (

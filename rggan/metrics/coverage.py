@@ -1,7 +1,7 @@
-"""How much of the real images is made, and how much of what is made is real: by nearest neighbours of features.
+"""Precision, recall, density and coverage: fidelity and diversity by nearest neighbours in feature space.
 
-Distances come from matrix products, blockwise; wherever rounding could decide a comparison, that pair is
-computed again by the plain sum of squares, so that the counts are those of the definition.
+Distances are computed blockwise by matrix products; where rounding could decide a comparison, the pair is recomputed
+as a sum of squared differences, so that the counts are exact.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor
 from rggan.metrics.metric import Better, Features, Metric
 
 ROWS, COLUMNS = 1024, 4096  # of a block of distances
-SPARE = 4  # nearest beyond the k-th that are looked at exactly, the image itself among them
-MARGIN = 1e-10  # of the squared norms: far above the rounding of a product in float64
-PAIRS = 1 << 15  # that are computed again at a time
+SPARE = 4  # neighbours beyond the k-th that are recomputed exactly, including the image itself
+MARGIN = 1e-10  # relative to the squared norms: far above the rounding error of a float64 product
+PAIRS = 1 << 15  # recomputed at a time
 PR_K, DC_K = 3, 5  # as published
 
 
 class PRDC(NamedTuple):
-    """Shares of 0..1, but density may be above 1.
+    """Shares in 0..1; only density may exceed 1.
 
-    precision, recall: Kynkäänniemi et al. 2019, eq. 2 (k = 3): the share of generated images inside the real
-        ones' balls, and of real images inside the generated ones'.
-    density, coverage: Naeem et al. 2020, eq. 3 and 4 (k = 5): in how many real balls a generated image lies,
-        by k; the share of real images whose ball holds a generated one.
+    precision, recall: Kynkäänniemi et al. 2019, eq. 2 (k = 3): the share of generated images inside the k-NN balls of
+        real ones, and of real images inside those of generated ones.
+    density, coverage: Naeem et al. 2020, eq. 3 and 4 (k = 5): the number of real balls that contain a generated image,
+        divided by k, on average; the share of real images whose ball contains a generated one.
     """
 
     precision: float
@@ -36,7 +36,7 @@ class PRDC(NamedTuple):
 
 
 class Balls:
-    """Features [N, D], each with the squared distance to its k-th nearest other one (k < N), for some k.
+    """Features [N, D], each with the squared distance to its k-th nearest neighbour (k < N), for each of `ks`.
 
     >>> Balls(torch.tensor([[0.0], [1.0], [3.0]]), (1, 2)).radii
     {1: tensor([1., 1., 4.], dtype=torch.float64), 2: tensor([9., 4., 9.], dtype=torch.float64)}
@@ -50,9 +50,9 @@ class Balls:
         self.radii = {k: nearest[:, k - 1].clone() for k in ks}
 
     def nearest(self, k: int) -> Tensor:
-        """The k smallest squared distances of each to others, in rising order, [N, k]."""
+        """Returns the squared distances to the k nearest neighbours, in rising order, [N, k]."""
         x = self.features
-        centred = x - x.mean(dim=0)  # for the products, which lose digits far from 0
+        centred = x - x.mean(dim=0)  # products lose precision far from 0
         found = []
         for top in range(0, len(x), ROWS):
             rows = torch.arange(top, min(top + ROWS, len(x)), device=x.device)
@@ -71,13 +71,13 @@ class Balls:
 
 
 def squared(x: Tensor, y: Tensor) -> Tensor:
-    """Squared distances [N, M] by a product; off by far less than `MARGIN` of the squared norms."""
+    """Returns squared distances [N, M] by a matrix product, with an error far below `MARGIN` of the squared norms."""
     norms = x.square().sum(dim=1)[:, None] + y.square().sum(dim=1)
     return norms.sub_(x @ y.T, alpha=2)
 
 
 def prdc(real: Balls, fake: Balls) -> PRDC:
-    """Precision, recall, density and coverage. A ball holds what lies on its surface.
+    """Computes precision, recall, density and coverage. Balls are closed.
 
     `real` needs radii for k = 3 and 5, `fake` for 3.
 
@@ -113,7 +113,7 @@ def prdc(real: Balls, fake: Balls) -> PRDC:
 
 
 def exactly(block: Tensor, pairs: Tensor, x: Tensor, y: Tensor) -> None:
-    """Put the plain sums of squares of these pairs (row, column) into a block of squared distances."""
+    """Recomputes these pairs (row, column) of a block of squared distances as sums of squares, in place."""
     for part in pairs.split(PAIRS):
         rows, columns = part.unbind(dim=1)
         block[rows, columns] = (x[rows] - y[columns]).square().sum(dim=1)

@@ -1,4 +1,4 @@
-"""Distances between two sets of features, in float64: Fréchet's, and the kernel distance with its standard error."""
+"""Distances between two feature sets, in float64: the Fréchet distance, and KID with its standard error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ BLOCK = 2048  # rows and columns of a kernel matrix that are in memory at once
 
 
 class Frechet:
-    """Fréchet distance of others to one reference, whose matrix root is taken once.
+    """Fréchet distance to a fixed reference, whose matrix square root is computed once.
 
     |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017, eq. 6).
 
-    The trace of the root is the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is
-    symmetric: no complex numbers, and singular covariances need no offset.
+    The trace of the root is the sum of the square roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric: no
+    complex numbers arise, and singular covariances need no offset.
     """
 
     def __init__(self, reference: Statistics) -> None:
@@ -66,19 +66,18 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 class KernelDistance(NamedTuple):
-    """The kernel distance and its standard error (NaN where a side has two images only)."""
+    """The kernel distance and its standard error (NaN if a side has only two images)."""
 
     value: float
     standard_error: float
 
 
 class Kernel:
-    """The unbiased squared maximum mean discrepancy of others to one reference [M, D], M >= 2 (KID).
+    """The unbiased squared maximum mean discrepancy to a fixed reference [M, D], M >= 2 (KID).
 
-    Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Unbiased: it may be slightly negative for equal
-    distributions, and does not depend on the sample counts, so it suits few images. The standard error is
-    the jackknife's over the images of both sides: how far the value may be off because these images, and not
-    others of their kind, were seen. No kernel matrix is ever whole in memory.
+    Kernel (x.y / D + 1)^3 (Binkowski et al. 2018). Unbiased: it may be slightly negative for equal distributions, and
+    its expectation does not depend on the sample counts, so it suits few images. The standard error is the jackknife
+    estimate over the images of both sides: the sampling error of both sets. Kernel matrices are computed in blocks.
     """
 
     def __init__(self, reference: Tensor) -> None:
@@ -101,7 +100,7 @@ class Kernel:
         for count, others, inside, outside in ((n, m, own, across), (m, n, self.within, back)):
             if count < 3:
                 return KernelDistance(value.item(), float("nan"))
-            # The value without image i, but for what does not depend on i (Efron and Stein 1981).
+            # The value without image i, up to terms that do not depend on i (Efron and Stein 1981).
             left_out = (inside.sum() - 2 * inside) / ((count - 1) * (count - 2))
             left_out -= 2 * (outside.sum() - outside) / ((count - 1) * others)
             variance += (count - 1) / count * (left_out - left_out.mean()).square().sum()
@@ -138,7 +137,7 @@ def kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def within_sums(x: Tensor) -> Tensor:
-    """For each of x [N, D] the kernel's sum over all others, [N]."""
+    """Returns, for each row of x [N, D], the sum of the kernel over all other rows, [N]."""
     sums = x.new_zeros(len(x))
     for top in range(0, len(x), BLOCK):
         rows = slice(top, top + BLOCK)
@@ -153,7 +152,7 @@ def within_sums(x: Tensor) -> Tensor:
 
 
 def cross_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(for each of x [N, D] the kernel's sum over y [M, D], for each of y that over x)."""
+    """Returns, for each row of x [N, D], the sum of the kernel over y [M, D], and for each row of y that over x."""
     of_x, of_y = x.new_zeros(len(x)), x.new_zeros(len(y))
     for top in range(0, len(x), BLOCK):
         for left in range(0, len(y), BLOCK):

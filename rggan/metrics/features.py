@@ -1,9 +1,9 @@
 """Images -> feature vectors, by two small networks that ship with the package or any other `Extractor`.
 
-`steering` drives training (score, schedule, best snapshot); `reporting` has another architecture
-and another seed and never steers, so a generator cannot have been chosen by the network that judges
-it. Both were trained by `runs/train_features.py` to classify the CIFAR-10 training images with an odd
-number in their file name. Fréchet, kernel and neighbour distances are taken between these features.
+`steering` computes the validation score (for schedules and the best snapshot); `reporting` has another architecture
+and another seed and is used for evaluation only, so that no generator is selected by the network that evaluates it.
+Both were trained by `runs/train_features.py` to classify the CIFAR-10 training images with an odd
+number in their file name. Fréchet, kernel and neighbour metrics compare these features.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ View = Literal["whole", "patches"]
 
 
 class Parts(Protocol):
-    """Images that need not fit the memory: uint8 [at most `batch`, C, H, W] at a time, in a fixed order."""
+    """Images that need not fit in memory: yields uint8 [at most `batch`, C, H, W] in a fixed order."""
 
     def parts(self, batch: int) -> Iterator[Tensor]: ...
 
@@ -36,14 +36,13 @@ class Parts(Protocol):
 
 
 class Extractor(Protocol):
-    """What turns images into features.
+    """Maps images to features.
 
-    name: what people call it. hash: SHA-256 of what decides its features.
-    resolution: side in pixels of the square that it reads; None: it takes any size as it comes.
-    resize: how other sizes become that, in words.
+    name: its display name. hash: SHA-256 of everything that determines its features.
+    resolution: side in pixels of its square input; None: it takes any size.
+    resize: description of how other sizes are resized.
 
-    Called with uint8 (or float in 0..255) [N, 1 or 3, H, W] it gives [N, D]: rows that do not depend on each
-    other.
+    Called with uint8 (or float in 0..255) [N, 1 or 3, H, W] it returns [N, D], each row independent of the others.
     """
 
     name: str
@@ -58,15 +57,15 @@ class Extractor(Protocol):
 
 
 class FeatureNetwork(nn.Module):
-    """Mean activations of every stage, standardised per dimension on the images it was trained on.
+    """Mean activations of every stage, standardised per dimension on the network's training images.
 
     uint8 [N, C, H, W] (or float in 0..255) with 1 or 3 channels at any size -> float32 [N, dim]. The
-    networks read 32x32: other sizes are resized with antialiasing.
+    networks take 32x32 images: other sizes are resized with antialiasing.
     """
 
     resolution: int | None = 32
     resize = "bicubic, antialiased, to 32x32"
-    name = hash = ""  # known once its weights are loaded
+    name = hash = ""  # set when the weights are loaded
 
     def __init__(self, stages: list[nn.Module], widths: list[int]) -> None:
         super().__init__()
@@ -97,14 +96,14 @@ class FeatureNetwork(nn.Module):
 
 
 def resized(x: Tensor, side: int) -> Tensor:
-    """float [N, C, H, W] in 0..255 -> [N, C, side, side]: bicubic, antialiased; as it is where it fits."""
+    """float [N, C, H, W] in 0..255 -> [N, C, side, side]: bicubic, antialiased; unchanged if it has that size."""
     if x.shape[2:] == (side, side):
         return x
     return F.interpolate(x, (side, side), mode="bicubic", antialias=True).clamp(0, 255)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al. 2016, option B)."""
+    """A residual block of two 3x3 convolutions (He et al. 2016, option B)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -153,12 +152,12 @@ ARCHITECTURES = {"steering": residual_network, "reporting": plain_network}
 
 @cache
 def feature_network(name: str, device: str = "cpu") -> FeatureNetwork:
-    """The shipped network 'steering' or 'reporting', frozen, in float32.
+    """Returns the shipped network 'steering' or 'reporting', frozen, in float32.
 
     >>> feature_network("steering")(torch.zeros(2, 1, 16, 16, dtype=torch.uint8)).shape
     torch.Size([2, 224])
     """
-    with torch.random.fork_rng(devices=[]):  # the first call must not move the caller's random numbers
+    with torch.random.fork_rng(devices=[]):  # the first call must not advance the caller's random state
         network = ARCHITECTURES[name]()
     weights = WEIGHTS / f"{name}.safetensors"
     network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
@@ -168,10 +167,10 @@ def feature_network(name: str, device: str = "cpu") -> FeatureNetwork:
 
 
 def views(images: Tensor) -> list[Tensor]:
-    """What the networks look at: the images themselves, or those with alpha laid on white and on black.
+    """Returns the network inputs: the images themselves, or RGBA images composited on white and on black.
 
-    uint8 [N, C, H, W] -> one or two of uint8 or float in 0..255 [N, 1 or 3, H, W]. A colour that is seen on
-    one ground only would leave alpha unjudged; on both, colour and alpha are determined.
+    uint8 [N, C, H, W] -> one or two of uint8 or float in 0..255 [N, 1 or 3, H, W]. A single background does not
+    determine alpha; two backgrounds determine colour and alpha.
     """
     if images.shape[1] != 4:
         return [images]
@@ -181,9 +180,9 @@ def views(images: Tensor) -> list[Tensor]:
 
 
 def patches(images: Tensor, side: int) -> list[Tensor]:
-    """Squares [N, C, side, side] cut out of [N, C, H, W] at their own size, evenly, at most three along an axis.
+    """Crops evenly spaced squares [N, C, side, side] of [N, C, H, W] at full resolution, at most three along an axis.
 
-    Seen at `side` pixels as a whole, a large image and its blurred copy look the same; these tell them apart.
+    Downscaled to `side` pixels, a large image and its blurred copy look the same; patches differ.
 
     >>> len(patches(torch.zeros(1, 3, 64, 96), 32)), len(patches(torch.zeros(1, 3, 512, 512), 32))
     (6, 9)
@@ -198,20 +197,20 @@ def patches(images: Tensor, side: int) -> list[Tensor]:
 
 
 def has_patches(extractor: Extractor, height: int, width: int) -> bool:
-    """Whether images of this size are larger than the extractor sees as a whole."""
+    """Whether images of this size are larger than the extractor's input."""
     side = extractor.resolution
     return side is not None and min(height, width) >= side and max(height, width) > side
 
 
 @torch.no_grad()
 def features_of(extractor: Extractor, images: Tensor, view: View = "whole", first: int = 0) -> Tensor:
-    """Features of one batch, uint8 [n, C, H, W] -> float64 [n, D] on the extractor's device.
+    """Computes the features of one batch, uint8 [n, C, H, W] -> float64 [n, D] on the extractor's device.
 
-    Images with alpha have two sets, [n, 2 * D]: of the pictures on white and on black. With `view='patches'`
-    the features of an image are the mean over its `patches`.
+    RGBA images have [n, 2 * D]: the features on white and on black. With `view='patches'` the features of an image are
+    the mean over its `patches`.
 
     Args:
-        first: what number the first of these images has among all, for the message.
+        first: index of the first of these images in the whole set, for the message.
 
     Raises:
         UserError: features that are NaN or infinite.
@@ -226,7 +225,7 @@ def features_of(extractor: Extractor, images: Tensor, view: View = "whole", firs
 def feature_parts(
     extractor: Extractor, images: Tensor | Parts, batch: int = 250, view: View = "whole"
 ) -> Iterator[Tensor]:
-    """`features_of` all images, at most `batch` at a time."""
+    """Yields `features_of` all images, at most `batch` at a time."""
     done = 0
     for part in images.split(batch) if isinstance(images, Tensor) else images.parts(batch):
         yield features_of(extractor, part, view, done)
@@ -234,7 +233,7 @@ def feature_parts(
 
 
 def look(extractor: Extractor, images: Tensor, view: View) -> Tensor:
-    """float64 [N, D] of one batch without alpha."""
+    """Returns float64 features [N, D] of one batch without alpha."""
     if view == "whole":
         return extractor(images).double()
     assert extractor.resolution is not None
@@ -246,7 +245,7 @@ def look(extractor: Extractor, images: Tensor, view: View) -> Tensor:
 
 
 def extract(extractor: Extractor, images: Tensor | Parts, batch: int = 250, view: View = "whole") -> Tensor:
-    """All of `feature_parts`, [N, D].
+    """Concatenates `feature_parts`, [N, D].
 
     >>> extract(feature_network("steering"), torch.zeros(2, 4, 16, 24, dtype=torch.uint8)).shape
     torch.Size([2, 448])

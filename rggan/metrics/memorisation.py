@@ -1,9 +1,9 @@
-"""Does a generator replay its training images? Samples against their nearest training images, judged by real ones.
+"""Memorisation test: does a generator replay its training images?
 
-What is compared is the structure of the pictures at 32x32: brightness and contrast do not count, and flips, shifts
-and slight crops are looked for. A copy is much nearer to one training image than to any other; a blurry or
-average-looking sample is about as near to many, so it is the *ratio* of both distances that tells. How small a
-ratio is suspicious, real images that the generator cannot have copied decide.
+Samples are compared with their nearest training images by structure at 32x32: invariant to brightness and contrast,
+over flips, shifts and slight crops. A copy is much nearer to one training image than to any other; a blurry or
+average-looking sample is about as near to many. So the statistic is the *ratio* of the nearest to the second-nearest
+distance, and its threshold is calibrated on reference images: real ones that the generator cannot have copied.
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ from rggan.metrics.structure import (
     thumbnails,
 )
 
-COARSE = ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))  # places of the windows of which there are thumbnails
-CANDIDATES = 16  # groups compared closely; measured: 32 found 1 % more copies of digits, none of photographs
-# Training images this close are one group. Not larger: fresh real images keep their near-duplicates, so the more the
-# training images lose, the less they stand for fresh ones (at 0.3, 10 % of fresh digits lay below the 1 % threshold).
+COARSE = ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))  # positions of the windows that have thumbnails
+CANDIDATES = 16  # groups compared exactly; measured: 32 found 1 % more copies of digits, none of photographs
+# Training images closer than this form a group. Not larger: fresh real images keep their near-duplicates, so the more
+# training images are merged, the less they represent fresh ones (at 0.3, 10 % of fresh digits lay below the 1 %
+# threshold).
 DUPLICATE = 0.15
 LIKELY = 0.85  # correlation of thumbnails below which no pair was that close
-YARDSTICK = 2000  # real images that are compared at most
+YARDSTICK = 2000  # reference images at most
 SIGNIFICANT = 1e-3
-EXCESS = 2.0  # times the expected rate that a replay exceeds: a tiny excess is significant in many samples
+EXCESS = 2.0  # minimum ratio of the rate to the expected one: with many samples a tiny excess is significant
 BLOCK = 500  # samples of one product with all training images: 100 MB at 50,000
 PAIRS = 512  # compared at once: 40 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Memorisation:
-    """What `Memoriser` found.
+    """The result of a `Memoriser`.
 
-    samples, copies: how many there are, and how many lie below the threshold.
-    expected: the share of fresh real images that lies below it, on average over yardsticks, 0..1.
-    p_value: probability that as many of `samples` fresh real images would.
+    samples, copies: the number of samples, and of those below the threshold.
+    expected: the expected share of fresh real images below it, over random reference sets, 0..1.
+    p_value: probability that at least as many of `samples` fresh real images lie below it.
     threshold: the ratio below which a sample counts as a copy, 0..1.
-    yardstick, yardstick_count: which real images set the threshold, and how many.
+    yardstick, yardstick_count: the kind of reference images that set the threshold, and their number.
     training_count: training images, duplicates included.
     nearest, second: int64 [S], the nearest training image and the nearest of another group of near-duplicates.
-    ratios: float32 [S], distance to the one over distance to the other, 0 (the image itself) .. 1.
+    ratios: float32 [S], distance to the first over distance to the second, 0 (the image itself) .. 1.
     """
 
     samples: int
@@ -74,16 +75,16 @@ class Memorisation:
 
     @property
     def rate(self) -> float:
-        """Copies among the samples, 0..1."""
+        """The share of copies among the samples, 0..1."""
         return self.copies / self.samples
 
     @property
     def replays(self) -> bool:
-        """Whether there are more copies than fresh real images explain, and more than twice as many as expected."""
+        """Whether the number of copies is significant, and more than twice the expected one."""
         return self.p_value < SIGNIFICANT and self.rate > EXCESS * self.expected
 
     def lines(self) -> list[str]:
-        """The finding in plain sentences: rate, yardstick, verdict, and what it does not show."""
+        """Returns the result as sentences: rate, reference images, verdict, and limitations."""
         real = "held-out images" if self.yardstick == "held-out" else "training images, each against the others"
         lines = [
             f"{self.rate:.1%} of {self.samples} samples look like copies of a training image; flipped, shifted, "
@@ -124,17 +125,17 @@ class Found(NamedTuple):
 
 
 class Memoriser:
-    """Holds the training images at 32x32, their groups of near-duplicates, and the threshold.
+    """The training images at 32x32, their groups of near-duplicates, and the calibrated threshold.
 
-    At 50,000 images it takes 0.4 GB, and 1 GB while it works. It draws no random numbers.
+    At 50,000 images it takes 0.4 GB, and 1 GB while computing. It is deterministic.
 
     Args:
-        training: uint8 [N, C, H, W], or parts of such; at least three that are not near-duplicates.
-        held_out: real images that did not train the generator. Without them every training image is compared with
-            the others: as good a yardstick if there are many of them, and coarse if there are few.
+        training: uint8 [N, C, H, W], or `Parts`; at least three that are not near-duplicates.
+        held_out: real images that did not train the generator, as reference. Without them each training image is
+            compared with the others (leave-one-out): equally good with many images, coarse with few.
 
     Raises:
-        ValueError: fewer than three different training images, no held-out image, or not such tensors.
+        ValueError: fewer than three different training images, no held-out image, or tensors of another kind.
 
     >>> stripes = torch.arange(32).expand(20, 1, 32, 32) * torch.linspace(0.05, 1, 20)[:, None, None, None]
     >>> training = (stripes.sin() * 100 + 128).to(torch.uint8)
@@ -170,7 +171,7 @@ class Memoriser:
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Memorisation:
-        """Of samples, uint8 [S, C, H, W], S >= 1, of any size and channels."""
+        """Tests samples, uint8 [S, C, H, W], S >= 1, of any size and channels."""
         found = self._search(read(samples, self.device))
         copies = int((found.ratios < self.threshold).sum())
         tails = chances(len(samples), self.count, self.rank, self.yardstick == "leave-one-out")
@@ -189,7 +190,7 @@ class Memoriser:
         )
 
     def _link(self) -> None:
-        """Gives images the same number in `group` that are equal, near-duplicates or closer than `DUPLICATE`."""
+        """Assigns equal images, near-duplicates and those closer than `DUPLICATE` the same number in `group`."""
         first: dict[bytes, int] = {}
         links: list[tuple[int, int]] = []
         deviations = torch.cat([part.float().std(dim=(1, 2, 3), correction=0) for part in self.pixels.split(1000)])
@@ -221,7 +222,7 @@ class Memoriser:
     def _candidates(
         self, images: Tensor, own: Tensor | None, count: int, coarse: tuple[tuple[int, int], ...]
     ) -> tuple[Tensor, Tensor]:
-        """The likeliest image of each of the `count` likeliest groups, own ones left out: indices, correlations.
+        """Returns the best candidate of each of the `count` best groups, except the own one: indices, correlations.
 
         images: uint8 [B, 3, 32, 32]; own: int64 [B], the groups they belong to -> int64 and float32 [B, count]
         """
@@ -229,14 +230,14 @@ class Memoriser:
         for side in SIDES if len(coarse) > 1 else SIDES[:1]:
             for view in both_ways(images):
                 look = thumbnails(shrunk(view, side))
-                # Only the largest leaves room to be shifted.
+                # Only the largest can be shifted.
                 for known in self.thumbnails[: len(coarse) if side == RESOLUTION else 1]:
                     torch.maximum(likeness, look @ known.T, out=likeness)
         if own is not None:
             likeness.masked_fill_(own[:, None] == self.group, -2)
         sizes = self.group.bincount()
         several = (sizes[self.group] > 1).nonzero()[:, 0]
-        if len(several):  # else a group of many would leave no place to others
+        if len(several):  # otherwise one large group could fill all candidates
             _, group = self.group[several].unique(return_inverse=True)
             part = likeness[:, several]
             best = part.new_full((len(images), int(group.max()) + 1), -2)
@@ -246,7 +247,7 @@ class Memoriser:
         return index, values
 
     def _search(self, images: Tensor, own: Tensor | None = None) -> Found:
-        """Of uint8 [M, 3, 32, 32]; groups `own` [M] are left out. On the CPU."""
+        """Searches the neighbours of uint8 [M, 3, 32, 32], ignoring the groups `own` [M]. The result is on the CPU."""
         found = []
         for start in range(0, len(images), BLOCK):
             block = images[start : start + BLOCK]
@@ -261,31 +262,31 @@ class Memoriser:
             nearest = index.gather(1, place[:, None])
             others = distance.masked_fill(self.group[index] == self.group[nearest], math.inf)
             second, place = others.min(dim=1)
-            # Where both are 0, or there is no other, nothing sets the image apart.
+            # If both are 0, or there is no second one, the nearest image is not distinguished: 1.
             ratios = torch.where((second > 0) & second.isfinite(), first / second, 1)
             found.append(Found(nearest[:, 0], index.gather(1, place[:, None])[:, 0], ratios))
         return Found(*(torch.cat(parts).cpu() for parts in zip(*found, strict=True)))
 
 
 def spread(rows: Tensor) -> Tensor:
-    """At most `YARDSTICK` of the rows, evenly spaced."""
+    """Returns at most `YARDSTICK` of the rows, evenly spaced."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), YARDSTICK)).round().long().to(rows.device)]
 
 
 def rank(count: int) -> int:
-    """Which of `count` sorted ratios is the threshold: a hundredth of them lies below, or none if they are few."""
+    """Returns which of `count` sorted ratios is the threshold: their first percentile, or the smallest if few."""
     return max(1, round(count / 100))
 
 
 def chances(samples: int, count: int, rank: int, in_pairs: bool = False) -> list[float]:
-    """P(K >= k) for k = 0..samples: K of `samples` values lie below the `rank`-th smallest of `count` others.
+    """Returns P(K >= k), k = 0..samples, if K of `samples` values lie below the `rank`-th smallest of `count` others.
 
-    All values come from one continuous distribution. The share of it below that order statistic is distributed as
+    All values come from one continuous distribution. The probability below that order statistic is distributed as
     Beta(rank, count - rank + 1), so K is beta-binomial: exact at any size, if the values are independent.
 
-    in_pairs: they come in pairs, as ratios of images do that are compared with each other: two that are each
-        other's nearest both get a low one. Then each counts half, which leaves the mean and about doubles the
-        variance. This is no theorem; with it, digits are wrongly suspected about as often as is said.
+    in_pairs: for leave-one-out ratios, which come in pairs: two images that are each other's nearest both get a low
+        one. Then each counts half, which keeps the mean and about doubles the variance. This is a heuristic; with it,
+        the rate of false positives on digits is about the nominal one.
 
     >>> [round(p, 4) for p in chances(samples=2, count=3, rank=1)]  # 5! / (3! 2!) orders
     [1.0, 0.4, 0.1]

@@ -1,4 +1,4 @@
-"""What a metric is: one object that brings everything that `rggan evaluate` and `rggan compare` need of it."""
+"""The `Metric` interface: one object with everything that `rggan evaluate` and `rggan compare` need."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from rggan.registry import Registry
 
 T = TypeVar("T")
 Better = Literal["lower", "higher"]
-Value = float | tuple[float, float]  # a value, or (value, standard error), which is NaN where it is not known
-PATCHES = "patch_"  # before the name of a number that was taken of patches
+Value = float | tuple[float, float]  # a value, or (value, standard error), which is NaN if unknown
+PATCHES = "patch_"  # prefix of the names of values computed on patches
 WORD = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Of one set of images in one view: what a metric sees of it.
+    """The features of one image set in one view, as passed to metrics.
 
     statistics: mean [D] and covariance [D, D] of all `count` images, float64.
-    rows: the features themselves, float64 [n, D], of at most so many as --subset says, evenly spaced; n is 0 where the
-        set was read from a file of statistics.
+    rows: the features themselves, float64 [n, D], evenly subsampled to at most --subset images; n is 0 if the set was
+        read from a file of statistics.
 
-    All tensors are on the extractor's device and are shared by all metrics: none may change them.
+    All tensors are on the extractor's device and shared by all metrics, which must not modify them.
     """
 
     statistics: Statistics
@@ -39,9 +39,9 @@ class Features:
     made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, make: Callable[[Features], T]) -> T:
-        """`make(self)`, computed at the first call: a reference is compared with many sets.
+        """Returns `make(self)`, cached: a reference is compared with many sets.
 
-        make: a function that is the same each time, so none that is defined where it is passed.
+        make: the cache key, so the same function object at each call, not a lambda.
 
         >>> features = Features(Statistics(torch.zeros(2), torch.eye(2)), 3, torch.ones(3, 2))
         >>> def total(features):
@@ -57,26 +57,26 @@ class Features:
 
 
 def always(images: int, features: int) -> None:
-    """The `why_not` of a metric that means something for any number of images."""
+    """The `why_not` of a metric that is valid for any number of images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A distance or share of two sets of features, with all that is to be known of it.
+    """A metric between two feature sets, with its metadata.
 
     Args:
-        name: as messages call it.
-        values: the numbers that it gives, each with which is better: {"precision": "higher", "recall": "higher"}.
-            The names are words; those that begin with `PATCHES` are kept for the same numbers of patches.
-        needs: 'statistics' (of all images, also where a file holds nothing else) or 'features' (rows of both sides).
-        compute: `compute(reference, found)` gives a value for each of these names, or a pair of it and its standard
-            error; all values are finite.
-        why_not: `why_not(images, features)` says in one sentence why it means nothing for so many images (of the side
-            with fewer) and features; None: it does. Both sides have at least two images.
-        called: what the metric, or its family, is called in a line of text; without it, its name.
+        name: used in messages.
+        values: the values that it computes, each with its direction: {"precision": "higher", "recall": "higher"}.
+            Names are identifiers; those that begin with `PATCHES` are reserved for the same values on patches.
+        needs: 'statistics' (of all images; also available from a file) or 'features' (rows of both sides).
+        compute: `compute(reference, found)` returns a finite value for each of these names, or a pair of it and its
+            standard error.
+        why_not: `why_not(images, features)` returns one sentence on why the metric is not valid for so many images (of
+            the smaller side) and features, or None if it is. Both sides have at least two images.
+        called: display name of the metric, or its family, in text; default: its name.
 
     Raises:
-        ValueError: a name that is no word, no values, or an argument of another kind.
+        ValueError: a name that is not an identifier, no values, or an argument of a wrong type.
 
     >>> def apart(reference, found):
     ...     return {"apart": (reference.statistics.mean - found.statistics.mean).norm()}
@@ -109,10 +109,10 @@ class Metric:
                 raise ValueError(f"compute and why_not are functions, not a {type(function).__name__}")
 
     def __call__(self, reference: Features, found: Features) -> dict[str, tuple[float, float]]:
-        """{name: (value, standard error or NaN)} for all its `values`, in their order.
+        """Returns {name: (value, standard error or NaN)} for all its `values`, in their order.
 
         Raises:
-            UserError: `compute` raises, or does not give a finite number for each name and for nothing else.
+            UserError: `compute` raises, or does not return a finite number for exactly these names.
         """
         given = self.told("compute", self.compute, reference, found)
         if not isinstance(given, Mapping) or set(given) != set(self.values):
@@ -134,10 +134,10 @@ class Metric:
         return value, deviation
 
     def reason(self, images: int, features: int) -> str | None:
-        """What `why_not` says.
+        """Returns the result of `why_not`.
 
         Raises:
-            UserError: it raises, or gives no sentence.
+            UserError: it raises, or returns neither a sentence nor None.
         """
         found = self.told("why_not", self.why_not, images, features)
         if found is not None and not (isinstance(found, str) and found):
@@ -145,7 +145,7 @@ class Metric:
         return found
 
     def told(self, what: str, function: Callable[..., Any], *arguments: object) -> Any:
-        """Whatever somebody's function raises becomes one sentence."""
+        """Calls a user-defined function, and turns any exception into a UserError."""
         try:
             return function(*arguments)
         except torch.OutOfMemoryError:
@@ -155,7 +155,7 @@ class Metric:
 
 
 def plain(value: Any) -> float:
-    """Numbers of Python, NumPy and PyTorch; float() would read text, too."""
+    """Converts numbers of Python, NumPy and PyTorch; unlike float(), rejects strings."""
     if isinstance(value, Tensor):
         value = value.item()
     if isinstance(value, str | bytes | bool):
@@ -164,7 +164,7 @@ def plain(value: Any) -> float:
 
 
 def accept(found: Any) -> Metric:
-    """Raises TypeError for what is no `Metric`."""
+    """Returns a `Metric`; raises TypeError for anything else."""
     if not isinstance(found, Metric):
         raise TypeError("rggan.metrics.Metric")
     return found

@@ -16,7 +16,7 @@ class Statistics(NamedTuple):
 
 
 class Moments:
-    """Mean and covariance of features that come in parts and are not kept (Chan et al. 1979, eq. 2.1).
+    """Streaming mean and covariance of features (Chan et al. 1979, eq. 2.1).
 
     >>> moments, x = Moments(), torch.randn(100, 4)
     >>> for part in x.split(30):
@@ -30,7 +30,7 @@ class Moments:
         self.mean = self.scatter = torch.zeros(())
 
     def add(self, features: Tensor) -> None:
-        """Take in features [n, D], n >= 1."""
+        """Add features [n, D], n >= 1."""
         features = features.double()
         count, mean = len(features), features.mean(dim=0)
         scatter = (features - mean).T @ (features - mean)
@@ -41,12 +41,12 @@ class Moments:
         self.count, self.mean, self.scatter = self.count + count, mean, scatter
 
     def statistics(self) -> Statistics:
-        """Of all that was added, at least two."""
+        """Returns the statistics of all added features, at least two."""
         return Statistics(self.mean, self.scatter / (self.count - 1))
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Of features [N, D], N >= 2."""
+    """Computes the statistics of features [N, D], N >= 2."""
     moments = Moments()
     moments.add(features)
     return moments.statistics()

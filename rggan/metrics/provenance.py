@@ -1,4 +1,4 @@
-"""Where a number comes from. Numbers of different provenance are not to be compared."""
+"""The provenance of a metric's value. Values of different provenance must not be compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-# What must be the same in two numbers that are compared, and what people call it.
+# The fields that must be equal in two values that are compared, with their display names.
 COMPARED = {
     "metric": "metric",
     "metric_hash": "code of the metric",
@@ -26,14 +26,14 @@ COMPARED = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """Everything that decides a number but the generator itself.
+    """Everything that determines a value except the generator itself.
 
-    metric_code, metric_hash: where a metric that is not built in was found, and the SHA-256 of its module's source;
-        "" for those that are.
+    metric_code, metric_hash: the import path of a metric that is not built in, and the SHA-256 of its module's source;
+        "" for built-in ones.
     precision: 'fp32' or 'bf16', of generator and extractor.
-    samples, reference_images: how many images of each side went into it. seeds: of the samples; "" for images
-    that were not made here. class_mix: how often the classes of a generator were drawn, as in its training 'data' or
-    'even'; None: it has none. ema: whether the generator is an average over its training; None: unknown, or none.
+    samples, reference_images: the number of images on each side. seeds: of the samples; "" for images that were not
+    generated here. class_mix: how classes were sampled, as in the training 'data' or 'even'; None: no classes.
+    ema: whether the generator is an EMA; None: unknown, or no generator.
     """
 
     metric: str
@@ -56,13 +56,13 @@ class Provenance:
     class_mix: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, but a metric's code where it is built in, and the mix of classes where there are none."""
+        """Returns all fields, without the code of a built-in metric and without an empty class mix."""
         told, where_there = dataclasses.asdict(self), ("metric_code", "metric_hash", "class_mix")
         return {name: value for name, value in told.items() if value or name not in where_there}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """In what two provenances (as JSON) differ that forbids comparing their numbers; [] where they may be.
+    """Lists the differences of two provenances (as JSON) that forbid a comparison; [] if there are none.
 
     >>> differences({"samples": 5000, "view": "whole"}, {"samples": 10000, "view": "whole"})
     ['number of samples (5000 and 10000)']
@@ -70,7 +70,7 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
     def shown(values: dict[str, Any], name: str) -> str:
         value = values.get(name)
-        if name.endswith("_hash"):  # the name is what people know, but it may be the same for different contents
+        if name.endswith("_hash"):  # show the readable name too, which may be the same for different contents
             return f"{values.get(name.removesuffix('_hash'))} {str(value)[:8]}"
         return str(value)
 

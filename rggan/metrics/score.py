@@ -1,4 +1,4 @@
-"""The score that steers training: how far generated images lie from the reference, lower is better."""
+"""The validation score: the distance of generated images to the reference, lower is better."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
 class Score:
     """Distance of images to a fixed reference on a shipped feature network.
 
-    From 2,000 reference images on Fréchet's distance, below that the unbiased kernel distance (KID).
+    From 2,000 reference images on the Fréchet distance, below that the unbiased kernel distance (KID).
 
     Args:
         reference: uint8 [N, C, H, W], at least two images, or a larger set in parts. With four channels
-            the score judges the pictures on white and on black, so that it sees alpha too.
-        network: 'steering' (training) or 'reporting' (results).
+            images are composited on white and on black, so that the score depends on alpha too.
+        network: 'steering' (validation during training) or 'reporting' (evaluation).
 
     >>> from rggan.data import load_images
     >>> digits = load_images("digits", 16, max_images=200).images
@@ -44,7 +44,7 @@ class Score:
         return moments.statistics()
 
     def __call__(self, images: Tensor | Parts) -> float:
-        """The score of uint8 images [N, C, H, W], with as many channels as the reference."""
+        """Returns the score of uint8 images [N, C, H, W], with as many channels as the reference."""
         if isinstance(self.distance, Kernel):
             return self.distance(extract(self.network, images)).value
         return self.distance(self.statistics(images))

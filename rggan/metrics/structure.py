@@ -1,4 +1,4 @@
-"""The structure of pictures at 32x32, and how far two of them lie apart over flips, shifts and slight crops."""
+"""A structural distance of images at 32x32, minimised over flips, shifts and slight crops."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from rggan.metrics.features import Parts
 
-RESOLUTION = 32  # what pictures are brought to
-WINDOW = 28  # side of what is compared: a window of 28 has 5x5 places in 32, shifts by up to 2 each way
+RESOLUTION = 32  # images are resized to this
+WINDOW = 28  # side of the compared windows: 5x5 positions in 32, i.e. shifts by up to 2 each way
 PLACES = RESOLUTION - WINDOW + 1
-SIDES = (32, 30, 28)  # a sample shrunk to these is compared: it may be a training image cropped to 94 % or 88 %
-FLAT = 1.0  # of 255: standard deviation below which a window shows nothing that could be compared
+SIDES = (32, 30, 28)  # samples are compared at these sizes: they may be training images cropped to 94 % or 88 %
+FLAT = 1.0  # of 255: standard deviation below which a window counts as constant
 
 
 def read(images: Tensor | Parts, device: str) -> Tensor:
-    """uint8 [N, 1, 3 or 4, H, W] -> uint8 [N, 3, 32, 32]: RGB, alpha laid on white, antialiased bicubic."""
+    """uint8 [N, 1, 3 or 4, H, W] -> uint8 [N, 3, 32, 32]: RGB, composited on white, antialiased bicubic."""
     parts = images.split(100) if isinstance(images, Tensor) else images.parts(100)
     small = []
     for part in parts:
@@ -41,13 +41,13 @@ def both_ways(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def at_place(images: Tensor, place: tuple[int, int]) -> Tensor:
-    """The 28x28 windows [..., 28, 28] at (row, column)."""
+    """Returns the 28x28 windows [..., 28, 28] at (row, column)."""
     row, column = place
     return images[..., row : row + WINDOW, column : column + WINDOW]
 
 
 def shrunk(images: Tensor, side: int) -> Tensor:
-    """The middle windows of images [B, 3, 32, 32], shrunk to side x side: float [B, 3, 28, 28] in 0..255."""
+    """Returns the central windows of images [B, 3, 32, 32] resized to side x side: float [B, 3, 28, 28] in 0..255."""
     x = images.float()
     if side != RESOLUTION:
         x = F.interpolate(x, (side, side), mode="bicubic", antialias=True)
@@ -56,7 +56,7 @@ def shrunk(images: Tensor, side: int) -> Tensor:
 
 
 def normalised(x: Tensor) -> Tensor:
-    """[B, D] with mean 0 and norm 1 along D; zeros where it is flat."""
+    """Normalises [B, D] to mean 0 and norm 1 along D; constant rows become zeros."""
     x = x - x.mean(dim=1, keepdim=True)
     norm = x.norm(dim=1, keepdim=True)
     return torch.where(norm < FLAT * math.sqrt(x.shape[1]), 0, x / norm.clamp_min(1e-6))
@@ -68,9 +68,10 @@ def thumbnails(windows: Tensor) -> Tensor:
 
 
 def distances(images: Tensor, candidates: Tensor) -> Tensor:
-    """Least distance of each image to its candidates over all flips, shifts and crops, float32 [B, K] in 0..sqrt 2.
+    """Returns the minimum distance of each image to its candidates over flips, shifts and crops, float32 [B, K].
 
-    The distance of windows with mean 0 and norm 1, sqrt(2 - 2 correlation). A flat window correlates with none.
+    The distance of windows with mean 0 and norm 1, sqrt(2 - 2 correlation), 0..sqrt 2. Constant windows have
+    correlation 0 with all others.
     images: uint8 [B, 3, 32, 32]; candidates: uint8 [B, K, 3, 32, 32].
 
     >>> ramp = torch.arange(32, dtype=torch.uint8).expand(1, 3, 32, 32)
@@ -81,11 +82,11 @@ def distances(images: Tensor, candidates: Tensor) -> Tensor:
     looks = [normalised(shrunk(view, side).transpose(1, 2).flatten(1)) for view in both_ways(images) for side in SIDES]
     filters = torch.stack(looks, dim=2)  # [B, 28 * 3 * 28, 6]: rows first, see below
     x = candidates.float()
-    x = x - x.mean(dim=(2, 3, 4), keepdim=True)  # else the variance would be a small difference of large numbers
+    x = x - x.mean(dim=(2, 3, 4), keepdim=True)  # avoids cancellation in the variance
     mean = F.avg_pool2d(x.mean(dim=2), WINDOW, 1)
     variance = F.avg_pool2d(x.square().mean(dim=2), WINDOW, 1) - mean.square()
     norm = (variance.clamp_min(FLAT**2) * size).sqrt()  # [B, K, 5, 5]
-    # With rows outermost, a window 28 rows high is one stretch of memory: only the columns need copies.
+    # With rows outermost, a window 28 rows high is contiguous: only column shifts need copies.
     rows = x.transpose(2, 3)
     shifted = torch.stack([rows[..., i : i + WINDOW] for i in range(PLACES)], dim=2).flatten(3).flatten(1, 2)
     best = []

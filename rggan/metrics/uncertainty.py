@@ -1,4 +1,4 @@
-"""How far a number may be off: t intervals of means, and of paired ratios."""
+"""Confidence intervals: t intervals of means and of paired ratios."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from scipy.stats import t
 
-LEVEL = 0.95  # the share of intervals that hold the true value
+LEVEL = 0.95  # confidence level
 
 
 class Interval(NamedTuple):
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Student's t interval for the expected value of which `values` are independent draws, at least two.
+    """Returns Student's t interval for the mean of the distribution of `values`, at least two independent draws.
 
     >>> low, high = mean_interval([1.0, 2.0, 3.0])
     >>> round(low, 3), round(high, 3)
@@ -34,7 +34,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
 
 
 class Ratio(NamedTuple):
-    """The typical ratio a / b over pairs, with its interval."""
+    """The geometric mean of the ratio a / b over pairs, with its interval."""
 
     value: float
     interval: Interval
@@ -48,7 +48,7 @@ class Ratio(NamedTuple):
 
 
 def paired_ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Ratio:
-    """The geometric mean of a / b over pairs: the paired log-ratio and its t interval, as ratios.
+    """Returns the geometric mean of a / b over pairs, with the t interval of the paired log-ratio.
 
     Raises:
         ValueError: fewer than two pairs, or a value that is not above 0.

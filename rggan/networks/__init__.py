@@ -8,7 +8,7 @@ from rggan.networks.family import Argument, Family, Styled, family
 from rggan.networks.sizes import Sizes, check_resolution
 from rggan.registry import Registry
 
-SHARED = {"blocks", "family", "layers", "sizes"}  # the files in here that define no family
+SHARED = {"blocks", "family", "layers", "sizes"}  # files of this package that define no family
 FAMILIES: Registry[Family] = Registry(
     "`network`",
     {m.name: f"{__name__}.{m.name}:FAMILY" for m in iter_modules(__path__) if m.name not in SHARED},
@@ -20,7 +20,7 @@ __all__ = ["FAMILIES", "Argument", "Family", "Sizes", "Styled", "check_resolutio
 
 
 def __getattr__(name: str) -> Any:
-    """A class of a built-in family, from its own file."""
+    """Finds a class of a built-in family in its own file."""
     for place in FAMILIES.builtin.values() if name.endswith(("Generator", "Discriminator")) else ():
         if hasattr(module := import_module(place.partition(":")[0]), name):
             return getattr(module, name)

@@ -1,4 +1,4 @@
-"""BigGAN: a class-conditional generator whose every block sees the label and its own share of the latent.
+"""BigGAN: a class-conditional generator; each block is conditioned on the label and its own chunk of the latent.
 
 Brock, Donahue and Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", ICLR 2019,
 appendix B; projection discriminator of Miyato and Koyama 2018; self-attention of Zhang et al. 2019. At 128 pixels,
@@ -7,14 +7,14 @@ appendix B; projection discriminator of Miyato and Koyama 2018; self-attention o
 
 What differs from the paper:
 
-- The first map need not be 4x4: its shorter side is 4 to 7 and its shape that of the picture.
-- At 64 pixels, too, attention works on the map with half the picture's sides.
-- The latent need not split evenly: the first layer takes what remains.
-- Without labels a block's share of the latent alone sets its gains and biases.
+- The first feature map need not be 4x4: its shorter side is 4 to 7, and its aspect ratio is that of the image.
+- Attention is at half the image's resolution at 64 pixels, too.
+- The latent need not split evenly: the first layer takes the remainder.
+- Without labels, gains and biases of a block depend on its chunk of the latent alone.
 
-What differs from the authors' CIFAR-10 script: there all of the latent goes to the first layer and each batch norm
+What differs from the authors' CIFAR-10 script: there the whole latent goes to the first layer and each batch norm
 has its own gains and biases for each class; here the latent is split and the label's embedding is shared at every
-size. Weights start orthogonal as in the paper; there they do not. D is the same, 4,207,361 parameters.
+size. Weights are initialised orthogonally as in the paper; there they are not. D is the same, 4,207,361 parameters.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 SIZES = Sizes("BigGAN", 32, 128)
 
 
-EMBEDDING = 128  # dimensions of the label's embedding, which all blocks of G share
-# Channels in widths, by the number of doublings. Of G: the first map, then each block's output.
+EMBEDDING = 128  # dimensions of the label's embedding, which is shared by all blocks of G
+# Channels in multiples of the width, by the number of doublings. Of G: the first map, then each block's output.
 GENERATOR = {3: (4, 4, 4, 4), 4: (16, 16, 8, 4, 2), 5: (16, 16, 8, 4, 2, 1)}
-# Of D, from the picture inwards; the blocks after these that halve keep the map's size.
+# Of D, from the input on; the first HALVINGS blocks downsample.
 DISCRIMINATOR = {3: (4, 4, 4, 4), 4: (1, 2, 4, 8, 16), 5: (1, 2, 4, 8, 16, 16)}
 HALVINGS = {3: 2, 4: 4, 5: 5}
 ATTENTIVE = 4  # doublings from which both networks have self-attention
 
 
 def chunks(z_dim: int, levels: int) -> list[int]:
-    """How many latent dimensions go to the first layer and to each of `levels` blocks.
+    """Returns the latent dimensions of the first layer and of each of `levels` blocks.
 
     >>> chunks(128, 3), chunks(120, 5), chunks(5, 4)
     ([32, 32, 32, 32], [20, 20, 20, 20, 20, 20], [1, 1, 1, 1, 1])
@@ -61,7 +61,7 @@ def chunks(z_dim: int, levels: int) -> list[int]:
 
 
 class ConditionalNorm(nn.Module):
-    """Batch normalisation with gains and biases linear in a condition: [N, C, H, W] and [N, K] -> [N, C, H, W]."""
+    """Batch normalisation with gains and biases linear in a condition, [N, C, H, W] and [N, K] -> [N, C, H, W]."""
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
@@ -75,9 +75,9 @@ class ConditionalNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Adds to each place of a map what it gathers from all others; how much is learnt and starts at none.
+    """Self-attention with a residual connection, scaled by a learnt gain that starts at 0.
 
-    [N, C, H, W] -> [N, C, H, W], sides even: queries of each place, keys and values of each 2x2 places' maximum.
+    [N, C, H, W] -> [N, C, H, W], sides even: queries at each position, keys and values max-pooled 2x2.
     """
 
     def __init__(self, channels: int) -> None:
@@ -93,7 +93,7 @@ class SelfAttention(nn.Module):
         theta = self.theta(x).flatten(2)
         phi = F.max_pool2d(self.phi(x), 2).flatten(2)
         g = F.max_pool2d(self.g(x), 2).flatten(2)
-        # Written out rather than `scaled_dot_product_attention`: gradient penalties need a second derivative.
+        # Not `scaled_dot_product_attention`: gradient penalties need a second derivative.
         scores = theta.transpose(1, 2) @ phi  # [N, HW, HW/4]
         weights = scores.float().softmax(dim=2).to(g.dtype)
         gathered = (g @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
@@ -103,8 +103,8 @@ class SelfAttention(nn.Module):
 class BigGANGenerator(nn.Module):
     """Latents float [N, z_dim] (and labels int64 [N] if `classes`) -> images in -1..1, float32 [N, C, H, W].
 
-    The latent is split: its first chunk makes the first map, each other one, with the label's embedding,
-    sets the gains and biases of a block's batch norms. `width` is the paper's ch.
+    The latent is split: the first chunk is the input of the first layer; each other chunk, concatenated with the
+    label's embedding, conditions the batch norms of a block. `width` is the paper's ch.
 
     >>> BigGANGenerator(32, channels=3, width=4)(torch.randn(2, 128)).shape
     torch.Size([2, 3, 32, 32])
@@ -148,7 +148,7 @@ class BigGANGenerator(nn.Module):
 class BigGANDiscriminator(nn.Module):
     """Images in -1..1, [N, C, H, W] (and labels int64 [N] if `classes`) -> logits float32 [N].
 
-    `blocks` run from the picture inwards; `attention` follows the first. `width` is the paper's ch.
+    `blocks` are in order from the input; `attention` follows the first. `width` is the paper's ch.
 
     >>> BigGANDiscriminator(64, channels=3, width=4)(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2])
@@ -187,7 +187,7 @@ class BigGANDiscriminator(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Orthogonal weights, under a spectral norm in convolutions and linear layers; biases 0."""
+    """Initialises weights orthogonally and biases to 0; adds spectral norm to convolutions and linear layers."""
     for module in list(network.modules()):
         if isinstance(module, Conv2d | Linear | nn.Embedding):
             nn.init.orthogonal_(module.weight)

@@ -11,9 +11,9 @@ from rggan.networks.layers import Conv2d
 
 
 class GeneratorBlock(nn.Module):
-    """[N, in, H, W] and a condition (labels, say; None without) -> [N, out, 2H, 2W].
+    """[N, in, H, W] and a condition (e.g. labels; None without) -> [N, out, 2H, 2W].
 
-    norm: a normalisation of so many channels; a plain batch norm sees no condition.
+    norm: makes a normalisation for a number of channels; a plain batch norm ignores the condition.
     """
 
     def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module]) -> None:
@@ -27,7 +27,7 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         h = F.interpolate(F.relu(normalised(self.norm1, x, condition)), scale_factor=2)
         h = F.relu(normalised(self.norm2, self.conv1(h), condition))
-        # A 1x1 convolution commutes with nearest upsampling: done first it costs a quarter.
+        # A 1x1 convolution commutes with nearest upsampling: applied first it costs a quarter.
         out: Tensor = self.conv2(h) + F.interpolate(self.shortcut(x), scale_factor=2)
         return out
 
@@ -45,7 +45,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
-        if self.down:  # the 1x1 shortcut commutes with pooling: done last it costs a quarter
+        if self.down:  # the 1x1 shortcut commutes with pooling: applied last it costs a quarter
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         out: Tensor = h + self.shortcut(x)
         return out

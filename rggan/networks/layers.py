@@ -1,4 +1,4 @@
-"""Layers that the networks share. They know nothing of pruning."""
+"""Layers shared by the networks, independent of pruning."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class Conv2d(nn.Conv2d):
     """`nn.Conv2d` whose weight is computed outside autocast.
 
-    A parametrized weight (spectral norm, say) would otherwise be normalised in half precision.
+    A parametrized weight (e.g. spectral norm) would otherwise be normalised in half precision.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
 
 def layout_of(network: nn.Module) -> torch.memory_format:
-    """Whether the network's convolutions lie channels-last."""
+    """Returns the memory format of the network's convolutions."""
     for parameter in network.parameters():
         if parameter.dim() == 4 and min(parameter.shape[1:]) > 1:
             last = parameter.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Which sizes of pictures a network can have: a base whose shorter side is 4 to 7, doubled a few times."""
+"""The image sizes that networks support: a base whose shorter side is 4 to 7, doubled a few times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 1024  # of the longer side
 
 
 class Sizes(NamedTuple):
-    """Of a family of networks: what people call it, and the limits of the shorter side in pixels."""
+    """Display name of a family of networks, and the limits of the shorter side in pixels."""
 
     title: str
     low: int
@@ -24,7 +24,7 @@ ANY = Sizes("any network", 16, 256)
 
 
 def doublings(shorter: int) -> int:
-    """How often a picture can be halved until its shorter side is 4 to 7.
+    """Returns how often a picture can be halved until its shorter side is 4 to 7.
 
     >>> doublings(16), doublings(31), doublings(96), doublings(256)
     (2, 2, 4, 6)
@@ -33,10 +33,10 @@ def doublings(shorter: int) -> int:
 
 
 def check_resolution(resolution: Resolution, sizes: Sizes = ANY) -> tuple[int, int]:
-    """(height, width) of a resolution that networks of these sizes can have.
+    """Returns (height, width) of a resolution if networks of these sizes support it.
 
     Raises:
-        UserError: sides out of range, or not divisible as often as the network doubles; the nearest size is named.
+        UserError: sides out of range, or not divisible as often as the network doubles; names the nearest valid size.
 
     >>> check_resolution(32), check_resolution([96, 144], Sizes("FastGAN", 32, 256))
     ((32, 32), (96, 144))
@@ -57,7 +57,7 @@ def check_resolution(resolution: Resolution, sizes: Sizes = ANY) -> tuple[int, i
 
 
 def nearest_size(height: int, width: int, sizes: Sizes = ANY) -> tuple[int, int]:
-    """The size that fits with the least squared changes of its sides; too large a picture is scaled down first."""
+    """Returns the valid size with the least squared change of both sides; too large sizes are scaled down first."""
     _, low, high = sizes
     shorter, longer = sorted((height, width))
     if shorter > high:

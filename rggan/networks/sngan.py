@@ -2,7 +2,7 @@
 
 At 32x32 pixels, 256 channels in G and 128 in D these are the published sizes: 4,276,739 and 1,053,824
 parameters. From 64 pixels on the blocks above 32 pixels are narrower, halving at each doubling.
-The smallest map need not be 4x4: its shorter side is 4 to 7 and its shape that of the picture.
+The smallest feature map need not be 4x4: its shorter side is 4 to 7, and its aspect ratio is that of the image.
 Class-conditional networks use conditional batch normalisation in G and a projection in D (Miyato and
 Koyama 2018).
 """
@@ -26,7 +26,7 @@ SIZES = Sizes("SNGAN", 16, 256)
 
 
 def width_at(level: int, width: int) -> int:
-    """Channels of the block that works `level` doublings above the base: 4 << level pixels, if that base is 4x4."""
+    """Returns the channels of the block `level` doublings above the base: 4 << level pixels, if the base is 4x4."""
     return max(1, width * 32 // max(32, 4 << level))
 
 
@@ -75,7 +75,7 @@ class SNGANDiscriminator(nn.Module):
         super().__init__()
         levels = doublings(min(check_resolution(resolution, SIZES)))
         self.classes = classes
-        # Halved down to twice the base; two blocks work there.
+        # Downsampled to twice the base size, where two more blocks follow.
         widths = [channels, *[width_at(level, width) for level in range(levels, 1, -1)], width, width]
         blocks = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
@@ -111,5 +111,5 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-# Its last convolution is pruned too, as the paper's own code does.
+# The last convolution is pruned too, as in the paper's own code.
 FAMILY = Family(SNGANGenerator, SNGANDiscriminator, SIZES, whole=())

@@ -1,4 +1,4 @@
-"""The method: masks, rules, schedules. It imports torch and nothing else."""
+"""The pruning method: masks, rules, schedules. Depends on torch only."""
 
 from rggan.pruning.adaptive import Adaptive
 from rggan.pruning.balance import Balance

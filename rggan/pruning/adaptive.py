@@ -1,4 +1,4 @@
-"""A density that follows how far the discriminator overfits, instead of the clock."""
+"""A target density that follows how far the discriminator overfits, instead of the step count."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SIGNALS = ("r_t", "r_v", "balance")
 class Adaptive:
     """A target density that falls while a signal says that D is too strong, and rises while it says the opposite.
 
-    What adaptive augmentation does with its probability (Karras et al. 2020, "Training Generative Adversarial Networks
-    with Limited Data", section 3), for the number of weights: above the set point the density falls, below it rises,
-    evenly on a logarithmic scale, and within the dead band it stays. It begins at `high`. At density 1 the network
-    trains as if it were not pruned, and weights that return are trained on from where their rule left them.
+    The counterpart of adaptive augmentation (Karras et al. 2020, "Training Generative Adversarial Networks with
+    Limited Data", section 3) for the number of weights: above the set point the density falls, below it rises, at a
+    constant rate on a logarithmic scale, and within the dead band it stays. It begins at `high`. At density 1 the
+    network trains as if it were not pruned; regenerated weights continue from the values that the rule kept.
 
-    Give it to a rule as its target, and show it what D says in training, at each of D's steps:
+    Pass it to a rule as the target, and pass D's outputs to it at each step of D:
 
         target = Adaptive()
         pruner = Pruner(D, optimizer_d, Threshold(target=target))
@@ -29,19 +29,20 @@ class Adaptive:
         target.observe(on_real)          # in D's step
 
     Args:
-        signal: 'r_t', the mean sign of D's outputs on training images, -1..1 (ibid., eq. 1: near 1 when D knows them
-            all); 'r_v', `(D(train) - D(held out)) / (D(train) - D(fake))` (ibid.): 0 without overfitting, 1 when
-            held-out images look as fake as generated ones; 'balance', the share of D's lead that one step of G takes
-            away, `(D(G after) - D(G before)) / (D(real) - D(G before))` (Wang et al. 2023, "Balanced Training for
-            Sparse GANs", section 4.1), where D is too strong *below* the set point.
+        signal: 'r_t', the mean sign of D's outputs on training images, -1..1 (ibid., eq. 1: near 1 when D has
+            memorised them); 'r_v', `(D(train) - D(held out)) / (D(train) - D(fake))` (ibid.): 0 without overfitting, 1
+            when D rates held-out images like generated ones; 'balance', the change of D's output by one step of G
+            relative to D's margin, `(D(G after) - D(G before)) / (D(real) - D(G before))` (Wang et al. 2023, "Balanced
+            Training for Sparse GANs", section 4.1), where D is too strong *below* the set point.
         set_point: of the signal, between -1 and 1.
         kimg: thousands of training images that D sees while the density changes by a factor of two.
-        dead_band: the density stays while the signal is this near to the set point.
+        dead_band: the density does not change while the signal is within this distance of the set point.
         low, high: bounds of the density.
-        every: calls of `observe` between two moves. A move waits for the device.
+        every: calls of `observe` between two updates. An update synchronises with the device.
 
     Attributes:
-        density: what it is now. value: the signal at the last move; NaN before the first, and where a lead was none.
+        density: the current one. value: the signal at the last update; NaN before the first, and where D's margin
+            was not positive.
 
     Raises:
         ValueError: an argument out of its range.
@@ -86,21 +87,21 @@ class Adaptive:
 
     @property
     def least(self) -> float:
-        """The smallest density that it can become."""
+        """The lowest density it can reach."""
         return self.low
 
     def at(self, step: int) -> float:
-        """The density now, whatever the rule's step."""
+        """The current density; it does not depend on the rule's step."""
         return self.density
 
     @property
     def rests(self) -> bool:
-        """Whether it asks for no pruning at all."""
+        """Whether the density is 1: nothing is to be pruned."""
         return self.density == 1.0
 
     @property
     def moves_next(self) -> bool:
-        """Whether the next call of `observe` moves the density."""
+        """Whether the next call of `observe` updates the density."""
         return self.calls + 1 >= self.every
 
     def observe(
@@ -111,15 +112,14 @@ class Adaptive:
         after: Tensor | None = None,
         images: int | None = None,
     ) -> None:
-        """Add D's outputs on a batch of training images, [N] or [N, ...]; every so many calls, move the density.
+        """Add D's outputs on a batch of training images, [N] or [N, ...]; update the density every `every` calls.
 
-        fake: on generated images; 'r_v' and 'balance' need them. held_out: on held-out images ('r_v'), where some were
-        looked at in this step. after: on what the latents of `fake` give after a step of G ('balance'). images: how
-        many training images this step stands for, if not those in `real`. To be called in every process of a
-        distributed run.
+        fake: on generated images; needed by 'r_v' and 'balance'. held_out: on held-out images ('r_v'), if this step
+        evaluated any. after: on images of the same latents as `fake` after a step of G ('balance'). images: the number
+        of training images this step counts for, if not those in `real`. Call it in every process of a distributed run.
 
         Raises:
-            ValueError: at a move, if the signal was not shown what it needs.
+            ValueError: at an update, if an output that the signal needs was not observed.
         """
         self.seen.add(real, fake=fake, held_out=held_out, after=after, images=images)
         self.calls += 1
@@ -127,7 +127,7 @@ class Adaptive:
             self.move()
 
     def move(self) -> None:
-        """Move the density by what was observed since the last move, and forget it."""
+        """Update the density from the outputs observed since the last update, and reset them."""
         sums = summed(self.seen.sums)
         self.calls, self.seen.sums = 0, None
         if sums is None:
@@ -142,13 +142,13 @@ class Adaptive:
         self.level = min(math.log2(self.high), max(math.log2(self.low), moved))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers, from which it goes on exactly."""
+        """Plain numbers; loading them resumes exactly."""
         sums = None if self.seen.sums is None else self.seen.sums.tolist()
         value = self.value if math.isfinite(self.value) else None
         return {"level": self.level, "value": value, "calls": self.calls, "sums": sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError or KeyError for what is no such state; nothing is changed then."""
+        """Raises ValueError or KeyError for an invalid state; nothing is changed then."""
         level, value, calls, sums = (state[name] for name in ("level", "value", "calls", "sums"))
         if not isinstance(level, float) or not math.log2(1e-6) <= level <= 0 or not isinstance(calls, int) or calls < 0:
             raise ValueError("the state of an adaptive density has no level or count")

@@ -1,4 +1,4 @@
-"""What a Pruner is given: looked through, or refused in a sentence."""
+"""Checks and unwraps the arguments of a Pruner."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rggan.pruning.swap import Swap
 from rggan.pruning.target import Course
 from rggan.pruning.threshold import Threshold
 
-LIVE: weakref.WeakSet[Swap] = weakref.WeakSet()  # all that have not been detached
+LIVE: weakref.WeakSet[Swap] = weakref.WeakSet()  # pruners that are not detached
 
 
 def plain_model(model: nn.Module) -> nn.Module:
-    """The module itself, without torch.compile.
+    """The module inside torch.compile and AveragedModel wrappers.
 
     Raises:
         ValueError: it is wrapped by DistributedDataParallel.
@@ -40,7 +40,7 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 
 def made_rule(rule: Any, density: Any) -> Rule:
-    """Raises ValueError for what is no rule, or one that another Pruner has."""
+    """Returns the rule, or a `Threshold` if none is given; raises ValueError for anything but an unused rule."""
     if rule is not None and density is not None:
         raise ValueError("give a rule or a density, not both: Threshold(target=density) is a rule")
     if rule is None:
@@ -55,7 +55,7 @@ def made_rule(rule: Any, density: Any) -> Rule:
 
 
 def refuse_pruned(selection: Selection) -> None:
-    """Raises ValueError where a weight has a Pruner."""
+    """Raises ValueError if one of the weights already has a Pruner."""
     chosen = {id(found.weight): found.name for found in selection.chosen}
 
     def twice() -> str | None:
@@ -64,6 +64,6 @@ def refuse_pruned(selection: Selection) -> None:
         )
 
     if twice() is not None:
-        gc.collect()  # one that nobody holds any more is gone then
+        gc.collect()  # drops pruners that are no longer referenced
     if (name := twice()) is not None:
         raise ValueError(f"{name} already has a Pruner: call its detach() first")

@@ -1,4 +1,4 @@
-"""ADAPT-like: D's density follows the balance of the game."""
+"""ADAPT-like baseline: D's density follows the balance between G and D."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from rggan.pruning.pruner import Pruner
 
 
 class Balance:
-    """Moves D's density so that D stays neither too strong nor too weak for G (Wang et al., "Balanced Training for
+    """Adjusts D's density so that D is neither too strong nor too weak for G (Wang et al., "Balanced Training for
     Sparse GANs", NeurIPS 2023: dynamic density adjust).
 
-    The balance ratio is how much of D's lead one step of G takes away,
+    The balance ratio is the change of D's output by one step of G relative to D's margin,
     `(D(G after) - D(G before)) / (D(real) - D(G before))` on the same latents and before D's own step (section 4.1).
-    Below the band D is too strong, and its density falls by `step`; above the band it rises. Within it, it stays.
+    Below the band D is too strong, and its density falls by `step`; above the band it rises; within it, it stays.
 
     Args:
-        pruner: D's, with the rule `SET` or `RigL`; its density is moved, and shows at the rule's next update.
-        band: lower and upper end of where the ratio shall lie; the paper's for SNGAN on CIFAR-10.
-        step: of the density. limits: of the density.
+        pruner: D's, with the rule `SET` or `RigL`; the new density takes effect at the rule's next update.
+        band: target range of the ratio; the paper's for SNGAN on CIFAR-10.
+        step: change of the density per adjustment. limits: bounds of the density.
 
     Attributes:
-        ratio: the last one, the mean of all that were observed since the one before.
+        ratio: the last balance ratio, averaged over the observations since the previous call of `step`.
 
     Raises:
-        ValueError: another rule, or a band or limits that are none.
+        ValueError: another rule, or an invalid band or limits.
 
     >>> D = torch.nn.Linear(8, 8)
     >>> pruner = Pruner(D, torch.optim.Adam(D.parameters()), SET(density=0.5))
     >>> balance = Balance(pruner)
     >>> balance.observe(before=torch.tensor([-1.0]), after=torch.tensor([-0.9]), real=torch.tensor([1.0]))
-    >>> balance.step(), round(balance.ratio, 4)  # one step of G took 5 % of D's lead: D is too strong
+    >>> balance.step(), round(balance.ratio, 4)  # one step of G closed 5 % of D's margin: D is too strong
     (0.45, 0.05)
     """
 
@@ -58,19 +58,19 @@ class Balance:
 
     @torch.no_grad()
     def observe(self, before: Tensor, after: Tensor, real: Tensor) -> None:
-        """D's outputs on generated images before and after a step of G (same latents), and on real ones."""
+        """Add D's outputs on generated images before and after a step of G (same latents), and on real ones."""
         sums = torch.stack([before.double().mean(), after.double().mean(), real.double().mean()])
         self.sums = sums if self.sums is None else self.sums.to(sums) + sums
 
     def step(self) -> float:
-        """Move the density, and return it; without observations it stays. To be called in every process."""
+        """Adjust the density and return it; without observations it stays. Call it in every process."""
         ratio = math.nan
         if self.sums is not None:
             before, after, real = self.sums.tolist()
             lead = real - before
-            ratio = (after - before) / lead if lead > 0 else math.inf  # no lead: D is too weak
+            ratio = (after - before) / lead if lead > 0 else math.inf  # no margin: D is too weak
             self.sums = None
-        # In a distributed run each process saw its own batches: the first one decides.
+        # In a distributed run each process has its own batches: rank 0's ratio is used.
         ratio = broadcast_first(ratio)
         if math.isnan(ratio):
             return self.rule.density
@@ -83,7 +83,7 @@ class Balance:
         return self.rule.density
 
     def state_dict(self) -> dict[str, Any]:
-        """The density itself is the rule's."""
+        """The density is part of the rule's state."""
         return {"sums": None if self.sums is None else self.sums.tolist(), "ratio": self.ratio}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One decision in every process of a distributed run."""
+"""Collectives that keep the processes of a distributed run in agreement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_distributed() -> bool:
 
 
 def broadcast_first(value: float) -> float:
-    """The first process's number, in every process; outside a distributed run, the number itself.
+    """Broadcasts a number from rank 0; outside a distributed run, returns it unchanged.
 
     >>> broadcast_first(0.5)
     0.5
@@ -22,13 +22,13 @@ def broadcast_first(value: float) -> float:
     if not is_distributed():
         return value
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    told = torch.tensor([value], dtype=torch.float64, device=device)
-    dist.broadcast(told, src=0)
-    return float(told.item())
+    sent = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(sent, src=0)
+    return float(sent.item())
 
 
 def broadcast_tensors(tensors: Sequence[Tensor | None]) -> None:
-    """Write the first process's tensors into all others'; nothing outside a distributed run."""
+    """Broadcasts tensors in place from rank 0; does nothing outside a distributed run."""
     if is_distributed():
         for tensor in tensors:
             if tensor is not None:
@@ -36,7 +36,7 @@ def broadcast_tensors(tensors: Sequence[Tensor | None]) -> None:
 
 
 def summed(values: Tensor | None) -> Tensor | None:
-    """The sum over all processes, in every process; outside a distributed run, the values themselves."""
+    """All-reduces values by their sum; outside a distributed run, returns them unchanged."""
     if values is not None and is_distributed():
         dist.all_reduce(values)
     return values

@@ -1,4 +1,4 @@
-"""WHERE a density goes: over all layers together, the same in each, or more in those where weights are few."""
+"""How a network's density is distributed over its layers: globally, evenly, or by Erdos-Renyi-kernel."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Distribution = Literal["global", "even", "erk"]
 
 
 def checked(distribution: str) -> Distribution:
-    """Raises ValueError for one that there is not."""
+    """Raises ValueError for an unknown distribution."""
     if distribution not in get_args(Distribution):
         raise ValueError(f"distribution is one of {', '.join(get_args(Distribution))}, not {distribution!r}")
     return distribution  # type: ignore[return-value]
 
 
 def pools(layers: Sequence[Layer], density: float, distribution: Distribution) -> list[tuple[list[Layer], float]]:
-    """Which layers' weights compete with each other, and the share of them that is kept.
+    """Groups of layers whose weights are ranked together, each with its density.
 
-    'global': all of them. 'even': each layer by itself, with the same density. 'erk': each by itself, with the
-    densities of `erdos_renyi_kernel`.
+    'global': all layers in one group. 'even': one group per layer, with the same density. 'erk': one group per layer,
+    with the densities of `erdos_renyi_kernel`.
     """
     if distribution == "global":
         return [(list(layers), density)]
@@ -34,8 +34,8 @@ def pools(layers: Sequence[Layer], density: float, distribution: Distribution) -
 def erdos_renyi_kernel(layers: Sequence[Layer], density: float) -> list[float]:
     """The density of each layer, in proportion to the sum of its weight's dimensions over their product.
 
-    Evci et al. 2020 ("Rigging the Lottery", section 3): narrow layers keep more. No density rises above 1: what a layer
-    has no room for goes to the others, so that together they keep the share `density`.
+    Evci et al. 2020 ("Rigging the Lottery", section 3): narrow layers keep more. Densities are capped at 1, and the
+    excess is redistributed to the other layers, so that together they keep the share `density`.
 
     >>> from torch import nn
     >>> layers = [Layer("a", "a", nn.Linear(100, 100).weight), Layer("b", "b", nn.Linear(100, 10).weight)]

@@ -1,6 +1,6 @@
-"""Dynamic sparse training: at each update some weights make room for as many others.
+"""Dynamic sparse training: each update prunes some weights and grows as many others.
 
-Where they come: at random (`SET`), or where the dense gradient is largest (`RigL`).
+Grown at random (`SET`), or where the dense gradient is largest (`RigL`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rggan.pruning.target import Course
 
 
 class SET(Ranking):
-    """Sparse evolutionary training (Mocanu et al., 2018): at each update a share of the kept weights of each layer (or
-    of all, where the distribution is 'global'), the smallest ones, make room for as many at random places, which begin
-    at zero.
+    """Sparse evolutionary training (Mocanu et al., 2018): each update prunes the smallest share of the kept weights of
+    each layer (or of all layers together, if the distribution is 'global') and grows as many at random positions, from
+    zero.
 
     share: of the kept weights, 0..1.
 
@@ -43,7 +43,7 @@ class SET(Ranking):
             raise ValueError(f"the share that is replaced lies in 0..1, not at {share}")
         super().__init__(density, every, seed, distribution, min_fan)
         self.share = share
-        self.counts: list[int] = []  # kept weights of each layer that were aimed at
+        self.counts: list[int] = []  # kept weights of each layer after the last update
 
     def begin(self, layers: Sequence[Layer]) -> None:
         super().begin(layers)
@@ -74,11 +74,11 @@ class SET(Ranking):
         return clean
 
     def replaced(self) -> float:
-        """The share of the kept weights that this update replaces."""
+        """Returns the share of the kept weights that this update replaces."""
         return self.share
 
     def worth(self, layer: Layer) -> Tensor:
-        """By what masked weights are chosen to come back."""
+        """Returns the growth criterion of masked weights."""
         return self.noise(layer)
 
     def revise(self, layers: Sequence[Layer]) -> None:
@@ -87,7 +87,7 @@ class SET(Ranking):
             total = sum(layer.mask.numel() for layer in pool)
             before = sum(self.counts[places[layer.name]] for layer in pool)
             count = max(1, round(density * total))
-            # As many come as go, and more or fewer where the density was moved; there must be room for them.
+            # As many are grown as pruned, plus or minus any change of the density; there must be room for them.
             going = min(round(self.replaced() * count), total - before)
             masks = [layer.mask > 0 for layer in pool]
             size = [(layer.weight.abs() + torch.finfo(layer.mask.dtype).tiny) * layer.mask for layer in pool]
@@ -95,14 +95,14 @@ class SET(Ranking):
             worth = [self.worth(layer).masked_fill(mask, -1) for layer, mask in zip(pool, masks, strict=True)]
             new = self.best(pool, worth, count, stay)
             for layer, mask, was in zip(pool, new, masks, strict=True):
-                layer.clear_moments(mask & ~was)  # of weights that begin anew at zero
+                layer.clear_moments(mask & ~was)  # of grown weights, which start from zero
             self.show(pool, new)
         self.count(layers)
 
 
 class RigL(SET):
-    """RigL (Evci et al., "Rigging the Lottery", 2020): as SET, but those with the largest dense gradients come; the
-    share falls along a cosine to zero at step `until` (eq. of section 3, "update schedule").
+    """RigL (Evci et al., "Rigging the Lottery", 2020): like SET, but grows the weights with the largest dense
+    gradients; the share decays along a cosine to zero at step `until` (eq. of section 3, "update schedule").
 
     >>> rule = RigL(density=0.3, share=0.3, until=7_500)
     """

@@ -1,7 +1,7 @@
-"""No neuron without inputs, no channel without outputs: the fewest weights that each keeps, however sparse a layer is.
+"""Minimum fan-in of neurons and fan-out of input channels, at any sparsity.
 
-A network whose density is a hundredth would else lose whole paths, and with them its gradients: layers of which one
-weight is left divide by their spectral norm, and what no longer reaches the output never returns.
+At a density of 0.01 whole paths would otherwise be pruned, and with them their gradients: spectral normalisation
+divides by the norm of nearly empty layers, and weights without a path to the output get no gradient to regenerate.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Back = Callable[[Tensor], Tensor]
 
 
 def slices(layer: Layer, values: Tensor) -> Iterator[tuple[Tensor, Back]]:
-    """Weight-shaped values as [slices, members], and how such a tensor becomes weight-shaped again: by output neurons,
-    then by input channels.
+    """Yields weight-shaped values as [slices, members] with the inverse reshape: by output neuron, then by input
+    channel.
 
-    A vector has neither. Of a grouped convolution, the channels at the same place of all groups count as one.
+    Yields nothing for a vector. In a grouped convolution, channels at the same position of all groups count as one.
     """
     if values.dim() < 2:
         return
@@ -36,12 +36,12 @@ def slices(layer: Layer, values: Tensor) -> Iterator[tuple[Tensor, Back]]:
 
 
 def moved_back(shape: torch.Size, dim: int, rows: Tensor) -> Tensor:
-    """[slices, members] of a weight whose dimension `dim` was moved to the front."""
+    """Inverse of `movedim(dim, 0).flatten(1)` for a moved shape."""
     return rows.view(shape).movedim(0, dim)
 
 
 def channels(layer: Layer) -> int:
-    """The dimension of the input channels: of a modulated weight [1, out, in, k, k] the third."""
+    """Returns the dimension of the input channels; 2 for a modulated weight [1, out, in, k, k]."""
     shape = layer.weight.shape
     if layer.dim == 1 and len(shape) == 5 and shape[0] == 1:
         return 2
@@ -49,7 +49,7 @@ def channels(layer: Layer) -> int:
 
 
 def counts(layer: Layer, kept: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """How many weights each output neuron keeps, and how many it has; then each input channel. kept: 0 or 1."""
+    """Yields (kept weights, all weights) of each output neuron, then of each input channel. kept: 0 or 1."""
     if kept.dim() < 2:
         return
     values = kept.to(layer.threshold.dtype)
@@ -59,8 +59,8 @@ def counts(layer: Layer, kept: Tensor) -> Iterator[tuple[Tensor, int]]:
 
 
 def lacking(layer: Layer, kept: Tensor, values: Tensor, fewest: int) -> Tensor | None:
-    """What neurons and channels that keep fewer weights than `fewest` need besides: boolean, the largest `values` of
-    each. None: nothing lacks, where asking is free (on a CPU).
+    """Returns a boolean mask of the weights to add so that each neuron and channel keeps `fewest`: its largest
+    `values`. None: no neuron or channel is short (checked on a CPU only, where it needs no synchronisation).
 
     Args:
         kept: boolean, weight-shaped. values: weight-shaped.
@@ -77,7 +77,7 @@ def lacking(layer: Layer, kept: Tensor, values: Tensor, fewest: int) -> Tensor |
 
 
 def hold(layers: Sequence[Layer], fewest: int) -> None:
-    """While the dense weights show: unmask the largest weights of every neuron and channel that keeps too few."""
+    """While the parameters are dense: unmask the largest weights of every neuron and channel that keeps too few."""
     for layer in layers:
         if (more := lacking(layer, layer.mask != 0, layer.seen().abs(), fewest)) is not None:
             layer.mask.masked_fill_(more, 1)

@@ -1,7 +1,7 @@
-"""Whether a loaded state has the form of the present one: asked before anything of it is used.
+"""Checks that a loaded state has the structure of the current one, before any of it is used.
 
-A file may be whole by its hash and yet foreign, and fused optimizer steps do not look at shapes: they would read and
-write beyond what is there. Everything raises ValueError and says where it does not fit.
+A file may match its hash and still belong to another run, and fused optimizer steps do not check shapes: they would
+read and write out of bounds. All functions raise ValueError and name the place that does not fit.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor
 
 
 def fitted(expected: Any, found: Any, place: str = "state") -> Any:
-    """`found`, if it has the types, keys, lengths, shapes and dtypes of `expected`; tensors are copied.
+    """Returns `found` if it has the types, keys, lengths, shapes and dtypes of `expected`; tensors are copied.
 
-    The copies have the layout of `expected`: a run may go on in another precision, which has other strides, and fused
-    steps walk through weights and moments in the order of memory. A hostile tensor may even show memory twice.
+    The copies have the strides of `expected`: a run may be continued in another precision with another memory format,
+    and fused steps iterate over weights and moments in memory order. A malicious tensor may have overlapping memory.
 
     >>> fitted({"x": torch.zeros(2), "n": 1}, {"x": torch.ones(2), "n": 5})
     {'x': tensor([1., 1.]), 'n': 5}
@@ -42,9 +42,9 @@ def fitted(expected: Any, found: Any, place: str = "state") -> Any:
 
 
 def fitted_adam(parameters: Sequence[Tensor], groups: Any, found: Any, place: str) -> dict[str, Any]:
-    """The state of an Adam over these parameters: of all of them, or of none before its first step.
+    """Returns the state of an Adam over these parameters: of all of them, or of none before its first step.
 
-    Its settings are not taken from the file: `groups` are the present ones.
+    Hyperparameters are not read from the file: `groups` are the current ones.
     """
     if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
         raise ValueError(f"{place} is no optimizer state")
@@ -59,7 +59,7 @@ def told(tensor: Tensor) -> str:
 
 
 def fitted_numbers(found: Any, longest: int, place: str, shortest: int = 0) -> list[float]:
-    """A list of so many numbers.
+    """Returns `found` if it is a list of `shortest` to `longest` numbers.
 
     >>> fitted_numbers([0.5, 0.25], 5, "scores")
     [0.5, 0.25]

@@ -1,7 +1,7 @@
-"""WHAT is pruned together: single weights, or whole rows (output neurons), behind one interface.
+"""What is pruned together: single weights, or whole rows (output neurons), behind one interface.
 
-A granularity has a size for each weight, in units of its layer's scale, which thresholds are compared with; and it
-knows the straight-through derivative of `W * step(size - t)`.
+A granularity defines the size of each weight, in units of its layer's scale, that is compared with the threshold, and
+the straight-through derivative of `W * step(size - t)`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rggan.pruning.layer import Layer, kept_number
 
 
 def step_slope(x: Tensor) -> Tensor:
-    """The slope that stands in for the derivative of the unit step at `x` (Liu et al. 2020, eq. 5).
+    """Returns the surrogate derivative of the unit step at `x` (Liu et al. 2020, eq. 5).
 
     2 - 4|x| up to |x| = 0.4, then 0.4 up to 1, then 0.
 
@@ -27,26 +27,26 @@ def step_slope(x: Tensor) -> Tensor:
 
 
 class Weights:
-    """Each weight by itself: its size is `|W|`."""
+    """Unstructured pruning: the size of a weight is `|W|`."""
 
     def begin(self, layers: Sequence[Layer]) -> None:
         pass
 
     def share(self, layer: Layer, floor: float) -> float:
-        """The share of its weights that a layer keeps in any case, where the rule's floor is this."""
+        """Returns the minimum density of a layer under the rule's floor."""
         return floor
 
     def sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
-        """A fresh tensor for each layer, weight-shaped."""
+        """Returns a new weight-shaped tensor for each layer."""
         return [layer.seen().abs().div_(scale) for layer, scale in zip(layers, scales, strict=True)]
 
     def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
-        """Weight-shaped values, averaged over what is pruned together: here, as they are."""
+        """Averages weight-shaped values over what is pruned together: here, returns them unchanged."""
         return list(values)
 
     def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float | None = None) -> None:
-        """Write the masks: 1 where a weight reaches its threshold. A layer of which less does than its `share` of the
-        floor `stays` keeps its mask (None: none does)."""
+        """Write the masks: 1 where a weight reaches its threshold. A layer whose new density would be below its
+        `share` of the floor `stays` keeps its old mask (None: no floor)."""
         for layer, scale in zip(layers, scales, strict=True):
             weight, threshold, mask = layer.seen(), layer.per_neuron(layer.threshold), layer.mask
             reaches = torch.empty_like(mask, dtype=torch.bool)
@@ -56,7 +56,7 @@ class Weights:
             write(mask, reaches, enough)
 
     def descend(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Turn each layer's dense gradient g into dW, in place; returns each dt, [out], by the layer's name.
+        """Convert each layer's dense gradient g into dW in place, and return each dt, [out], by layer name.
 
         `dW = g * (mask + |W|/scale * slope)` and `dt = -sum(g * W * slope)`.
         """
@@ -77,7 +77,7 @@ class Weights:
 
 
 def write(mask: Tensor, reaches: Tensor, enough: Tensor | None) -> None:
-    """The new mask, if enough is kept (a boolean on the device; None: in any case)."""
+    """Write the new mask if `enough` is kept (a boolean on the device; None: always)."""
     if enough is None:
         mask.copy_(reaches)
     else:
@@ -85,12 +85,13 @@ def write(mask: Tensor, reaches: Tensor, enough: Tensor | None) -> None:
 
 
 class Rows:
-    """Whole output neurons: the size of each of their weights is the root mean square of the row.
+    """Structured pruning of whole output neurons: the size of each weight is the root mean square of its row.
 
     coupled: groups of layers whose outputs are summed (a residual block's last convolution and its shortcut), by the
-    names of their weights. Row i of all layers of a group has one size (the root mean square of theirs) and one
-    threshold, so that it leaves all of them or none, and the channel can go for good. least: so many rows each layer
-    keeps in any case, and all where it has no more: the colours of a picture, the one output of a discriminator.
+    names of their weights. Row i of all layers of a group shares one size (their joint root mean square) and one
+    threshold, so it is pruned in all of them or in none, and the channel can be removed. least: the minimum number of
+    rows of each layer; a layer with no more than that (the colour channels of an image, the single output of a
+    discriminator) keeps them all.
 
     Raises:
         ValueError: `least` below 1; at `begin`, for a group with an unknown name, with layers of different numbers of
@@ -123,13 +124,13 @@ class Rows:
                 raise ValueError(f"coupled rows: {', '.join(names)} are trained by different optimizers")
 
     def groups(self, layers: Sequence[Layer]) -> list[list[int]]:
-        """The positions of layers that share their rows; a layer that is not coupled is a group of its own."""
+        """Returns the indices of coupled layers; a layer that is not coupled is a group of its own."""
         places = {layer.name: i for i, layer in enumerate(layers)}
         found = [[places.pop(name) for name in names] for names in self.coupled if names[0] in places]
         return found + [[i] for i in places.values()]
 
     def means(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
-        """[out] for each layer: the mean of a row, and of the rows that are coupled with it."""
+        """Returns [out] for each layer: the mean over a row and the rows coupled with it."""
         means = [
             layer.neuron_sum(value).div_(value.numel() // len(layer.threshold))
             for layer, value in zip(layers, values, strict=True)
@@ -142,7 +143,7 @@ class Rows:
         return means
 
     def row_sizes(self, layers: Sequence[Layer], scales: Sequence[Tensor]) -> list[Tensor]:
-        """[out] for each layer, the same throughout a group."""
+        """Returns [out] for each layer, equal within a group."""
         squares = [(layer.seen() / scale).square() for layer, scale in zip(layers, scales, strict=True)]
         return [mean.sqrt() for mean in self.means(layers, squares)]
 
@@ -150,7 +151,7 @@ class Rows:
         return self.spread(layers, self.row_sizes(layers, scales))
 
     def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
-        """Weight-shaped values, averaged over each row, and over the rows that are coupled with it."""
+        """Averages weight-shaped values over each row and the rows coupled with it."""
         return self.spread(layers, self.means(layers, values))
 
     def spread(self, layers: Sequence[Layer], rows: Sequence[Tensor]) -> list[Tensor]:
@@ -159,7 +160,7 @@ class Rows:
     def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float | None = None) -> None:
         sizes = self.row_sizes(layers, scales)
         for group in self.groups(layers):
-            # How many rows hold the share in each of the coupled layers: all of them keep their masks, or none does.
+            # The rows needed for the minimum density of each coupled layer: all of them keep their masks, or none.
             rows = len(sizes[group[0]])
             shares = [self.share(layers[i], stays or 0.0) for i in group]
             numbers = [layers[i].mask.numel() for i in group]
@@ -171,9 +172,9 @@ class Rows:
                 write(layer.mask, layer.per_neuron(reaches).expand_as(layer.mask), enough)
 
     def lasting(self, layer: Layer, reaches: Tensor, size: Tensor) -> Tensor:
-        """The largest of the rows that were kept, [out] boolean, where none of them would be: else none.
+        """Returns the largest previously kept row, [out] boolean, if no previously kept row would remain; else none.
 
-        Power iteration under a spectral norm knows no other rows than those: it would divide by zero.
+        The power iteration of a spectral norm has only seen those rows: it would divide by zero.
         """
         before = layer.neuron_sum(layer.mask) > 0
         largest = before & (size == size.masked_fill(~before, -1).amax())

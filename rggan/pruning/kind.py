@@ -1,4 +1,4 @@
-"""A rule or a schedule by name: how the options of a training run make one, and which of them mean something to it."""
+"""A rule or schedule by name: how it is built from the options of a training run, and which options it uses."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Generic, TypeVar
 from rggan.pruning.target import Course, Ramp
 
 T = TypeVar("T")
-BASELINE_DENSITY = 0.5  # where no target is given
+BASELINE_DENSITY = 0.5  # if no target is given
 UPDATES = 64  # of a ranking rule, in a whole run
-# Arguments of somebody's rule that the run's options of the same name give, where they are given at all.
+# Arguments of a user-defined rule that take the run's options of the same name, if given.
 GIVEN = ("distribution", "min_fan", "penalty")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a training run asks of a rule or a schedule.
+    """What a training run passes to the constructor of a rule or a schedule.
 
     Args:
-        options: of the run, by name. own: those that the rule or schedule itself brings, where they are given.
-        target: the course of the density, in optimizer steps of the network; None: none was given.
-        ramp: to a density, along the run's options. steps: of that optimizer in the whole run.
-        pruners: whose phases a schedule decides. fade: steps over which integrated weights come back, of each.
+        options: of the run, by name. own: options declared by the rule or schedule itself, if given.
+        target: the density schedule, in optimizer steps of the network; None: none was given.
+        ramp: makes a ramp to a density from the run's options. steps: of that optimizer in the whole run.
+        pruners: those that a schedule controls. fade: for each, the steps over which integrated weights fade in.
     """
 
     options: Mapping[str, Any]
@@ -37,32 +37,32 @@ class Wanted:
 
     @property
     def density(self) -> Course | float:
-        """For rules that know no ramp: a plain density from the first step on, or a course that follows something."""
+        """For rules without a ramp: a constant density from the first step on, or a course other than a ramp."""
         if self.target is None:
             return BASELINE_DENSITY
         return self.target.density if isinstance(self.target, Ramp) else self.target
 
     @property
     def every(self) -> int:
-        """Steps between two updates of a rule that moves masks now and then."""
+        """Steps between two updates of a rule that updates its masks periodically."""
         return max(1, self.steps // UPDATES)
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Those of these options of the run that are not None."""
+        """Returns those of these options that are not None."""
         return {name: self.options[name] for name in names if self.options.get(name) is not None}
 
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """How one is made, and what goes with it.
+    """How to build a rule or schedule, and which options belong to it.
 
     Args:
-        make: from what a run wants.
-        options: names of the options of a run that mean something to it; others of pruning are refused beside it.
-        own: what it brings besides, with their defaults: numbers, yes or no, texts (`--rule-options name=value`).
-        penalised: without a target a penalty decides how many weights go, and no density.
-        ramps: its density comes down along a ramp where no target is given, too.
-        behind_norm: its masks stand behind a spectral norm.
+        make: builds it from a `Wanted`.
+        options: names of the run's options that it uses; other pruning options are refused with it.
+        own: options that it declares itself, with defaults: numbers, booleans, strings (`--rule-options name=value`).
+        penalised: without a target, a penalty rather than a density decides how many weights are pruned.
+        ramps: its density follows a ramp even if no target is given.
+        behind_norm: its masks are applied after a spectral norm.
     """
 
     make: Callable[[Wanted], T]
@@ -74,10 +74,10 @@ class Kind(Generic[T]):
 
 
 def as_kind(found: Any, base: type[T], of_class: Callable[[Callable[..., T]], Kind[T]]) -> Kind[T]:
-    """A `Kind`, or that of a subclass of `base`.
+    """Returns a `Kind` as it is, or the kind of a subclass of `base`.
 
     Raises:
-        TypeError: it is neither, or its arguments are not such as a run can give.
+        TypeError: it is neither, or a run cannot supply its arguments.
     """
     if isinstance(found, Kind):
         return found
@@ -87,14 +87,13 @@ def as_kind(found: Any, base: type[T], of_class: Callable[[Callable[..., T]], Ki
 
 
 def own_rule_kind(cls: Callable[..., T]) -> Kind[T]:
-    """The kind that the arguments of somebody's rule tell.
+    """Derives the kind of a user-defined rule from the arguments of its constructor.
 
-    `target` or `density` takes the run's where it has one, `distribution`, `min_fan` and `penalty` too, and `seed` its
-    seed; all others must have a default, and where that is a number, a truth value or a text they are options of its
-    own.
+    `target` or `density` takes the run's target, if any; `distribution`, `min_fan`, `penalty` and `seed` take the run's
+    options. All other arguments need a default; with a number, boolean or string they become options of the rule.
 
     Raises:
-        TypeError: an argument that nothing gives.
+        TypeError: an argument without a default that a run cannot supply.
 
     >>> from rggan.pruning import Rule
     >>> class Mine(Rule):
@@ -126,10 +125,10 @@ def own_rule_kind(cls: Callable[..., T]) -> Kind[T]:
 
 
 def own_schedule_kind(cls: Callable[..., T]) -> Kind[T]:
-    """The same of somebody's schedule, whose first arguments are pruners: `fade` takes the run's where it has one.
+    """The same for a user-defined schedule, whose positional arguments are pruners; `fade` takes the run's, if any.
 
     Raises:
-        TypeError: an argument that nothing gives.
+        TypeError: an argument without a default that a run cannot supply.
     """
     named, own = arguments(cls, ("fade",))
 
@@ -143,7 +142,7 @@ def own_schedule_kind(cls: Callable[..., T]) -> Kind[T]:
 def arguments(
     cls: Callable[..., Any], given: Sequence[str]
 ) -> tuple[dict[str, inspect.Parameter], dict[str, bool | int | float | str]]:
-    """The named arguments of a class, and which of them are options of its own, with their defaults.
+    """Returns the named arguments of a class, and those that become its own options, with their defaults.
 
     Raises:
         TypeError: one that is neither `given` nor has a default.

@@ -1,7 +1,7 @@
-"""One prunable weight: its mask, its thresholds, and the swap between the dense weight and the one that is shown.
+"""One prunable weight: its mask, its thresholds, and the swap between its dense and its masked value.
 
-Between two steps of the optimizer the parameter itself holds `W * M`, so that forward, backward, averages, state dicts
-and export see a plain sparse network. The dense `W` is kept aside here, and comes back for the step.
+Between two optimizer steps the parameter itself holds `W * M`, so that forward, backward, weight averages, state dicts
+and export see a plain sparse network. The dense `W` is stored here and restored for the step.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.optim import Optimizer
 
 from rggan.pruning.packing import pack, read
 
-BLOCK = 1 << 15  # numbers that several passes walk over while they lie in a core's cache
+BLOCK = 1 << 15  # elements per block, so that several passes find them in a core's cache
 
 
 def kept_number(share: float, total: int) -> int:
-    """How many of so many weights a share keeps: at least one.
+    """Returns how many of `total` weights a share keeps: at least one.
 
     >>> kept_number(0.01, 20), kept_number(0.5, 5)
     (1, 3)
@@ -35,16 +35,16 @@ class Layer:
         name: the weight's name in the model ('block1.conv.weight'). key: that of its parameter in `named_parameters`
             (under a parametrization 'block1.conv.parametrizations.weight.original').
         weight: the parameter. dim: its output dimension. groups: of a grouped transposed convolution, whose weight is
-            [in, out / groups, ...]: output j of group i has a threshold of its own.
+            [in, out / groups, ...]: output j of group i has its own threshold.
         alive: the dimension along which each slice must keep a weight (a weight norm divides by its norm), or None:
-            the whole weight must keep one.
-        optimizers: those that train it, mostly one.
+            the weight as a whole must keep one.
+        optimizers: those that train it, usually one.
 
     Attributes:
         mask: weight-shaped, of the weight's dtype, 0..1.
-        threshold: [out], at least float32; in the units of the rule that moves it; starts at 0.
-        keeps: whether the dense values of masked weights are kept aside; if not, they are lost.
-        hides: whether the parameter holds `W * M` now, and the dense weight lies in `aside`.
+        threshold: [out], at least float32; in the units of the rule that updates it; starts at 0.
+        keeps: whether the dense values of masked weights are stored; if not, they are lost.
+        hides: whether the parameter currently holds `W * M` and the dense weight is in `aside`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Layer:
     # ---- shapes ----
 
     def per_neuron(self, values: Tensor) -> Tensor:
-        """[out] -> what broadcasts against the weight."""
+        """[out] -> a view that broadcasts against the weight."""
         if self.groups > 1:  # [in, out / groups, 1, ...]
             values = values.view(self.groups, -1).repeat_interleave(self.weight.shape[0] // self.groups, dim=0)
             return values.view(*values.shape, *[1] * (self.weight.dim() - 2))
@@ -86,12 +86,12 @@ class Layer:
         if self.groups > 1:
             return values.reshape(self.groups, -1, *values.shape[1:]).transpose(1, 2).flatten(2).sum(dim=2).flatten()
         dims = [d for d in range(values.dim()) if d != self.dim]
-        return values.sum(dim=dims) if dims else values.clone()  # a vector's weights are neurons themselves
+        return values.sum(dim=dims) if dims else values.clone()  # in a vector each weight is a neuron
 
     def blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Weight-shaped tensors (or those of one number a row) in ranges of rows that fit a core's cache.
+        """Yields weight-shaped tensors (or those with one number per row) in blocks of rows that fit a core's cache.
 
-        All at once where that is no help: on other devices, in narrow layers, along other output dimensions.
+        Yields them whole where blocking does not help: on other devices, in narrow layers, for other output dimensions.
         """
         weight = self.weight
         rows = len(weight)
@@ -106,15 +106,15 @@ class Layer:
     # ---- what rules read ----
 
     def seen(self) -> Tensor:
-        """The weight as the mask meets it, without a gradient, at least float32."""
+        """Returns the weight that the mask multiplies, detached, at least float32."""
         weight = self.weight.detach()
         return weight if weight.dtype == self.threshold.dtype else weight.to(self.threshold.dtype)
 
     def moments(self) -> dict[str, Tensor]:
-        """The weight-shaped tensors that its optimizer keeps for it, by name (Adam's 'exp_avg' and 'exp_avg_sq').
+        """Returns the weight-shaped optimizer states by name (Adam's 'exp_avg' and 'exp_avg_sq').
 
-        Empty before the first step. Of a second optimizer they are '1.exp_avg'. Some are no plain tensors: change them
-        through the methods below.
+        Empty before the first step. Those of a second optimizer are called '1.exp_avg'. Some may be tensor subclasses:
+        change them through the methods below.
         """
         return {
             f"{place}.{key}" if place else key: value
@@ -124,7 +124,7 @@ class Layer:
         }
 
     def plain_moments(self) -> dict[str, Tensor]:
-        """Copies of the same, quantised ones (torchao's 8-bit states) unpacked."""
+        """Returns copies of `moments`, with quantised ones (torchao's 8-bit states) dequantised."""
         return {name: v.clone() if type(v) is Tensor else v.dequantize() for name, v in self.moments().items()}
 
     def clear_moments(self, places: Tensor) -> None:
@@ -133,7 +133,7 @@ class Layer:
             self.moments()[name].copy_(values.masked_fill_(places, 0))
 
     def keep_moments(self, before: dict[str, Tensor]) -> None:
-        """Give masked weights the moments that `plain_moments` found before; those that there were not stay."""
+        """Restore the moments of masked weights from an earlier `plain_moments`; others are unchanged."""
         for name, values in before.items():
             if (moment := self.moments().get(name)) is not None:
                 new = moment if type(moment) is Tensor else moment.dequantize()
@@ -144,7 +144,7 @@ class Layer:
     # Called without gradients, and not in inference mode.
 
     def open(self) -> None:
-        """Let the parameter hold the dense weight. A place that somebody wrote to since then keeps what he wrote."""
+        """Restore the dense weight in the parameter. Elements that were written to in the meantime keep that value."""
         if not self.hides:
             return
         self.match()
@@ -155,7 +155,7 @@ class Layer:
         self.hides = False
 
     def close(self) -> None:
-        """Let the parameter hold `W * M`, the dense weight aside; unless it `keeps` that, what is masked is lost."""
+        """Store the dense weight and put `W * M` into the parameter; without `keeps`, masked values are lost."""
         if self.hides:
             return
         self.match()
@@ -170,25 +170,25 @@ class Layer:
         self.hides = True
 
     def freeze(self) -> None:
-        """While open, after a step: give masked weights back what they were before it, bit for bit."""
+        """While open, after a step: restore masked weights to their values before it, bit for bit."""
         if self.aside is None:
             return
         for weight, aside, mask in self.blocks(self.weight, self.aside, self.mask):
             torch.where(mask > 0, weight, aside, out=weight)
 
     def keep_alive(self) -> None:
-        """While open: unmask the largest weight of each slice that would show nothing but zeros (see `alive`)."""
+        """While open: unmask the largest weight of each slice that would be all zero (see `alive`)."""
         dims = [d for d in range(self.weight.dim()) if d != self.alive]
         size = self.weight.abs()
         dead = (size * self.mask).amax(dim=dims, keepdim=True) == 0
-        if dead.device.type == "cpu" and not dead.any():  # no waiting there
+        if dead.device.type == "cpu" and not dead.any():  # needs no synchronisation there
             return
         largest = (size == size.amax(dim=dims, keepdim=True)) & (size > 0)
         self.mask.masked_fill_(dead & largest, 1)
 
     @torch.no_grad()
     def dense(self) -> Tensor:
-        """The dense weight, as a new tensor; nothing is changed."""
+        """Returns a copy of the dense weight; nothing is changed."""
         if not self.hides:
             return self.weight.detach().clone()
         self.match()
@@ -196,13 +196,13 @@ class Layer:
         return torch.where(self.aside * self.mask == self.weight, self.aside, self.weight)
 
     def match(self) -> None:
-        """Go where the parameter went since: to another device, or to another dtype."""
+        """Follow the parameter to another device or dtype."""
         weight = self.weight.detach()
         if self.mask.device == weight.device and self.mask.dtype == weight.dtype:
             return
         dtype = torch.promote_types(torch.float32, weight.dtype)
         self.threshold = self.threshold.to(weight.device, dtype)
-        if self.hides and self.aside is not None:  # compared as it was shown, before it was rounded
+        if self.hides and self.aside is not None:  # compare with the masked value, rounded to the new dtype
             untouched = (self.aside * self.mask).to(weight) == weight
             self.aside = torch.where(untouched, self.aside.to(weight), weight)
             self.mask = self.mask.to(weight)
@@ -213,26 +213,26 @@ class Layer:
     # ---- on disk ----
 
     def state_dict(self) -> dict[str, Any]:
-        """Mask (in bits), thresholds, and the dense values of masked places."""
+        """Returns the mask (bit-packed), the thresholds and the dense values of masked weights."""
         return pack(self.mask, self.threshold, self.dense() if self.keeps else None)
 
     def checked(self, state: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(mask, threshold, dense values of masked places) from `state_dict`; nothing is changed.
+        """Returns (mask, threshold, dense values of masked weights) of a `state_dict`; nothing is changed.
 
         Raises:
-            ValueError: it is of another form.
+            ValueError: the state has another structure.
         """
         return read(state, self.mask, self.threshold, self.name)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """After or before the model's own state.
+        """Load a state, before or after the model's own state.
 
         Raises:
-            ValueError: it is of another form; nothing is changed then.
+            ValueError: the state has another structure; nothing is changed then.
         """
         mask, threshold, hidden = self.checked(state)
         self.match()
-        self.hides = False  # what lies aside belongs to another mask
+        self.hides = False  # `aside` belongs to another mask
         self.mask.copy_(mask)
         self.threshold.copy_(threshold)
         if hidden is not None and hidden.numel():
@@ -246,7 +246,7 @@ class Layer:
 
 
 def keep_alive(layers: Sequence[Layer]) -> None:
-    """`Layer.keep_alive` of all that need it; where asking is free, one question for all that are whole layers."""
+    """Calls `Layer.keep_alive` on all layers that may need it; on a CPU, checks whole layers in one batch first."""
     whole = [layer for layer in layers if layer.alive is None]
     if whole and whole[0].mask.device.type == "cpu":
         largest = torch.stack(torch._foreach_norm([layer.mask for layer in whole], ord=math.inf))

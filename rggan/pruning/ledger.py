@@ -12,9 +12,9 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Ledger:
-    """Counts, layer by layer, what was pruned and what came back between two looks at a pruner.
+    """Counts, layer by layer, the weights pruned and grown between two calls of `look`.
 
-    A dense phase is not looked at: the next look compares with the last one before it.
+    Dense phases are skipped: the first call after one compares with the last call before it.
 
     >>> model = torch.nn.Linear(2, 2)
     >>> pruner = Pruner(model, torch.optim.SGD(model.parameters()))
@@ -28,25 +28,25 @@ class Ledger:
 
     def __init__(self, pruner: Pruner) -> None:
         self.pruner = pruner
-        self.kept = [layer.mask != 0 for layer in pruner.layers]  # at the last look
-        self.back = [torch.zeros_like(kept) for kept in self.kept]  # those that came back then
+        self.kept = [layer.mask != 0 for layer in pruner.layers]  # at the last call
+        self.back = [torch.zeros_like(kept) for kept in self.kept]  # grown at the last call
 
     @torch.no_grad()
     def look(self) -> dict[str, dict[str, Any]]:
-        """{name of the weight: what became of it since the last look}.
+        """Returns {name of the weight: changes since the last call}.
 
-        density: kept / all. births: grown weights. deaths: pruned weights. stayed: of those that came
-        back at the last look, how many are still there. thresholds: their 5, 25, 50, 75 and 95 % quantiles.
+        density: kept / all. births: grown weights. deaths: pruned weights. stayed: how many of those counted as grown
+        at the last call are still kept. thresholds: their 5, 25, 50, 75 and 95 % quantiles.
         """
         found = {}
         for place, layer in enumerate(self.pruner.layers):
             mask = layer.mask != 0
             row: dict[str, Any] = {"density": mask.float().mean().item()}
             if self.pruner.phase == "prune":
-                born, died = mask & ~self.kept[place], self.kept[place] & ~mask
+                grown, pruned = mask & ~self.kept[place], self.kept[place] & ~mask
                 stayed = self.back[place] & mask
-                row |= {"births": int(born.sum()), "deaths": int(died.sum()), "stayed": int(stayed.sum())}
-                self.kept[place], self.back[place] = mask, born
+                row |= {"births": int(grown.sum()), "deaths": int(pruned.sum()), "stayed": int(stayed.sum())}
+                self.kept[place], self.back[place] = mask, grown
             at = torch.tensor(QUANTILES, device=mask.device)
             row["thresholds"] = layer.threshold.float().quantile(at).tolist()
             found[layer.name] = row

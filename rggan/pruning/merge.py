@@ -1,4 +1,4 @@
-"""State dicts: that of a pruned model as a plain one's, and those of before, which held the masks."""
+"""State dicts: that of a pruned model under plain names, and those of rggan 0.1, which contained the masks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MASK = re.compile(r"(.*)parametrizations\.(\w+)\.(\d+)\.mask")
 
 @torch.no_grad()
 def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The model's sparse weights under the names of a model that never heard of pruning.
+    """Returns the model's sparse weights under the names of the unpruned model.
 
-    That is what `model.state_dict()` is, detached, wrappers (DistributedDataParallel, `torch.compile`) seen through.
-    Only under `PublishedThreshold`, whose mask stands behind a spectral norm, norm and mask are merged into the weight
-    of a model without that norm. The model is only read; the tensors are its own, not copies.
+    Equals `model.state_dict()`, detached and without wrappers (DistributedDataParallel, `torch.compile`). Only under
+    `PublishedThreshold`, whose mask is applied after a spectral norm, norm and mask are merged into the weight of a
+    model without that norm. The model is only read; the tensors are not copied.
 
     >>> from rggan.pruning import Pruner
     >>> plain, pruned = nn.Linear(3, 2), nn.Linear(3, 2)
@@ -41,10 +41,10 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor | None]]]:
-    """(a model's state, {name: state of the layer}) of a state dict that holds masks, as rggan 0.1 wrote it.
+    """Splits a state dict that contains masks, as rggan 0.1 wrote it, into (model state, {name: layer state}).
 
-    The first loads into the model, the second is what `Pruner.state_dict()["layers"]` is now. Behind a spectral norm
-    (`PublishedThreshold`) the weight stays dense, as the mask does not multiply it itself.
+    The first loads into the model, the second is now `Pruner.state_dict()["layers"]`. With a mask after a spectral norm
+    (`PublishedThreshold`) the weight stays dense, as the mask multiplies the normalised weight.
 
     >>> w, mask = torch.ones(2, 2), torch.eye(2)
     >>> names = {"a.parametrizations.weight.original": w, "a.parametrizations.weight.0.mask": mask}
@@ -62,7 +62,7 @@ def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
         mask, threshold = state.pop(name), state.pop(f"{chain}{place}.threshold")
         weight = state.pop(f"{chain}original")
         others = [other for other in state if other.startswith(chain)]
-        for other in others:  # a spectral norm behind the mask moves up into its place
+        for other in others:  # a spectral norm after the mask takes its index
             number, _, rest = other.removeprefix(chain).partition(".")
             if int(number) > place:
                 state[f"{chain}{int(number) - 1}.{rest}"] = state.pop(other)

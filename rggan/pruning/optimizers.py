@@ -1,4 +1,4 @@
-"""The optimizers that a Pruner follows: looked through their wrappers, asked before and after each step."""
+"""The optimizers that a Pruner follows: unwrapped, with hooks before and after each step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 
 class PruningWarning(UserWarning):
-    """Something trains on as if it were pruned, and is not, or not any more."""
+    """Weights are trained without the pruning that the user probably expects."""
 
 
 def plain_optimizers(given: Any) -> list[Optimizer]:
-    """The optimizers themselves, without the wrappers of Accelerate, Lightning and others.
+    """Returns the optimizers without the wrappers of Accelerate, Lightning and others.
 
     Raises:
-        ValueError: something else, or one whose step is none that a mask can follow.
+        ValueError: not an optimizer, or one whose step a mask cannot follow (LBFGS).
     """
     found = [plain_optimizer(one) for one in (given if isinstance(given, list | tuple) else [given])]
     found = list({id(one): one for one in found}.values())
@@ -45,7 +45,7 @@ def plain_optimizer(given: Any) -> Optimizer:
 
 
 def trainers(optimizers: Sequence[Optimizer]) -> dict[int, list[Optimizer]]:
-    """{id of a parameter: the optimizers that train it}."""
+    """Returns {id of a parameter: the optimizers that train it}."""
     found: dict[int, list[Optimizer]] = {}
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -54,13 +54,13 @@ def trainers(optimizers: Sequence[Optimizer]) -> dict[int, list[Optimizer]]:
     return found
 
 
-# The one hook on all optimizers asks them. It is never taken off: torch may be iterating over its hooks just when the
-# last of these is collected.
+# Called by a single global hook on all optimizers. It is never removed: torch may be iterating over its hooks when the
+# last of these is garbage-collected.
 ALL: weakref.WeakSet[Hooks] = weakref.WeakSet()
 
 
 def watch(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Before a step of any optimizer: those that do not know it are told."""
+    """Before a step of any optimizer: call `foreign` of all `Hooks` that do not follow it."""
     for hooks in list(ALL):
         if hooks.handles and optimizer not in hooks.optimizers:
             hooks.foreign(optimizer)
@@ -72,10 +72,10 @@ def watch_all() -> None:
 
 
 class Hooks:
-    """Calls `before(optimizer)` when gradients are there and `after(optimizer)` when the step is done.
+    """Calls `before(optimizer)` once gradients are computed and `after(optimizer)` after the step.
 
-    A closure (Lightning passes one always) is run first, with the weights as they are; `before` comes between it and
-    the optimizer's own arithmetic. `foreign(optimizer)` is called when any other optimizer steps.
+    A closure (Lightning always passes one) runs first, with the masked weights; `before` is called between it and the
+    optimizer's update. `foreign(optimizer)` is called when any other optimizer steps.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Hooks:
         self.handles = []
         for optimizer in self.optimizers:
             self.handles += [optimizer.register_step_pre_hook(self.pre), optimizer.register_step_post_hook(self.post)]
-            # Before those that others registered: an average in a hook of its own must see sparse weights.
+            # Before hooks registered by other code: a weight average updated in a hook must see sparse weights.
             optimizer._optimizer_step_post_hooks.move_to_end(self.handles[-1].id, last=False)  # type: ignore[attr-defined]
         self.foreign = foreign
         watch_all()

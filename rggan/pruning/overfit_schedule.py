@@ -18,16 +18,16 @@ from rggan.pruning.schedule import Schedule
 class OverfitSchedule(Schedule):
     """Prune while the discriminator overfits, otherwise integrate. Needs no score and no feature network.
 
-    `observe` what D says in training, at each of its steps. Between two calls of `step`:
-    without `held_out`, overfitting is `r_t`, the mean sign of D's outputs on training images (Karras et al. 2020,
-    "Training Generative Adversarial Networks with Limited Data", eq. 1: -1..1, near 1 when D knows them all);
-    with it, `r_v = (D(train) - D(held out)) / (D(train) - D(fake))` (the same equation): 0 without overfitting, 1 when
-    held-out images look as fake as generated ones.
+    Pass D's outputs to `observe` at each step of D. Overfitting is measured between two calls of `step`:
+    without `held_out`, by `r_t`, the mean sign of D's outputs on training images (Karras et al. 2020, "Training
+    Generative Adversarial Networks with Limited Data", eq. 1: -1..1, near 1 when D has memorised them);
+    with it, by `r_v = (D(train) - D(held out)) / (D(train) - D(fake))` (the same equation): 0 without overfitting, 1
+    when D rates held-out images like generated ones.
 
     Args:
         pruners, fade: see `Schedule`.
-        target: above it, prune. The default is that of adaptive augmentation for r_t.
-        dead_band: the phase stays as it is while the statistic is this near to the target.
+        target: prune above it. The default is that of adaptive augmentation for r_t.
+        dead_band: the phase does not change while the statistic is within this distance of the target.
 
     Attributes:
         overfitting: the statistic of the last `step`.
@@ -55,10 +55,10 @@ class OverfitSchedule(Schedule):
         self.seen = Overfitting()
 
     def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
-        """Add D's outputs on training images, and on held-out and generated ones where there are. Non-blocking.
+        """Add D's outputs on training images, and on held-out and generated ones if any. Non-blocking.
 
         Raises:
-            ValueError: held-out ones without generated ones: the gap has no scale then.
+            ValueError: held-out outputs without generated ones, which normalise r_v.
         """
         if held_out is not None and fake is None:
             raise ValueError("observe takes held_out and fake together: r_v is a share of D(train) - D(fake)")
@@ -69,7 +69,7 @@ class OverfitSchedule(Schedule):
         if sums is None:
             raise ValueError("an OverfitSchedule has nothing to go by: call observe(D(real)) in the training loop")
         found, _ = self.seen.told(sums, "r_v" if self.seen.holds_out(sums) else "r_t")
-        if math.isnan(found):  # no lead, of which held-out images could take a share
+        if math.isnan(found):  # D has no margin over generated images: r_v is undefined
             found = 0.0
         self.overfitting = found
         self.decisions += 1

@@ -1,4 +1,4 @@
-"""How strong D is, from what it says in training: sums of its outputs that wait for nothing until they are asked."""
+"""Statistics of D's outputs in training that measure its overfitting; accumulation is non-blocking."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ROWS = ("real", "sign", "fake", "held_out", "after")
 
 
 class Overfitting:
-    """D's outputs, summed.
+    """Running sums of D's outputs.
 
     Attributes:
         sums: float64 [6, 2] on the outputs' device, or None: sum and count of D's outputs on training images, of their
-            signs, of the outputs on generated images, on held-out ones, and on generated ones after a step of G; in the
-            last row the number of training images, and 0.
+            signs, of the outputs on generated images, on held-out ones, and on generated ones after a step of G; the
+            last row is the number of training images, and 0.
 
     >>> seen = Overfitting()
     >>> seen.add(torch.tensor([2.0, 1.0, -1.0, -3.0]), fake=torch.tensor([-2.0]), held_out=torch.tensor([-1.0]))
@@ -37,7 +37,7 @@ class Overfitting:
         after: Tensor | None = None,
         images: int | None = None,
     ) -> None:
-        """D's outputs, [N] or [N, ...] each; images: what they stand for, if not those in `real`."""
+        """Add D's outputs, [N] or [N, ...] each; images: how many they count for, if not those in `real`."""
         if self.sums is None:
             self.sums = torch.zeros(len(ROWS) + 1, 2, dtype=torch.float64, device=real.device)
         self.sums = self.sums.to(real.device)
@@ -49,13 +49,12 @@ class Overfitting:
 
     @staticmethod
     def told(sums: Tensor, signal: str) -> tuple[float, int]:
-        """The signal ('r_t', 'r_v' or 'balance'), and how many training images it is from. Waits for the device.
+        """Returns the signal ('r_t', 'r_v' or 'balance') and the number of training images. Synchronises.
 
-        NaN where D has no lead over generated images, of which held-out ones could take a share; a balance is infinite
-        then, for D is too weak.
+        If D's margin over generated images is not positive, r_v is NaN, and the balance is infinite: D is too weak.
 
         Raises:
-            ValueError: what the signal is made of was not observed, or is not finite.
+            ValueError: an output that the signal needs was not observed, or is not finite.
         """
         rows = dict(zip((*ROWS, "images"), sums.tolist(), strict=True))
         need = {"r_t": ("sign",), "r_v": ("real", "fake", "held_out"), "balance": ("real", "fake", "after")}[signal]
@@ -80,10 +79,10 @@ class Overfitting:
 
     @staticmethod
     def sums_from(saved: Any) -> Tensor | None:
-        """Raises ValueError for what no `sums.tolist()` is."""
+        """Returns the tensor of a saved `sums.tolist()`; raises ValueError for anything else."""
         if saved is None:
             return None
-        if isinstance(saved, list) and len(saved) == 4:  # as they were: real, sign, held_out, fake, and no count
+        if isinstance(saved, list) and len(saved) == 4:  # older states: real, sign, held_out, fake, without a count
             real, sign, held_out, fake = saved
             saved = [real, sign, fake, held_out, [0.0, 0.0], [real[-1], 0.0]]
         fits = (

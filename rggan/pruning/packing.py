@@ -1,4 +1,4 @@
-"""A layer's mask, thresholds and hidden weights as they lie on disk: masks in bits, weights where they are masked."""
+"""Serialisation of a layer's mask, thresholds and masked weights: masks as bits, dense values only where masked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PARTS = {"kept", "rest", "threshold", "hidden"}
 
 
 def to_bits(flags: Tensor) -> Tensor:
-    """Booleans of any shape -> uint8, eight of them a byte, the first in the lowest bit.
+    """Packs booleans of any shape into uint8, eight per byte, the first in the lowest bit.
 
     >>> to_bits(torch.tensor([True, False, True]))
     tensor([5], dtype=torch.uint8)
@@ -22,7 +22,7 @@ def to_bits(flags: Tensor) -> Tensor:
 
 
 def from_bits(bits: Tensor, shape: torch.Size) -> Tensor:
-    """Their inverse.
+    """Inverse of `to_bits`.
 
     >>> from_bits(torch.tensor([5], dtype=torch.uint8), torch.Size([3]))
     tensor([ True, False,  True])
@@ -33,10 +33,10 @@ def from_bits(bits: Tensor, shape: torch.Size) -> Tensor:
 
 @torch.no_grad()
 def pack(mask: Tensor, threshold: Tensor, dense: Tensor | None) -> dict[str, Any]:
-    """What a layer writes down.
+    """Returns the serialised state of a layer.
 
-    kept: the places where the mask is 1, in bits. rest: the mask elsewhere, one number where all are equal (0, or the
-    share of a fade). hidden: the dense weights there; None where masked weights are lost, or nothing is masked.
+    kept: where the mask is 1, in bits. rest: the mask elsewhere, a single number if all are equal (0, or the share of
+    a fade). hidden: the dense weights there; None if masked weights are lost or nothing is masked.
 
     >>> pack(torch.tensor([[1.0, 0.0]]), torch.zeros(1), torch.tensor([[3.0, 4.0]]))["hidden"]
     tensor([4.])

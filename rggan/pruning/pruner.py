@@ -1,4 +1,4 @@
-"""Attach a pruning rule to any model: two hooks on its optimizer, and weights that are sparse between its steps."""
+"""Attaches a pruning rule to any model: two hooks on its optimizer keep its weights sparse between steps."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from rggan.pruning.swap import Swap, plainly
 from rggan.pruning.table import left_out, table
 from rggan.pruning.target import Course
 
-REACH = 0.8  # of the elements of a model's matrices; below it somebody should know
+REACH = 0.8  # prunable share of the elements of a model's matrices below which there is a warning
 
 
 class Pruner(Swap):
     """Prunes, regenerates and integrates the weights of one network while its optimizer trains them.
 
-    Between two steps of the optimizer the weights themselves are the sparse ones, `W * mask`: forward, averages,
-    `state_dict()`, `copy.deepcopy`, export and other people's code see a plain network. For the step the dense
-    weights come back, so that the optimizer trains them; masked ones are kept here meanwhile.
+    Between two optimizer steps the parameters hold the sparse weights, `W * mask`: forward, weight averages,
+    `state_dict()`, `copy.deepcopy`, export and other code see a plain network. For the step the dense weights are
+    restored, so that the optimizer updates them; in between the Pruner stores the masked ones.
 
     Make it after the optimizer (and after loading weights and moving the model to its device). It begins in the phase
     'prune'; the training loop does not change. With a `ScoreSchedule` the phase follows the score.
 
     Args:
-        model: any module; `torch.compile`d ones are looked through.
-        optimizer: the one that trains its weights, or a list of all that do. Wrappers are looked through.
+        model: any module; `torch.compile`d ones are unwrapped.
+        optimizer: the one that trains its weights, or a list of all that do. Wrappers are removed.
         rule: `Threshold()` unless given. density: short for `Threshold(target=density)`.
         select: (name, module) -> what of it is pruned: the output dimension of `module.weight`, names of its tensors,
             or {name or pattern: output dimension}; None leaves it out. See `prunable`, the default.
-        include, exclude: patterns of parameters' names ("*.to_q.weight") that are pruned too, or left dense. `include`
+        include, exclude: patterns of parameter names ("*.to_q.weight") to prune as well, or to leave dense. `include`
             may be {pattern: output dimension}.
 
     Attributes:
-        layers: the pruned weights. skipped: {name: why a selected weight is left dense}. unselected: {name: why} of the
-        matrices that nobody selected. phase: 'prune' or 'dense'. steps: of each of its optimizers, since it was made.
+        layers: the pruned weights. skipped: {name: why a selected weight is left dense}. unselected: {name: why} for
+        matrices that were not selected. phase: 'prune' or 'dense'. steps: of each optimizer since construction.
 
     Raises:
         ValueError: nothing to prune; the model already has a pruner, is sharded or wrapped by
-            DistributedDataParallel; the rule belongs to another pruner; an argument of another kind. The model is
-            left as it was.
+            DistributedDataParallel; the rule belongs to another pruner; an argument of a wrong type. The model is
+            unchanged then.
 
     >>> model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 4))
     >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -111,10 +111,10 @@ class Pruner(Swap):
     def unselected(self) -> dict[str, str]:
         return self.selection.unselected
 
-    # ---- what it tells ----
+    # ---- statistics ----
 
     def density(self, of: Literal["prunable", "model"] = "prunable") -> float:
-        """Kept / total over the prunable weights, or over all parameters of the model, 0..1 (waits for the device)."""
+        """Returns kept / total over the prunable weights, or over all parameters of the model, 0..1. Synchronises."""
         if not self.layers:
             raise ValueError(f"{self.name}: its Pruner was detached")
         kept = int(torch.stack([(layer.mask != 0).sum() for layer in self.layers]).sum())
@@ -126,7 +126,7 @@ class Pruner(Swap):
         return (everything - self.total + kept) / everything
 
     def densities(self) -> dict[str, float]:
-        """The density of each layer by the weight's name."""
+        """Returns the density of each layer by the weight's name."""
         means = torch.stack([(layer.mask != 0).float().mean() for layer in self.layers]).tolist()
         return dict(zip([layer.name for layer in self.layers], means, strict=True))
 
@@ -136,9 +136,9 @@ class Pruner(Swap):
         return sum(layer.weight.numel() for layer in self.layers)
 
     def reach(self) -> float:
-        """The share of the elements of the model's matrices that is prunable, 0..1.
+        """Returns the prunable share of the elements of the model's matrices, 0..1.
 
-        What cannot be meant does not count: embeddings, excluded and frozen weights, those of another optimizer.
+        Embeddings, excluded and frozen weights and those of another optimizer are not counted.
         """
         left = [n for n, why in {**self.skipped, **self.unselected}.items() if why in ("not selected", SEVERAL)]
         missed = sum(math.prod(self.selection.shapes.get(name, (0,))) for name in left)
@@ -148,13 +148,13 @@ class Pruner(Swap):
         return table(self)
 
     def pruned_copy(self, module: nn.Module | None = None) -> nn.Module:
-        """A plain deep copy of the model with its sparse weights, or of another of its kind, an average say.
+        """Returns a plain deep copy of the model with its sparse weights, or of another of its kind, e.g. an EMA.
 
-        An average of weights that were masked lately is not zero there yet: in the copy it is, so that the copy has
-        the density of the model. The original is only read.
+        An average of recently masked weights is not zero yet: in the copy it is set to zero, so that the copy has the
+        density of the model. The original is only read.
         """
         module = plain_model(self.model if module is None else module)
-        # A hook-style norm leaves the weight that it made, with its history, which torch copies of no network.
+        # A hook-style norm leaves its computed weight, with its autograd history, which torch refuses to copy.
         made = {id(v): v.detach().clone() for m in module.modules() for v in vars(m).values() if not_a_leaf(v)}
         copied = copy.deepcopy(module, made)
         behind = {layer.name for layer in self.layers if isinstance(layer, BehindNorm)}
@@ -166,15 +166,15 @@ class Pruner(Swap):
         with torch.no_grad():
             for layer in self.layers:
                 weight = parameters[layer.name if layer.name in behind else layer.key]
-                weight.mul_((layer.mask != 0).to(weight))  # a fading mask is in it already
+                weight.mul_((layer.mask != 0).to(weight))  # a fading mask has been applied already
         return copied
 
     def rewind(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Go on from these dense weights with the present masks, which stay as they are; moments begin anew.
+        """Reset the dense weights to these and fix the current masks; optimizer states are reset.
 
-        Weight rewinding (Frankle et al. 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis"): keep
-        `{name: parameter.clone()}` of `model.named_parameters()` within `pruner.dense()` early in training, and give it
-        back when the masks are found. `integrate()` lets the masks go again.
+        Weight rewinding (Frankle et al. 2020, "Linear Mode Connectivity and the Lottery Ticket Hypothesis"): save
+        `{name: parameter.clone()}` of `model.named_parameters()` within `pruner.dense()` early in training, and pass it
+        once the masks are found. `integrate()` releases the masks.
 
         Raises:
             ValueError: a parameter is missing, or has another shape; nothing is changed then.
@@ -194,7 +194,7 @@ class Pruner(Swap):
     # ---- leaving, and on disk ----
 
     def detach(self) -> None:
-        """Take the hooks off again; the model keeps the sparse weights (a fade is ended: the dense ones)."""
+        """Remove the hooks; the model keeps the sparse weights (during a fade, the dense ones)."""
         if self.fading is not None:
             self.integrate()
         self.hooks.remove()
@@ -209,9 +209,9 @@ class Pruner(Swap):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Phase, rule, and of each layer the mask in bits, the thresholds and the masked weights.
+        """Returns phase, rule, and for each layer the mask in bits, the thresholds and the masked weights.
 
-        The model's own state_dict holds the sparse weights: keep both, taken when all optimizers have stepped.
+        The model's own state_dict has the sparse weights: save both, after all optimizers have stepped.
         """
         fading = None if self.fading is None else list(self.fading)
         layers = {layer.name: layer.state_dict() for layer in self.layers}
@@ -219,7 +219,7 @@ class Pruner(Swap):
         return {**told, "rule": self.rule.state_dict(), "layers": layers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Before or after the model's own state is loaded.
+        """Load a state, before or after the model's own state.
 
         Raises:
             ValueError: the state is that of another rule or of other layers; nothing is changed then.
@@ -239,7 +239,7 @@ class Pruner(Swap):
         self._stepped, self._stepping = set(), set()
 
     def checked(self, state: Any) -> dict[str, Any]:
-        """The state, if it has the form of this pruner's own; nothing is changed.
+        """Returns the state if it has the structure of this pruner's own; nothing is changed.
 
         Raises:
             ValueError, KeyError, TypeError: it has not.
@@ -266,7 +266,7 @@ def not_a_leaf(value: Any) -> bool:
 
 
 def take_off(layers: Sequence[Layer]) -> None:
-    """Masks that stand in the network go; the norms before them are baked in."""
+    """Removes masks that are part of the network; the norms before them are merged into the weights."""
     for layer in layers:
         if isinstance(layer, BehindNorm):
             layer.detach()

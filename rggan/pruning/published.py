@@ -1,4 +1,4 @@
-"""The variant of the paper's own code, whose mask stands behind a spectral norm: the only one inside the network."""
+"""The variant of the paper's own code, whose mask is applied after a spectral norm and so is part of the network."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from rggan.pruning.form import fitted_adam
+from rggan.pruning.granularity import Weights
 from rggan.pruning.kind import Kind
 from rggan.pruning.layer import Layer
+from rggan.pruning.neuron_thresholds import NeuronThresholds
 from rggan.pruning.rule import Rule
 from rggan.pruning.select import chains
-from rggan.pruning.threshold import Threshold
 
 
 class WeightMask(nn.Module):
-    """A parametrization (`torch.nn.utils.parametrize`) that multiplies a weight by its mask, behind all others.
+    """A parametrization (`torch.nn.utils.parametrize`) that multiplies a weight by its mask, after all others.
 
-    The mask is a buffer that stands in no state dict: it belongs to the Pruner's state.
+    The mask is a non-persistent buffer: it is saved in the Pruner's state.
     """
 
     mask: Tensor
@@ -34,7 +35,7 @@ class WeightMask(nn.Module):
 
 
 class BehindNorm(Layer):
-    """A parametrized weight whose mask stands behind its parametrizations: nothing is swapped.
+    """A parametrized weight whose mask is applied after its parametrizations: nothing is swapped.
 
     owners: the modules that compute their tensor of this name from the parameter.
     """
@@ -65,10 +66,10 @@ class BehindNorm(Layer):
         pass
 
     def keep_alive(self) -> None:
-        pass  # the norm is behind it already: zeros divide nothing
+        pass  # the norm is applied before the mask: no division by zero
 
     def match(self) -> None:
-        self.mask = self.module.mask  # the model moved it
+        self.mask = self.module.mask  # it moves with the model
         self.threshold = self.threshold.to(self.mask.device)
 
     @torch.no_grad()
@@ -78,17 +79,17 @@ class BehindNorm(Layer):
         self.threshold.copy_(threshold)
 
     def detach(self) -> None:
-        """Take the mask off: the norm too is baked into the weight then."""
+        """Remove the mask, merging it and the norm into the weight."""
         for module, tensor in self.owners:
             bake(module, tensor)
 
 
 @torch.no_grad()
 def bake(module: nn.Module, tensor: str) -> None:
-    """Make a parametrized tensor the plain parameter that it computes.
+    """Replaces a parametrized tensor by a plain parameter with the computed value.
 
-    Not `parametrize.remove_parametrizations`: it deletes a property from a class that deep copies of the module share,
-    and so breaks them.
+    Unlike `parametrize.remove_parametrizations`, which deletes a property from a class that deep copies of the module
+    share, and so breaks them.
     """
     lists: Any = module.parametrizations
     weight = lists[tensor].original
@@ -101,7 +102,7 @@ def bake(module: nn.Module, tensor: str) -> None:
 
 
 def masks_behind(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """(module, tensor) of every weight with such a mask."""
+    """Returns (module, tensor) of every weight with such a mask."""
     return [
         (module, tensor)
         for module in model.modules()
@@ -110,12 +111,12 @@ def masks_behind(model: nn.Module) -> list[tuple[nn.Module, str]]:
     ]
 
 
-class PublishedThreshold(Threshold):
+class PublishedThreshold(NeuronThresholds):
     """The variant of the paper's own code, as measured (docs/method.md, "The published variant").
 
-    Absolute units, the mask behind the spectral norm, thresholds trained by Adam like the weights. The
-    mask is cut from the graph there, so the loss never reaches a threshold: its gradient is exactly
-    `-lambda * exp(-t)`, and lambda acts only through Adam's epsilon. Pruned weights get no gradient.
+    Absolute units, the mask after the spectral norm, thresholds trained by Adam like the weights. The mask is detached
+    there, so a threshold gets no gradient from the loss: its gradient is exactly `-lambda * exp(-t)`, and lambda acts
+    only through Adam's epsilon. Pruned weights get no gradient.
 
     >>> rule = PublishedThreshold(penalty=1e-12)
     """
@@ -129,24 +130,20 @@ class PublishedThreshold(Threshold):
         betas: tuple[float, float] = (0.0, 0.9),
         floor: float = 0.01,
     ) -> None:
-        super().__init__("straight-through", penalty, lr, floor, min_fan=0)
+        super().__init__(penalty, lr, floor, Weights())
         self.betas = betas
-        self.adam: torch.optim.Adam | None = None
-        self.saved: dict[str, Any] | None = None
+        self.adam: torch.optim.Adam | None = None  # made at the first step
+        self.saved: dict[str, Any] | None = None  # a loaded state of it
 
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
-            if layer.weight.grad is not None and not isinstance(layer, BehindNorm):  # there the graph has cut it
+            if layer.weight.grad is not None and not isinstance(layer, BehindNorm):  # autograd has masked these
                 layer.weight.grad.mul_(layer.mask)
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
         self.steps += 1
-        self.move(layers)
-        self.refresh(layers)
-
-    def move(self, layers: Sequence[Layer]) -> None:
         thresholds = [layer.threshold for layer in layers]
         if self.adam is None:
             self.adam = torch.optim.Adam(thresholds, lr=self.lr, betas=self.betas)
@@ -155,27 +152,25 @@ class PublishedThreshold(Threshold):
         for threshold in thresholds:
             threshold.grad = torch.exp(-threshold).mul_(-self.penalty)
         self.adam.step()
+        self.refresh(layers)
 
-    def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
-        return [layer.threshold.new_ones(()) for layer in layers]
+    @torch.no_grad()
+    def refresh(self, layers: Sequence[Layer]) -> None:
+        self.granularity.show(layers, [layer.threshold.new_ones(()) for layer in layers])
+        self.rescue(layers)
 
     def state_dict(self) -> dict[str, Any]:
-        if self.adam is None:  # loaded, and not moved since
-            return super().state_dict() | ({} if self.saved is None else {"adam": self.saved})
-        return {**super().state_dict(), "adam": self.adam.state_dict()}
+        adam = self.saved if self.adam is None else self.adam.state_dict()
+        return {"steps": self.steps, "target": None} | ({} if adam is None else {"adam": adam})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.saved, self.adam = state.get("adam"), None
+        self.steps, self.saved, self.adam = state["steps"], state.get("adam"), None
 
     def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
-        state, own = dict(state), self.state_dict()
-        adam = state.pop("adam", None)
-        if "adam" in own:
-            state["adam"] = own["adam"]
-        clean = super().checked(state, layers)
+        own = {key: value for key, value in self.state_dict().items() if key == "adam"}
+        clean = self.fitted({key: value for key, value in state.items() if key != "adam"} | own)
         clean.pop("adam", None)
-        if adam is None:
+        if (adam := state.get("adam")) is None:
             return clean
         thresholds = [layer.threshold for layer in layers]
         groups = torch.optim.Adam(thresholds, self.lr, self.betas).state_dict()["param_groups"]

@@ -1,8 +1,7 @@
-"""Rules of others: weights are ranked at updates, some steps apart; masked weights are zero and do not train.
+"""Baseline rules: weights are ranked at periodic updates; masked weights are zero and do not train.
 
-Which weights: `Static` (a random choice at initialisation), `Magnitude` (gradual magnitude pruning), `OneShot`
-(Re-GAN's pruning at the start of each sparse phase). When they act is a schedule's choice: docs/method.md has the table
-of rule x schedule.
+`Static` (a random choice at initialisation), `Magnitude` (gradual magnitude pruning), `OneShot` (Re-GAN's pruning at
+the start of each sparse phase). A schedule decides when they act: docs/method.md has the table of rule x schedule.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from rggan.pruning.target import Course, course, taken_up
 
 
 class Ranking(Rule):
-    """What they share: masked weights are zero, and see no gradient; `revise` moves the masks every `every` steps.
+    """Base class: masked weights are zero and get no gradient; `revise` updates the masks every `every` steps.
 
-    density: kept weights / all of the network's prunable ones, 0..1; or a course that it takes (a `Ramp`, an
-    `Adaptive`, a `DensityPath`), looked at when masks move. every: steps. seed: of what is drawn; the same in every
-    process of a distributed run. distribution: 'even', each layer keeps the same share; 'erk', more where weights are
-    few (`erdos_renyi_kernel`); 'global', the weights of all layers compete. min_fan: so many weights at least each
-    output neuron keeps, and each input channel.
+    density: kept weights / all of the network's prunable ones, 0..1; or a course of it (a `Ramp`, an `Adaptive`, a
+    `DensityPath`), evaluated when masks are updated. every: steps. seed: of random choices; the same in every process
+    of a distributed run. distribution: 'even', each layer keeps the same share; 'erk', more in small layers
+    (`erdos_renyi_kernel`); 'global', the weights of all layers are ranked together. min_fan: the minimum number of
+    weights that each output neuron and each input channel keeps.
 
     Raises:
-        ValueError: a density outside (0, 1], `every` below 1, a distribution that there is not, `min_fan` below 0.
+        ValueError: a density outside (0, 1], `every` below 1, an unknown distribution, `min_fan` below 0.
     """
 
     masked = "zero"
@@ -60,20 +59,20 @@ class Ranking(Rule):
         self.choose(layers)
 
     def choose(self, layers: Sequence[Layer]) -> None:
-        """The masks to begin with, of weights that are not trained yet: a random choice."""
+        """Set the initial masks, before training: a random choice."""
         self.keep_largest(layers, [self.noise(layer) for layer in layers])
 
     def revise(self, layers: Sequence[Layer]) -> None:
-        """The masks at an update."""
+        """Update the masks."""
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
-        """After a dense phase: the largest weights."""
+        """After a dense phase: keep the largest weights."""
         self.aim()
         self.keep_largest(layers, [layer.weight.abs() for layer in layers])
 
     def aim(self) -> None:
-        """Take the density that the target has now."""
+        """Set the density to the target's current one."""
         if self.target is not None:
             self.density = self.target.at(self.steps)
 
@@ -86,11 +85,11 @@ class Ranking(Rule):
 
     @property
     def reached(self) -> bool:  # type: ignore[override]
-        last = self.steps - self.steps % self.every  # when masks moved
+        last = self.steps - self.steps % self.every  # the last update of the masks
         return self.target is None or self.target.at(last) <= self.target.least + 1e-9
 
     def look(self, layers: Sequence[Layer]) -> None:
-        """See the dense gradients of a step."""
+        """Read the dense gradients of a step."""
 
     @property
     def due(self) -> bool:
@@ -106,12 +105,12 @@ class Ranking(Rule):
             self.revise(layers)
 
     def noise(self, layer: Layer) -> Tensor:
-        """Uniform in 0..1, weight-shaped; drawn on the CPU, so that every device draws the same."""
+        """Returns uniform noise in 0..1, weight-shaped; drawn on the CPU, so that it is the same on every device."""
         return torch.rand(layer.weight.shape, generator=self.random).to(layer.weight)
 
     @torch.no_grad()
     def keep_largest(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> None:
-        """Mask all but the largest of these values, weight-shaped; what is masked becomes zero."""
+        """Keep the weights with the largest of these weight-shaped values; set the others to zero."""
         places = {layer.name: place for place, layer in enumerate(layers)}
         for pool, density in pools(layers, self.density, self.distribution):
             own = [values[places[layer.name]] for layer in pool]
@@ -121,8 +120,8 @@ class Ranking(Rule):
     def best(
         self, layers: Sequence[Layer], values: Sequence[Tensor], count: int, safe: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
-        """The masks, boolean, that keep the `count` largest of these values: first what is `safe`, and what neurons and
-        channels would lack."""
+        """Returns boolean masks of the `count` largest values; `safe` weights and those that `min_fan` requires are
+        kept first."""
         chosen = kept(values, count, safe)
         if not self.min_fan:
             return chosen
@@ -134,7 +133,7 @@ class Ranking(Rule):
         return kept(values, count, secured)
 
     def show(self, layers: Sequence[Layer], masks: Sequence[Tensor]) -> None:
-        """Write these masks; what is masked becomes zero."""
+        """Write these masks, and set masked weights to zero."""
         for layer, mask in zip(layers, masks, strict=True):
             layer.mask.copy_(mask)
             layer.keep_alive()
@@ -152,7 +151,7 @@ class Ranking(Rule):
 
     def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
         own, course = self.state_dict(), {}
-        if self.target is not None:  # its form is seen to
+        if self.target is not None:  # its structure is checked here
             taken_up(copy.deepcopy(self.target), state["target"])
             course, state = {"target": state["target"]}, {**state, "target": own["target"]}
         clean = self.fitted(state)
@@ -162,7 +161,7 @@ class Ranking(Rule):
 
 
 def kept(values: Sequence[Tensor], count: int, safe: Sequence[Tensor] | None = None) -> list[Tensor]:
-    """Boolean, of the shapes of `values`: the `count` largest of all of them, but those that are `safe` first.
+    """Returns boolean masks, shaped like `values`, of the `count` largest over all tensors; `safe` ones are kept first.
 
     >>> kept([torch.tensor([3.0, 1.0]), torch.tensor([2.0])], 2, [torch.tensor([False, True]), torch.tensor([False])])
     [tensor([True, True]), tensor([False])]
@@ -180,8 +179,8 @@ def kept(values: Sequence[Tensor], count: int, safe: Sequence[Tensor] | None = N
 
 
 class Static(Ranking):
-    """A random choice of weights, drawn before training, for good. Along a course, fewer and fewer of one order that is
-    drawn once: what is kept at a density is kept at every higher one.
+    """A random mask, drawn once before training. With a course, masks are nested: all are prefixes of one random order,
+    so that what is kept at a density is kept at every higher one.
 
     >>> rule = Static(density=0.3)
     """
@@ -194,7 +193,7 @@ class Static(Ranking):
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
         self.aim()
-        self.random.set_state(self.start)  # the same draw again
+        self.random.set_state(self.start)  # repeat the same draw
         self.choose(layers)
 
     def revise(self, layers: Sequence[Layer]) -> None:
@@ -204,8 +203,8 @@ class Static(Ranking):
 
 class Magnitude(Ranking):
     """Gradual magnitude pruning (Zhu and Gupta, "To prune, or not to prune", 2017): the density falls along a cubic
-    ramp, or another course, and at each update the smallest weights go. Where a course rises again, weights come back
-    at zero.
+    ramp, or another course, and each update prunes the smallest weights. If a course rises again, weights are grown
+    from zero.
 
     >>> rule = Magnitude(0.3, every=50)
     """
@@ -220,17 +219,17 @@ class Magnitude(Ranking):
         super().__init__(course(target), every, distribution=distribution, min_fan=min_fan)
 
     def choose(self, layers: Sequence[Layer]) -> None:
-        pass  # all weights, to begin with
+        pass  # begins with all weights
 
     def revise(self, layers: Sequence[Layer]) -> None:
-        # A masked weight is zero: it ranks behind all others.
+        # Masked weights are zero, and so rank last.
         self.keep_largest(layers, [layer.weight.abs() for layer in layers])
 
 
 class OneShot(Ranking):
     """Re-GAN's sparse phase (Saxena et al., "Re-GAN: Data-Efficient GANs Training via Architectural Reconfiguration",
-    CVPR 2023): when one begins, the smallest weights of the whole network are set to zero, and this mask stays until
-    the phase ends; in the dense phase they train on from zero. With a `PeriodicSchedule` that begins dense, on G alone.
+    CVPR 2023): at its start the smallest weights of the whole network are set to zero, and the mask is fixed until the
+    phase ends; in the dense phase they train from zero. Use it on G alone with a `PeriodicSchedule` that begins dense.
 
     >>> rule = OneShot(density=0.7)
     """
@@ -248,11 +247,11 @@ class OneShot(Ranking):
         super().__init__(density, every, seed, distribution, min_fan)
 
     def choose(self, layers: Sequence[Layer]) -> None:
-        pass  # all weights: a run may begin with a dense phase
+        pass  # begins with all weights: a run may begin with a dense phase
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:
-        if not self.chosen:  # it begins with a sparse phase
+        if not self.chosen:  # the run begins with a sparse phase
             self.refresh(layers)
         super().update(layers)
 

@@ -1,4 +1,4 @@
-"""Regeneration by importance: masked weights come back where the loss's gradient is largest."""
+"""Regeneration by importance: regrows the masked weights with the largest accumulated gradients."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ MOMENTS = ("clear", "keep", "decay")
 
 
 class Regrowth:
-    """Brings masked weights back by the gradient that they would have, a budget at a time.
+    """Regrows masked weights by their dense gradients, within a budget.
 
-    Between two updates the magnitude of the dense gradient is summed over the steps. At an update the masked weights
-    with the largest sum, times their layer's root mean square (so that layers of any scale compete: it is the
-    first-order change of the loss if the weight were of ordinary size), come back, at most `budget` of the network's
-    prunable weights. They stay unmasked until the next update whatever their magnitude; by then they have reached
-    their threshold and stay by themselves, or they go again.
+    Between two updates the magnitude of the dense gradient is summed over the steps. An update regrows the masked
+    weights with the largest sum times the root mean square of their layer (the first-order change of the loss for a
+    weight of typical size, which makes layers of different scales comparable), at most `budget` of the network's
+    prunable weights. They stay unmasked until the next update whatever their magnitude; those below their threshold
+    by then are masked again.
 
     Args:
-        budget: share of the network's prunable weights that may come back at one update, 0..1.
+        budget: share of the network's prunable weights that may be regrown at one update, 0..1.
         every: steps between two updates.
-        moments: what an optimizer's averages of a weight are when it comes back, where masked weights do not train
-            (the hard rule). 'clear' sets them to zero; 'keep' holds them as they were when it was masked; 'decay'
-            leaves them to the optimizer, which has seen zero gradients since. docs/method.md says which, and why.
+        moments: the optimizer's moments of a regrown weight, if masked weights do not train (the hard rule). 'clear'
+            sets them to zero; 'keep' restores those from when it was masked; 'decay' leaves them to the optimizer,
+            which has seen zero gradients since. docs/method.md compares them.
 
     Attributes:
-        returned, stayed: for each layer, how many weights came back since the start, and how many of them had reached
-            their thresholds one update later. They are tensors: reading them waits for the device.
+        returned, stayed: for each layer, how many weights were regrown since the start, and how many of them had
+            reached their thresholds one update later. They are tensors: reading them synchronises with the device.
 
     Raises:
         ValueError: an argument out of its range.
@@ -64,7 +64,7 @@ class Regrowth:
         self.stayed = [count.clone() for count in self.returned]
 
     def observe(self, layers: Sequence[Layer]) -> None:
-        """Add this step's dense gradients; before the rule turns them into anything else."""
+        """Accumulate this step's dense gradients, before the rule changes them."""
         for layer in layers:
             if layer.weight.grad is not None:
                 # an overflowed mixed-precision step must not count
@@ -75,10 +75,10 @@ class Regrowth:
     def update(
         self, layers: Sequence[Layer], reaching: Sequence[Tensor], granularity: Weights | Rows, frozen: bool
     ) -> None:
-        """Count who stayed, and choose who comes back.
+        """Count the regrown weights that stayed, and choose the next ones.
 
-        reaching: which weights reach their thresholds. granularity: whole rows come whole, the last of them beyond
-        the budget. frozen: masked weights did not train, so that `moments` matters.
+        reaching: which weights reach their thresholds. granularity: `Rows` are regrown whole, the last of them beyond
+        the budget. frozen: masked weights did not train, so `moments` applies.
         """
         total = sum(layer.weight.numel() for layer in layers)
         worth = []
@@ -96,17 +96,17 @@ class Regrowth:
             self.back[i] = (values >= least) & (values > 0)
             self.returned[i].add_(self.back[i].sum())
             if frozen and self.moments == "clear":
-                born = self.back[i] & (layer.mask == 0)
-                layer.clear_moments(born)
+                grown = self.back[i] & (layer.mask == 0)
+                layer.clear_moments(grown)
             self.importance[i].zero_()
 
     def show(self, layers: Sequence[Layer]) -> None:
-        """Unmask those that are back."""
+        """Unmask the regrown weights."""
         for layer in layers:
             layer.mask.masked_fill_(self.back[self.places[layer.name]], 1)
 
     def keep(self, layers: Sequence[Layer], margins: Sequence[Tensor]) -> None:
-        """Let those that are back count as kept, where a target counts how many are."""
+        """Count the regrown weights as kept when a target density is enforced."""
         for layer, margin in zip(layers, margins, strict=True):
             margin.masked_fill_(self.back[self.places[layer.name]], torch.inf)
 

@@ -1,4 +1,4 @@
-"""WHICH weights are pruned. A rule sees all layers of one network; when it acts is a schedule's choice."""
+"""Which weights are pruned. A rule sees all layers of one network; a schedule decides when it acts."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from rggan.pruning.target import Course, Target
 
 
 class Rule:
-    """What a `Pruner` asks of a rule. The base class prunes nothing.
+    """The interface that a `Pruner` calls. The base class prunes nothing.
 
-    `begin` runs once, when a pruner takes the rule. While the pruner prunes, `gradient` runs before each
-    optimizer step and turns the dense gradient into what the optimizer sees, and `update` runs after it
-    and moves the masks. `refresh` makes the masks from the rule's state, when pruning begins again after a
-    dense phase. Whenever one of them runs, `layer.weight` holds the dense weight. None of them may wait for the
-    device (no `.item()`): they run at every step. Where several optimizers train one network, `gradient` gets the
-    layers of the one that steps, `update` all of them.
+    `begin` runs once, when a pruner takes the rule. While the pruner prunes, `gradient` runs before each optimizer
+    step and converts the dense gradient into the one that the optimizer sees, and `update` runs after it and updates
+    the masks. `refresh` rebuilds the masks from the rule's state when pruning resumes after a dense phase. Whenever one
+    of them runs, `layer.weight` holds the dense weight. They run at every step and must not synchronise with the device
+    (no `.item()`). If several optimizers train one network, `gradient` gets the layers of the one that steps, `update`
+    all of them.
 
-    min_fan: so many weights stay unmasked at least in each output neuron and in each input channel, by whatever the
-    rule does; 0: as many as it likes.
-    masked: what the optimizer's step does to masked weights. 'train': what it does to all others; they are kept
-    aside meanwhile. 'freeze': they are kept aside, bit for bit, whatever momentum and decay do. 'zero': they are lost.
+    min_fan: the minimum number of unmasked weights in each output neuron and each input channel, enforced whatever the
+    rule does; 0: none.
+    masked: what an optimizer step does to masked weights. 'train': they are updated like all others, and stored by the
+    pruner. 'freeze': they are stored unchanged, bit for bit, whatever momentum and weight decay do. 'zero': they are
+    lost.
     """
 
     min_fan = 0
     masked: Literal["train", "freeze", "zero"] = "train"
-    reached = True  # whether the masks have come to the density that they shall have
+    reached = True  # whether the masks have reached their target density
     taken = False  # by a pruner: a rule has state, and serves one network
-    behind_norm = False  # whether the mask stands behind a spectral norm, rather than before it
-    target: Target | Course | None = None  # where its densities go
-    regrowth: Regrowth | None = None  # what brings weights back by their importance
+    behind_norm = False  # whether the mask is applied after a spectral norm, rather than before it
+    target: Target | Course | None = None  # the course of its density
+    regrowth: Regrowth | None = None  # regrows weights by importance
 
     @property
     def courses(self) -> list[Course]:
-        """Of its densities; none where it has no target."""
+        """The courses of its densities; empty without a target."""
         if isinstance(self.target, Target):
             return list(self.target.courses.values())
         return [] if self.target is None else [self.target]
@@ -57,18 +58,18 @@ class Rule:
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
     def checked(self, state: dict[str, Any], layers: Sequence[Layer]) -> dict[str, Any]:
-        """A state, with the keys of the present one, that `load_state_dict` can take. Nothing is changed.
+        """Returns the state if `load_state_dict` can take it. Nothing is changed.
 
         Raises:
-            ValueError, KeyError, TypeError: this is none.
+            ValueError, KeyError, TypeError: the state is invalid.
         """
         return dict(state)
 
     def fitted(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The state, if all in it has the type, length and shape of what is in the present one; for `checked`.
+        """Returns the state if its types, lengths and shapes are those of the current one; for `checked`.
 
         Raises:
-            ValueError: it has not.
+            ValueError: they are not.
         """
         clean: dict[str, Any] = fitted(self.state_dict(), state, "rule")
         if clean.get("steps", 0) < 0:

@@ -1,4 +1,4 @@
-"""WHEN to prune and when to integrate: a decision after each evaluation."""
+"""When to prune and when to integrate: a decision after each evaluation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from rggan.pruning.pruner import Pruner
 
 
 class Schedule:
-    """What all schedules share. `step` is called after each evaluation, and decides the phase until the next.
+    """Base class of schedules. `step` is called after each evaluation and decides the phase until the next one.
 
     Args:
-        pruners: one or more, usually G's and D's, which change together; a schedule each lets them change apart. They
-            enter the schedule's first phase at once.
-        fade: steps of the optimizer over which integrated weights come back, of each pruner or one for all; 0: at
-            once.
+        pruners: one or more, usually G's and D's, which change phase together; use one schedule each to change them
+            independently. They enter the schedule's first phase immediately.
+        fade: optimizer steps over which integrated weights fade in, for each pruner or one for all; 0: immediately.
 
     Attributes:
-        phase: 'prune' or 'dense'. decisions: how many phases were chosen from enough to go by. flips: how often the
-        phase changed. released: pruners that it leaves as they are from now on, in a finale say.
+        phase: 'prune' or 'dense'. decisions: how many phases were decided from sufficient data. flips: how often the
+        phase changed. released: pruners that it no longer controls, e.g. in a finale.
     """
 
     first = "prune"
@@ -45,12 +44,12 @@ class Schedule:
         self._enter(self.first)
 
     def step(self, score: float | None = None) -> str:
-        """Take the newest score (lower is better), switch the phase where it calls for it, and return the phase.
+        """Take the newest score (lower is better), switch the phase if necessary, and return the phase.
 
-        In a distributed run the first process decides for all; the others need no score.
+        In a distributed run the decision is broadcast from rank 0; the other processes need no score.
 
         Raises:
-            ValueError: a score that is needed is not there, NaN or infinite; in every process.
+            ValueError: a required score is missing, NaN or infinite; in every process.
         """
         for pruner in self.pruners:
             pruner.notice_idle()
@@ -68,14 +67,14 @@ class Schedule:
         return phase
 
     def wants_to_prune(self, score: float | None) -> bool:
-        """The decision of one process."""
+        """Returns this process's decision."""
         raise NotImplementedError
 
     def observe(self, real: Tensor, held_out: Tensor | None = None, fake: Tensor | None = None) -> None:
-        """See D's outputs at one of its steps; most schedules need none. Does not wait for the device."""
+        """Record D's outputs at a step of D; most schedules ignore them. Non-blocking."""
 
     def told(self) -> dict[str, Any]:
-        """What the last decision went by, for a log."""
+        """Returns the statistics behind the last decision, for logging."""
         return {}
 
     def _enter(self, phase: str) -> None:
@@ -89,10 +88,10 @@ class Schedule:
         return {"decisions": self.decisions, "flips": self.flips, "phase": self.phase}
 
     def checked(self, state: Any) -> dict[str, Any]:
-        """A state, with the keys of the present one, that `load_state_dict` can take. Nothing is changed.
+        """Returns the state if `load_state_dict` can take it. Nothing is changed.
 
         Raises:
-            ValueError, KeyError, TypeError: this is none.
+            ValueError, KeyError, TypeError: the state is invalid.
         """
         if not isinstance(state, dict) or state.keys() != self.state_dict().keys():
             raise ValueError(f"the schedule's state is none of a {type(self).__name__}")
@@ -103,7 +102,7 @@ class Schedule:
         return dict(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the history. The pruners' own states hold their phases: load them too."""
+        """Restore the history. The pruners' own states contain their phases: load them too."""
         self.decisions, self.flips, self.phase = state["decisions"], state["flips"], state["phase"]
         held = [p for p in self.pruners if not any(p is other for other in self.released)]
         if any(pruner.phase != self.phase for pruner in held):
@@ -111,16 +110,16 @@ class Schedule:
 
 
 class ScoreSchedule(Schedule):
-    """Prune while the score does not get worse than its own recent mean, otherwise integrate (RG-GAN, AAAI 2024).
+    """Prune while the score is no worse than its weighted recent mean, otherwise integrate (RG-GAN, AAAI 2024).
 
     With the last five scores S-4..S0 (lower is better): prune while
-    `0.1 S-4 + 0.1 S-3 + 0.2 S-2 + 0.2 S-1 + 0.4 S0 >= S0`, both networks together. Below five scores it prunes.
+    `0.1 S-4 + 0.1 S-3 + 0.2 S-2 + 0.2 S-1 + 0.4 S0 >= S0`, both networks together. With fewer scores it prunes.
 
     Args:
         pruners, fade: see `Schedule`.
-        weights: of the last scores, oldest first; their number is the window.
-        dead_band: the phase stays as it is while the newest score differs from the mean by no more than this share of
-            the mean. On a flat curve the published rule (0) is a coin toss; `flips` tells.
+        weights: of the last scores, oldest first; their number is the window length.
+        dead_band: the phase does not change while the newest score differs from the mean by no more than this share of
+            the mean. On a flat curve the published rule (0) follows noise; see `flips`.
 
     >>> class Recorder:
     ...     phase = "prune"
@@ -170,11 +169,11 @@ class ScoreSchedule(Schedule):
 
 
 class PeriodicSchedule(Schedule):
-    """So many evaluations of one phase, then so many of the other (Re-GAN, CVPR 2023). Needs no score.
+    """Alternates phases of fixed lengths, counted in evaluations (Re-GAN, CVPR 2023). Needs no score.
 
     Args:
         prune, dense: the lengths, in calls of `step`; at least 1.
-        first: 'prune', or 'dense' (as Re-GAN begins). fade: see `Schedule`.
+        first: 'prune', or 'dense' (as in Re-GAN). fade: see `Schedule`.
 
     >>> class Recorder:
     ...     phase = "prune"
@@ -219,7 +218,7 @@ class PeriodicSchedule(Schedule):
 
 
 class Always(Schedule):
-    """Prune from beginning to end, and never integrate.
+    """Always prune, never integrate.
 
     >>> class Recorder:
     ...     phase = "prune"
@@ -232,12 +231,12 @@ class Always(Schedule):
         return True
 
     def checked(self, state: Any) -> dict[str, Any]:
-        """Before format 3 of a run's states it was no schedule, and had none."""
+        """States older than format 3 have none for this schedule: None is accepted."""
         return self.state_dict() if state is None else super().checked(state)
 
 
 class Never(Schedule):
-    """Stay dense: the same program, the mask and its cost included, without its effect.
+    """Always dense: the same code path, including masks and their cost, without pruning.
 
     >>> class Recorder:
     ...     phase = "dense"

@@ -1,4 +1,4 @@
-"""Which weights of a model are pruned: by the kind of module, by a function of one's own, or by name."""
+"""Selects the weights of a model to prune: by module type, by a user-defined function, or by name."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def prunable(name: str, module: nn.Module) -> Chosen:
 class Candidate:
     """One parameter that a mask could multiply.
 
-    name, key, alive: as `Layer` has them. owners: (module, name of the tensor there). parametrized: whether `weight` is
-    what a parametrization begins from. selected: by how many of its owners. dim: its output dimension.
+    name, key, alive: see `Layer`. owners: (module, name of the tensor there). parametrized: whether `weight` is the
+    original of a parametrization. selected: by how many of its owners. dim: its output dimension.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Candidate:
 
 @dataclass
 class Selection:
-    """What is pruned, and what is not.
+    """The weights that are pruned, and those that are not.
 
-    chosen: the weights to prune. skipped: {name: why a selected weight is left dense}. unselected: {name: why} of the
-    matrices that nobody selected. shapes: {name: shape} of both.
+    chosen: the weights to prune. skipped: {name: why a selected weight is left dense}. unselected: {name: why} for
+    matrices that were not selected. shapes: {name: shape} of the last two.
     """
 
     chosen: list[Candidate] = field(default_factory=list)
@@ -86,12 +86,12 @@ class Selection:
 def select_weights(
     model: nn.Module, trained: Collection[int], select: Select, include: Names, exclude: Names, behind_norm: bool
 ) -> Selection:
-    """Every weight that is to be pruned, and why others are not. Nothing is changed.
+    """Returns every weight to prune, and why others are not pruned. Nothing is changed.
 
-    trained: ids of the parameters that the optimizers train. behind_norm: masks stand behind norms, not before them.
+    trained: ids of the parameters that the optimizers train. behind_norm: masks are applied after norms, not before.
 
     Raises:
-        ValueError: a dimension that is none, a pattern that matches nothing, a sharded or a frozen model.
+        ValueError: an invalid dimension, a pattern that matches nothing, a sharded or a frozen model.
     """
     result = Selection()
     found: dict[int, Candidate] = {}
@@ -130,9 +130,9 @@ def select_weights(
 
 
 def candidates(module: nn.Module, prefix: str) -> dict[str, Candidate]:
-    """{tensor: its parameter} of one module, by the names under which people know them ('weight', 'in_proj_weight').
+    """Returns {tensor: its parameter} of one module by the usual names ('weight', 'in_proj_weight').
 
-    Hook-style norms keep theirs in 'weight_orig' and 'weight_v', parametrizations in lists of their own.
+    Hook-style norms store theirs as 'weight_orig' and 'weight_v', parametrizations in their own lists.
     """
 
     def path(name: str) -> str:
@@ -161,17 +161,17 @@ def candidates(module: nn.Module, prefix: str) -> dict[str, Candidate]:
 
 
 def rows_of(weight_norm: Any) -> int | None:
-    """Along which dimension it divides by a norm; None where it divides by that of all (its -1), or there is none."""
+    """Returns the dimension of a weight norm; None if it normalises the whole weight (its -1) or there is none."""
     return None if weight_norm is None or weight_norm.dim == -1 else int(weight_norm.dim)
 
 
 def chains(module: nn.Module) -> dict[str, Any]:
-    """{tensor's name: its ParametrizationList} of one module; empty where nothing is parametrized."""
+    """Returns {tensor's name: its ParametrizationList} of one module; empty if nothing is parametrized."""
     return dict(module.parametrizations.items()) if parametrize.is_parametrized(module) else {}  # type: ignore[operator, union-attr]
 
 
 def resolve(chosen: Chosen, module: nn.Module, own: Mapping[str, Candidate]) -> tuple[dict[str, int], list[str]]:
-    """({tensor: output dimension}, names that the module does not own as a parameter) of what `select` returned."""
+    """Resolves a result of `select` to ({tensor: output dimension}, names that are not parameters of the module)."""
     if chosen is None or chosen is False:
         return {}, []
     if isinstance(chosen, int):
@@ -187,13 +187,13 @@ def resolve(chosen: Chosen, module: nn.Module, own: Mapping[str, Candidate]) -> 
 
 
 def output_dim(module: nn.Module, weight: Tensor) -> int:
-    """Where nobody says it: 1 of transposed convolutions and of modulated weights, [1, out, in, k, k]; else 0."""
+    """Returns the default: 1 for transposed convolutions and modulated weights [1, out, in, k, k], else 0."""
     transposed = isinstance(module, _ConvTransposeNd) and weight.dim() > 2
     return int(transposed or (weight.dim() == 5 and weight.shape[0] == 1))
 
 
 def take_by_name(found: Sequence[Candidate], include: Names, exclude: Names) -> None:
-    """Select the matrices that a pattern of `include` matches (a vector by its whole name), leave out `exclude`'s."""
+    """Selects the matrices that a pattern of `include` matches (vectors by full name only), and drops `exclude`'s."""
     for option, patterns in (("include", include), ("exclude", exclude)):
         for pattern in [patterns] if isinstance(patterns, str) else patterns:
             matching = [c for c in found if fnmatchcase(c.name, pattern) or fnmatchcase(c.key, pattern)]
@@ -215,7 +215,7 @@ def take_by_name(found: Sequence[Candidate], include: Names, exclude: Names) -> 
 
 
 def reason(candidate: Candidate, trained: Collection[int], behind_norm: bool) -> str | None:
-    """Why a weight is not pruned; None where it is."""
+    """Returns why a weight is not pruned; None if it is."""
     weight = candidate.weight
     if candidate.excluded:
         return "excluded"
@@ -241,7 +241,7 @@ def reason(candidate: Candidate, trained: Collection[int], behind_norm: bool) ->
 
 @torch.no_grad()
 def leaves_zeros(chain: parametrize.ParametrizationList) -> bool:
-    """Whether masked places of the original stay zero in the tensor that it computes: tried on a copy.
+    """Returns whether zeros of the original stay zeros in the computed tensor; tried on a copy.
 
     >>> layer = nn.Linear(4, 4)
     >>> leaves_zeros(nn.utils.parametrizations.spectral_norm(layer).parametrizations.weight)
@@ -267,7 +267,7 @@ def check_dim(candidate: Candidate) -> None:
 
 
 def nothing(result: Selection) -> str:
-    """Why no weight is left, and what to do."""
+    """Returns why no weight can be pruned, and what to do."""
     if result.skipped and set(result.skipped.values()) == {FROZEN}:
         return "all its weights are frozen; call requires_grad_(True) on it first, and freeze it afterwards"
     if result.skipped:
@@ -279,13 +279,13 @@ def nothing(result: Selection) -> str:
 
 
 def some(reasons: Mapping[str, str]) -> str:
-    """The first of many reasons."""
+    """Formats the first few reasons."""
     texts = [f"{name}: {why}" for name, why in list(reasons.items())[:3]]
     return "; ".join(texts) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
 def refuse_sharded(name: str, module: nn.Module) -> None:
-    """Raises ValueError where a process holds only a part of a weight: a mask needs all of it."""
+    """Raises ValueError if a process holds only a shard of a weight: a mask needs all of it."""
     if isinstance(module, FullyShardedDataParallel):
         raise ValueError(f"{name or 'the model'} is wrapped by FSDP: {WHOLE}")
     for tensor, parameter in module._parameters.items():

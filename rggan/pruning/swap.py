@@ -1,4 +1,4 @@
-"""When weights are swapped: dense for each step of the optimizers, sparse between them; and the two phases."""
+"""Swaps the weights: dense for each optimizer step, sparse in between. Also handles the two phases."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from rggan.pruning.rule import Rule
 
 @contextlib.contextmanager
 def plainly() -> Iterator[None]:
-    """Without gradients; and what is made within inference mode would be of no use outside."""
+    """Disables gradients, and inference mode, whose tensors cannot be used outside of it."""
     with torch.inference_mode(False), torch.no_grad():
         yield
 
 
 class Swap:
-    """Drives a rule over the layers of one network, from the steps of the optimizers that train it.
+    """Applies a rule to the layers of one network at each step of the optimizers that train it.
 
     name: of the network, for messages.
     """
@@ -35,18 +35,18 @@ class Swap:
     def __init__(self, name: str, layers: Sequence[Layer], rule: Rule, optimizers: Sequence[Optimizer]) -> None:
         self.name, self.layers, self.rule, self.optimizers = name, list(layers), rule, list(optimizers)
         self.phase: Literal["prune", "dense"] = "prune"
-        self.fading: tuple[int, int] | None = None  # steps done of how many, while integrated weights come back
-        self.fixed = False  # whether the masks stay as they are
+        self.fading: tuple[int, int] | None = None  # (steps done, all steps) while integrated weights fade in
+        self.fixed = False  # whether the masks are fixed
         self.steps = [0] * len(self.optimizers)
-        self._open = 0  # how many `dense()` are entered
+        self._open = 0  # nesting depth of `dense()`
         self._stepping: set[int] = set()  # optimizers between their gradients and the end of their step
         self._stepped: set[int] = set()  # optimizers that stepped since the rule's last update
-        self._strangers: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # optimizers that were looked at
+        self._strangers: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # other optimizers, already checked
         self._noticed: list[int] | None = None  # steps at the last evaluation
         self._warned: set[str] = set()
-        self._loaded = any(bool(one.state) for one in self.optimizers)  # or there was nothing to load
+        self._loaded = any(bool(one.state) for one in self.optimizers)  # the optimizer was in use before
         self._move(self.rule.begin)
-        # DistributedDataParallel may yet give all processes the first one's weights: masks then follow them.
+        # DistributedDataParallel may yet broadcast the weights of rank 0: the masks must then follow.
         self._unsent = any(bool((layer.mask != 1).any()) for layer in self.layers)
         self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
 
@@ -62,7 +62,7 @@ class Swap:
             )
         layers = self._of(optimizer)
         if all(layer.weight.grad is None for layer in layers):
-            return  # it trains another network too, and steps for that one
+            return  # it trains another network too, and this step is for that one
         self._stepping.add(id(optimizer))
         if self.phase == "dense" and self.fading is None:
             return
@@ -81,7 +81,7 @@ class Swap:
     @torch.no_grad()
     def _after(self, optimizer: Optimizer) -> None:
         if id(optimizer) not in self._stepping:
-            return  # its closure was never called, or it was no step of this network
+            return  # its closure was not called, or the step was for another network
         self._stepping.remove(id(optimizer))
         self.steps[self.optimizers.index(optimizer)] += 1
         if self.phase == "dense" and self.fading is None:
@@ -92,7 +92,7 @@ class Swap:
                 layer.freeze()
             elif self.rule.masked == "zero":
                 layer.weight.mul_(layer.mask)
-        # A round ends when all have stepped, or when one steps again that the others are rarer than.
+        # A round ends when all optimizers have stepped, or when one of them steps again before the others.
         again = id(optimizer) in self._stepped
         self._stepped.add(id(optimizer))
         if again or len(self._stepped) == len(self.optimizers):
@@ -102,7 +102,7 @@ class Swap:
             self._close(layers)
 
     def _finish(self) -> None:
-        """Masks move."""
+        """Update the masks at the end of a round."""
         if self.phase == "prune":
             if not self.fixed:
                 self._move(self.rule.update)
@@ -126,7 +126,7 @@ class Swap:
         return [layer for layer in self.layers if any(one is optimizer for one in layer.optimizers)]
 
     def _close(self, layers: Sequence[Layer]) -> None:
-        """Show the masks, if there are any in this phase; not within `dense()`."""
+        """Apply the masks, if there are any in this phase; not within `dense()`."""
         if self._open:
             return
         for layer in layers:
@@ -137,9 +137,9 @@ class Swap:
                 layer.aside = None
 
     def _foreign(self, optimizer: Optimizer) -> None:
-        """Another optimizer steps: if it trains one of these weights, somebody should know."""
+        """Warn if another optimizer that steps trains one of these weights."""
         if self._stepping or optimizer in self._strangers:
-            return  # a part of one of ours; or looked at before
+            return  # it is part of one of our optimizers, or was checked before
         self._strangers.add(optimizer)
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if (layer := next((layer for layer in self.layers if id(layer.weight) in trained), None)) is not None:
@@ -151,13 +151,13 @@ class Swap:
             )
 
     def _warn(self, text: str, above: int = 1) -> None:
-        """Once. above: how many callers stand between this one's and the user's line, which the warning names."""
+        """Warn once. above: stack frames between the caller and the user's line, which the warning names."""
         if text not in self._warned:
             self._warned.add(text)
             warnings.warn(text, PruningWarning, stacklevel=above + 2)
 
     def notice_idle(self) -> None:
-        """Asked at each evaluation: an optimizer that did not step since the one before was perhaps replaced."""
+        """Warn, at an evaluation, if an optimizer did not step since the last one: it may have been replaced."""
         if not self.layers:
             raise ValueError(f"{self.name}: its Pruner was detached; a schedule moves it no more")
         before, self._noticed = self._noticed, list(self.steps)
@@ -170,7 +170,7 @@ class Swap:
                 )
 
     def follow(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
-        """Go on with another optimizer, or a list of them, that trains the weights from now on.
+        """Switch to another optimizer, or a list of them, that trains the weights from now on.
 
         Raises:
             ValueError: it does not train one of the pruned weights.
@@ -190,7 +190,7 @@ class Swap:
 
     @contextlib.contextmanager
     def dense(self) -> Iterator[None]:
-        """Within it the parameters hold the dense weights; afterwards the masks show again. Write masks only here.
+        """Context in which the parameters hold the dense weights; change masks only here. They are applied on exit.
 
         >>> from rggan.pruning import Pruner
         >>> model = torch.nn.Linear(3, 2)
@@ -212,19 +212,19 @@ class Swap:
                 self._close(self.layers)
 
     def refresh(self) -> None:
-        """Make the masks again from the rule's state."""
+        """Rebuild the masks from the rule's state."""
         if self.phase == "prune" and not self.fixed:
             self._move(self.rule.refresh)
 
     @property
     def reached(self) -> bool:
-        """Whether the density has come to the rule's target (which is not one that follows a signal)."""
+        """Whether the density has reached the rule's target (for a target that does not follow a signal)."""
         return self.rule.reached
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def prune(self) -> None:
-        """Prune from now on. Thresholds go on from where they stood; masks show at once."""
+        """Enter the pruning phase. Thresholds continue from their values; masks are applied immediately."""
         if self.phase == "prune":
             return
         with self.dense():
@@ -238,15 +238,15 @@ class Swap:
     @torch.inference_mode(False)
     @torch.no_grad()
     def integrate(self, fade: int = 0) -> None:
-        """Fold the learnt sparse weights back into the dense network that they came from: all masks one.
+        """Enter the dense phase: integrate the learnt sparse weights into the dense network by setting all masks to 1.
 
-        Weights that were masked return with the values that the rule left them. With `fade` they come in over so many
-        steps of the optimizer, their masks rising from 0 to 1; the others are not touched.
+        Masked weights return with the values that the rule kept. With `fade` their masks rise from 0 to 1 over that
+        many optimizer steps; the other weights are not affected.
         """
         if not isinstance(fade, int) or fade < 0:
             raise ValueError(f"a fade takes a number of steps, 0 or more, not {fade!r}")
         if self.phase == "dense" and fade > 0:
-            return  # dense already, or on the way
+            return  # already dense, or fading
         with self.dense():
             self._stepped.clear()
             self.phase, self.fading, self.fixed = "dense", (0, fade) if fade > 0 else None, False

@@ -1,4 +1,4 @@
-"""A Pruner in lines: what is pruned, and what is not."""
+"""The text of `print(pruner)`: which weights are pruned, and which are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rggan.pruning.select import Selection
 
 
 class Pruner(Protocol):
-    """What is told of one; `rggan.pruning.Pruner` prints itself by this file."""
+    """The attributes of `rggan.pruning.Pruner` that the table needs."""
 
     model: nn.Module
     layers: list[Layer]
@@ -35,7 +35,7 @@ class Pruner(Protocol):
 
 
 def table(pruner: Pruner) -> str:
-    """Each pruned weight with its density and its share of the model's parameters; then what is left dense, and why.
+    """Returns a table of the pruned weights with density and share of the parameters, and of those left dense, and why.
 
     >>> from torch import nn, optim
     >>> from rggan.pruning import Pruner
@@ -75,7 +75,7 @@ def aligned(rows: list[list[str]], sides: str) -> list[str]:
 
 
 def left_out(pruner: Pruner) -> str:
-    """The largest weights that are left dense, for a message."""
+    """Names the largest weights that are left dense, for a message."""
     shapes = pruner.selection.shapes
     names = sorted({**pruner.skipped, **pruner.unselected}, key=lambda name: -math.prod(shapes.get(name, (0,))))
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""HOW MANY weights are kept: a course that the density takes, and the offset that reaches it exactly."""
+"""How many weights are kept: courses of the density over training, and the selection that reaches it exactly."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rggan.pruning.layer import Layer, kept_number
 
 @dataclass(frozen=True)
 class Ramp:
-    """The density that a network shall have after so many pruning steps: from 1 down to `density`, and there it stays.
+    """A target density that falls from 1 to `density` over pruning steps and then stays constant.
 
     `1 - (1 - density) * (1 - (1 - x)^power)` at the share x of the `steps` that follow the first `start` ones (Zhu and
-    Gupta 2017, eq. 1): `power` 3 is the cubic schedule, which prunes most at first; 1 is linear. Steps of dense phases
-    do not count.
+    Gupta 2017, eq. 1): `power` 3 is the cubic schedule, which prunes fastest at first; 1 is linear. Steps of dense
+    phases do not count.
 
     Raises:
         ValueError: a density outside (0, 1], steps or a power below 1, or a start below 0.
@@ -50,11 +50,11 @@ class Ramp:
 
     @property
     def least(self) -> float:
-        """The smallest density that it comes to."""
+        """The lowest density it reaches."""
         return self.density
 
     def state_dict(self) -> list[float | int]:
-        """What makes it again: Ramp(*these)."""
+        """Returns the arguments that rebuild it: Ramp(*state)."""
         return [float(self.density), self.steps, self.power, self.start]
 
     def at(self, step: int) -> float:
@@ -64,9 +64,9 @@ class Ramp:
 
 @dataclass(frozen=True)
 class DensityPath:
-    """A density that follows points: evenly on a logarithmic scale between two of them, constant before and after.
+    """A density interpolated between points, linearly in its logarithm; constant before the first and after the last.
 
-    To give one rule the densities that another one had: a control takes the path of the run that it is compared with.
+    For control experiments: one rule follows the densities of a run with another rule.
 
     points: (step, density), with rising steps.
 
@@ -94,7 +94,7 @@ class DensityPath:
         return min(density for _, density in self.points)
 
     def state_dict(self) -> list[list[float]]:
-        """What makes it again."""
+        """Returns the points that rebuild it."""
         return [[float(step), density] for step, density in self.points]
 
     def at(self, step: int) -> float:
@@ -105,7 +105,7 @@ class DensityPath:
         return math.exp(math.log(from_) + math.log(to / from_) * (step - start) / (end - start))
 
 
-Course = Ramp | DensityPath | Adaptive  # what a density can take: each says what it is `at` a step of pruning
+Course = Ramp | DensityPath | Adaptive  # schedules of a density: each gives its value `at` a pruning step
 
 
 def course(density: Course | float) -> Course:
@@ -117,7 +117,7 @@ def course(density: Course | float) -> Course:
 
 
 def taken_up(own: Course, state: Any) -> Course:
-    """The course that goes on from a state: the options of a Ramp and a path are in it, those of an Adaptive are not.
+    """Restores a course from a state, which contains the options of a Ramp or path, but not those of an Adaptive.
 
     Raises:
         ValueError, KeyError, TypeError: it is the state of another kind of course; nothing is changed then.
@@ -136,8 +136,7 @@ def taken_up(own: Course, state: Any) -> Course:
 
 @dataclass(frozen=True)
 class Target:
-    """Which layers share which course: {pattern of names: course}; a layer takes the first pattern that matches its
-    name.
+    """Assigns courses to layers: {pattern of names: course}; the first pattern that matches a layer's name applies.
 
     >>> Target.of({"head.*": 0.5, "*": Ramp(0.1, steps=100)}).least
     0.1
@@ -158,19 +157,19 @@ class Target:
 
     @property
     def least(self) -> float:
-        """The smallest density that a layer can come to."""
+        """The lowest density that a layer can reach."""
         return min(c.least for c in self.courses.values())
 
     @property
     def rests(self) -> bool:
-        """Whether nothing is to be pruned now: every layer follows a signal, and none asks for it."""
+        """Whether nothing is to be pruned now: all courses follow a signal, and all are at density 1."""
         return all(isinstance(c, Adaptive) and c.rests for c in self.courses.values())
 
     def groups(self, layers: Sequence[Layer]) -> list[tuple[list[Layer], Course]]:
-        """The layers of each course.
+        """Returns the layers of each course.
 
         Raises:
-            ValueError: a layer that no pattern matches, or a pattern that takes no layer.
+            ValueError: a layer that no pattern matches, or a pattern that matches no layer.
         """
         found: dict[str, list[Layer]] = {pattern: [] for pattern in self.courses}
         for layer in layers:
@@ -186,10 +185,10 @@ class Target:
         return {pattern: c.state_dict() for pattern, c in self.courses.items()}
 
     def taken_up(self, state: Mapping[str, Any]) -> Target:
-        """The target that goes on from a state.
+        """Returns the target restored from a state.
 
         Raises:
-            ValueError: its patterns or kinds are others.
+            ValueError: its patterns or courses are of another kind.
         """
         if state.keys() != self.courses.keys():
             raise ValueError(f"the state's targets are for {', '.join(state)}, not for {', '.join(self.courses)}")
@@ -197,12 +196,12 @@ class Target:
 
 
 def some(layers: Sequence[Layer]) -> str:
-    """The first names, for a message."""
+    """Returns the first few names, for a message."""
     return ", ".join([layer.name for layer in layers[:4]] + ["..."] * (len(layers) > 4))
 
 
 def cut(sizes: Sequence[Tensor], density: float) -> Tensor:
-    """The value that the share `density` of all these numbers reaches: a scalar on their device (without waiting).
+    """Returns the value that the share `density` of all these numbers reaches: a scalar on their device, non-blocking.
 
     At least one number reaches it; below density 1, at least one may not.
 
@@ -213,4 +212,4 @@ def cut(sizes: Sequence[Tensor], density: float) -> Tensor:
     place = len(flat) - kept_number(density, len(flat))
     if flat.device.type == "cpu":
         return flat.kthvalue(place + 1).values
-    return flat.sort().values[place]  # many times faster there
+    return flat.sort().values[place]  # much faster than kthvalue on a GPU

@@ -1,4 +1,4 @@
-"""RG-GAN's rule: a trainable threshold for each output neuron."""
+"""RG-GAN's rule: trainable pruning thresholds, one per output neuron."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from rggan.pruning.fan import lacking
 from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.kind import Kind, Wanted
 from rggan.pruning.layer import Layer, kept_number
+from rggan.pruning.neuron_thresholds import Granularity, NeuronThresholds
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.rule import Rule
 from rggan.pruning.target import Course, Target, cut
 
-Granularity = Weights | Rows
-SPARSE = 0.1  # a density below which layers may lose whole neurons
-ROUNDS = 3  # in which weights that others went for are found
-ABOVE = 1e-4  # rms units: a threshold that is this much above a weight masks it
+SPARSE = 0.1  # density below which layers may lose whole neurons
+ROUNDS = 3  # iterations between the cut and the weights that min_fan requires
+ABOVE = 1e-4  # rms units: a threshold this far above a weight masks it
 
 
-class Threshold(Rule):
-    """RG-GAN's rule: a weight stays while its magnitude reaches its neuron's trainable threshold.
+class Threshold(NeuronThresholds):
+    """RG-GAN's rule: keep a weight while its magnitude reaches the trainable threshold of its neuron.
 
     `mask = step(|W| / rms(W) - t)`, with one `t` per output neuron that starts at 0 and rms over the
-    layer (detached), so that thresholds mean the same in every layer, width and under a spectral norm.
+    layer (detached), so that thresholds are comparable across layers and widths and under a spectral norm.
 
-    How many weights go is decided in one of two ways:
-        penalty: as described in the paper, `lambda * sum(exp(-t))` pushes thresholds up as long as the network is
-            pruned. Lambda is in units of the loss's own gradient: `dt` is divided by its root mean square over the
-            network, so that 1 balances an average neuron's at t = 0, at any width and batch size.
+    The number of pruned weights is controlled in one of two ways:
+        penalty: as described in the paper, `lambda * sum(exp(-t))` raises thresholds while the network is pruned.
+            Lambda is in units of the loss's own gradient: `dt` is divided by its root mean square over the network, so
+            that 1 balances that of an average neuron at t = 0, at any width and batch size.
         target: a density, a `Ramp` to one, or an `Adaptive` one that follows how far D overfits; or {pattern of names:
-            one of these}, where each layer takes the first that matches ({"head.*": 0.5, "*": 0.1}). The loss then
-            only decides *where* weights stay (its pull moves thresholds apart, with mean zero over the network), and
-            one offset for all layers of a target, set anew every `every` steps, decides *how many*. The penalty has no
-            part in it. While an `Adaptive` target stands at 1, the network trains as without a rule.
+            one of these}, where each layer takes the first that matches ({"head.*": 0.5, "*": 0.1}). The loss's
+            gradient, centred over the network, then only decides *where* weights are kept, and one offset for all
+            layers of a target, recomputed every `every` steps, decides *how many*. The penalty is not used. While an
+            `Adaptive` target is at 1, the network trains as without a rule.
 
     estimator:
-        'straight-through': the loss reaches weights and thresholds through `step_slope` (Liu et al.
-        2020): with the dense gradient g, `dW = g * (mask + |W|/rms * slope)` and
-        `dt = -sum(g * W * slope)`. Masked weights go on training and return when they matter.
-        'hard': the loss sees neither: masked weights stay frozen bit for bit, whatever the optimizer's
-        momentum and weight decay do, and thresholds follow the penalty alone (or the target).
-    lr: how far a threshold moves a step, in rms units, per unit of that gradient (plain descent: what is
-        noise in the loss's gradient averages out). Under 'hard', t = log(1 + lr * lambda * steps).
-    floor: a layer whose density falls to this gets its thresholds back to 0 and is dense again; 0: never.
+        'straight-through': weights and thresholds get gradients through `step_slope` (Liu et al. 2020): with the dense
+        gradient g, `dW = g * (mask + |W|/rms * slope)` and `dt = -sum(g * W * slope)`. Masked weights keep training
+        and are regenerated when they reach their threshold again.
+        'hard': neither masked weights nor thresholds get a gradient from the loss: masked weights are frozen bit for
+        bit, whatever momentum and weight decay do, and thresholds follow the penalty alone (or the target).
+    lr: learning rate of the thresholds, in rms units, for that gradient (plain gradient descent, in which gradient
+        noise averages out). Under 'hard', t = log(1 + lr * lambda * steps).
+    floor: a layer whose density falls to this has its thresholds reset to 0 and is dense again; 0: never.
         With a target, every layer keeps at least this share of its weights, and one weight, at every step.
     granularity: `Weights()`, or `Rows()` for whole output neurons.
-    regrowth: a `Regrowth` brings masked weights back by the gradient that they would have.
+    regrowth: a `Regrowth` regrows masked weights by their dense gradients.
     distribution: of a target's density: 'global', one offset for all layers; 'even', the same density in each; 'erk',
-        more where weights are few (`erdos_renyi_kernel`).
-    min_fan: with a target, so many weights at least each output neuron keeps, and each input channel; without it, 1
-        where the density can fall below a tenth, and 0 elsewhere. (Not with `Rows`, of which whole neurons go; without
-        a target a threshold that is too high is what `floor` mends.)
+        more in small layers (`erdos_renyi_kernel`).
+    min_fan: with a target, the minimum number of weights that each output neuron and each input channel keeps; default
+        1 if the density can fall below 0.1, else 0. (Not with `Rows`, which prunes whole neurons; without a target
+        `floor` handles thresholds that are too high.)
 
     Raises:
         ValueError: an argument out of its range.
@@ -82,34 +82,31 @@ class Threshold(Rule):
     ) -> None:
         if estimator not in ("straight-through", "hard"):
             raise ValueError(f"estimator is 'straight-through' or 'hard', not {estimator!r}")
-        if penalty < 0 or lr < 0 or not 0 <= floor < 1:
-            raise ValueError("penalty and lr must not be negative, and floor must lie in [0, 1)")
+        super().__init__(penalty, lr, floor, Weights() if granularity is None else granularity)
         if every < 1:
             raise ValueError(f"every must be at least 1 step, not {every}")
         if min_fan is not None and min_fan < 0:
             raise ValueError(f"min_fan is a number of weights, 0 or more, not {min_fan}")
         self.hard = estimator == "hard"
         self.masked = "freeze" if self.hard else "train"
-        self.penalty, self.lr, self.floor, self.every = penalty, lr, floor, every
+        self.every = every
         self.target: Target | None = None if target is None else Target.of(target)
         if regrowth is not None and self.target is not None and regrowth.budget >= self.target.least:
             raise ValueError(
                 f"regrowth's budget ({regrowth.budget}) must be below the target density ({self.target.least})"
             )
-        self.granularity: Granularity = Weights() if granularity is None else granularity
         self.distribution = checked(distribution)
         self.min_fan = 0
         if self.target is not None and not isinstance(self.granularity, Rows):
             self.min_fan = int(self.target.least < SPARSE) if min_fan is None else min_fan
         self.regrowth = regrowth
-        self.steps = 0  # taken while pruning
         self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
-        self.held: dict[str, dict[str, Tensor]] = {}  # moments of masked weights that no step may change
+        self.held: dict[str, dict[str, Tensor]] = {}  # moments of masked weights, to restore after the step
 
     def begin(self, layers: Sequence[Layer]) -> None:
         self.granularity.begin(layers)
         if self.target is not None:
-            self.target.groups(layers)  # has each layer a density?
+            self.target.groups(layers)  # raises if a layer has no density
         if self.regrowth is not None:
             self.regrowth.begin(layers)
 
@@ -145,7 +142,7 @@ class Threshold(Rule):
                 layer.keep_moments(before)
         self.steps += 1
         if self.rests:
-            self.pull = {}  # of an optimizer that stepped before it came to rest
+            self.pull = {}  # from an optimizer that stepped before the density reached 1
             self.refresh(layers)
             return
         self.move(layers)
@@ -160,11 +157,11 @@ class Threshold(Rule):
         thresholds = [layer.threshold for layer in layers]
         steps = [torch.exp(-t).mul_(self.penalty) for t in thresholds] if self.target is None else None
         if self.pull:
-            # A mixed-precision step that overflowed runs the hooks too: its pull is no number and must not count.
+            # A mixed-precision step that overflowed runs the hooks too: its NaN and infinite gradients are dropped.
             pulls = [self.pull.get(layer.name, torch.zeros_like(layer.threshold)) for layer in layers]
             pull = torch.cat(pulls).nan_to_num_(0, 0, 0)
             if self.target is not None:
-                pull -= pull.mean()  # how many is the offset's affair
+                pull -= pull.mean()  # the offset decides how many
             pull /= pull.square().mean().sqrt().clamp_min(torch.finfo(pull.dtype).tiny)
             down = list(pull.neg_().split([len(t) for t in thresholds]))
             steps = down if steps is None else list(torch._foreach_add(steps, down))
@@ -173,9 +170,9 @@ class Threshold(Rule):
             torch._foreach_add_(thresholds, steps, alpha=self.lr)
 
     def offset(self, layers: Sequence[Layer]) -> None:
-        """Move the thresholds of all layers that share a target by one number, so that so many weights reach theirs.
+        """Shift the thresholds of all layers that share a target by one offset, so that its density is reached.
 
-        Where layers keep their own share, each has a number of its own.
+        With a distribution other than 'global', each layer has its own offset.
         """
         assert self.target is not None
         for group, course in self.target.groups(layers):
@@ -184,20 +181,20 @@ class Threshold(Rule):
 
     def offset_pool(self, layers: Sequence[Layer], density: float) -> None:
         plain = self.margins(layers)
-        margins = [margin.clone() for margin in plain] if self.min_fan else plain  # what stays in any case is lifted
+        margins = [margin.clone() for margin in plain] if self.min_fan else plain  # `secure` changes them
         if self.regrowth is not None:
             self.regrowth.keep(layers, margins)
         by = cut(margins, density)
         for _ in range(ROUNDS if self.min_fan else 0):
             if not self.secure(layers, margins, by):
                 break
-            by = cut(margins, density)  # what stays in any case counts as kept, and others go for it
-        if by.device.type != "cpu" or by.isinf():  # all that is kept is kept in any case: no other passes then
+            by = cut(margins, density)  # secured weights count as kept, and others are pruned instead
+        if by.device.type != "cpu" or by.isinf():  # only secured weights are kept: mask all others
             others = torch.stack([margin.masked_fill(margin.isinf(), -torch.inf).amax() for margin in margins]).amax()
             above = torch.where(others.isinf(), cut(plain, 1.0), others + ABOVE)
             by = torch.where(by.isinf(), above, by)
         for layer, margin in zip(layers, plain, strict=True):
-            # No layer keeps less than the floor: its thresholds rise no further than that.
+            # The thresholds of a layer rise no further than its floor allows.
             share = self.granularity.share(layer, self.floor)
             need = kept_number(share, margin.numel())
             if share and (margin.device.type != "cpu" or int((margin >= by).sum()) < need):
@@ -206,7 +203,7 @@ class Threshold(Rule):
                 layer.threshold.add_(by)
 
     def secure(self, layers: Sequence[Layer], margins: Sequence[Tensor], by: Tensor) -> bool:
-        """Lift the margins of what neurons and channels would lack at this cut; whether any do."""
+        """Set the margins of weights that `min_fan` requires at this cut to infinity; returns whether there are any."""
         found = False
         for layer, margin in zip(layers, margins, strict=True):
             if (more := lacking(layer, margin >= by, layer.seen().abs(), self.min_fan)) is not None:
@@ -215,12 +212,12 @@ class Threshold(Rule):
         return found
 
     def margins(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """For each layer, weight-shaped: by how much its weights pass their thresholds."""
+        """Returns, for each layer, weight sizes minus thresholds, weight-shaped."""
         sizes = self.granularity.sizes(layers, self.scales(layers))
         return [size - layer.per_neuron(layer.threshold) for layer, size in zip(layers, sizes, strict=True)]
 
     def reaching(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """For each layer, weight-shaped and boolean: which weights reach their thresholds."""
+        """Returns, for each layer, which weights reach their thresholds, weight-shaped and boolean."""
         sizes = self.granularity.sizes(layers, self.scales(layers))
         return [size >= layer.per_neuron(layer.threshold) for layer, size in zip(layers, sizes, strict=True)]
 
@@ -230,22 +227,15 @@ class Threshold(Rule):
             for layer in layers:
                 layer.mask.fill_(1)
             return
-        # Between two offsets thresholds move on: a layer that would keep less than its floor stays as it was.
+        # Thresholds move between two offsets: a layer that would fall below its floor keeps its mask.
         self.granularity.show(layers, self.scales(layers), None if self.target is None else self.floor)
         if self.regrowth is not None:
             self.regrowth.show(layers)
-        if self.target is not None or (self.floor == 0 and isinstance(self.granularity, Weights)):
-            return
-        # A collapsed layer starts anew: thresholds 0 keep every weight. At once, since a layer that is all zero
-        # under a spectral norm would divide by zero in the next forward pass.
-        for layer in layers:
-            mean, share = layer.mask.mean(dtype=layer.threshold.dtype), self.granularity.share(layer, self.floor)
-            lives = mean > self.floor if share == self.floor else mean >= share * (1 - 1e-6)
-            layer.threshold.mul_(lives)
-            layer.mask.masked_fill_(~lives, 1)
+        if self.target is None:
+            self.rescue(layers)
 
     def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """The unit of each layer's thresholds: the root mean square of its weights, a scalar."""
+        """Returns the unit of each layer's thresholds: the root mean square of its weights, a scalar."""
         weights = [layer.seen() for layer in layers]
         rms = list(torch._foreach_norm(weights))
         torch._foreach_div_(rms, [weight.numel() ** 0.5 for weight in weights])
@@ -253,7 +243,7 @@ class Threshold(Rule):
         return rms
 
     def state_dict(self) -> dict[str, Any]:
-        # The ramps too: a run that is made longer goes on with the ones that it began.
+        # Includes the ramps: an extended run continues with the original ones.
         target = None if self.target is None else self.target.state_dict()
         state: dict[str, Any] = {"steps": self.steps, "target": target}
         if self.regrowth is not None:
@@ -272,7 +262,7 @@ class Threshold(Rule):
             raise ValueError("the rule has a target in one of the two, and none in the other")
         if self.target is not None:
             copy.deepcopy(self.target).taken_up(target)
-        own = self.state_dict()["target"]  # its form is seen to
+        own = self.state_dict()["target"]  # the saved one was checked above
         return {**self.fitted({**state, "target": own}), "target": target}
 
 

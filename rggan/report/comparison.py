@@ -1,4 +1,4 @@
-"""One picture of several runs: scores and densities over kimg, a colour for each kind of run."""
+"""Comparison plot of several runs: scores and densities over kimg, one colour per arm."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from rggan.run.folder import Run
 from rggan.run.places import STATS
 
 WIDEST = 100  # characters of a line of the legend
-COLOURS = 10  # that are told apart by name; more come from a scale
+COLOURS = 10  # in matplotlib's default cycle; more arms take colours from a colormap
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What is drawn of a run: its options, and its ticks."""
+    """The data of a run for a plot: its options, and its ticks."""
 
     path: Path
     options: dict[str, Any]
@@ -51,7 +51,7 @@ def read_curves(path: Path) -> Curves | None:
 
 
 def comparison_figure(runs: Sequence[Curves]) -> Figure:
-    """A line for each run, a dot at its best; runs whose options differ only in the seed share a colour."""
+    """Draws a line for each run, with a dot at its best; runs whose options differ only in the seed share a colour."""
     found = arms(runs)
     legend = [textwrap.fill(entry(label, group), WIDEST) for label, group in found.items()]
     lines = sum(text.count("\n") + 1 for text in legend)
@@ -81,7 +81,7 @@ def comparison_figure(runs: Sequence[Curves]) -> Figure:
 
 
 def arms(runs: Sequence[Curves]) -> dict[str, list[Curves]]:
-    """Runs whose options differ only in the seed (or in where they work), under the options that the arms differ in."""
+    """Groups runs whose options differ only in the seed (or in paths), labelled by the options in which arms differ."""
     options = [meant(run.options) for run in runs]
     names = [name for name in dict.fromkeys(name for each in options for name in each) if name not in (*HERE, "seed")]
     differ = [name for name in names if len({json.dumps(each.get(name)) for each in options}) > 1]
@@ -93,14 +93,14 @@ def arms(runs: Sequence[Curves]) -> dict[str, list[Curves]]:
 
 
 def meant(saved: dict[str, Any]) -> dict[str, Any]:
-    """All options of a run; those that it does not know, or has no use for, have their default."""
+    """Returns all options of a run; those that are missing, or have no effect, have their default."""
     default = TrainConfig().to_json()
     options = {**default, **saved}
     return {name: value if matters(name, options) else default.get(name) for name, value in options.items()}
 
 
 def matters(name: str, options: dict[str, Any]) -> bool:
-    """Whether an option means something with the rule and the schedule.
+    """Whether an option has an effect with the run's rule and schedule.
 
     >>> matters("period", {"rule": "threshold", "schedule": "periodic"}), matters("target_g", {"rule": "none"})
     (True, False)
@@ -108,7 +108,7 @@ def matters(name: str, options: dict[str, Any]) -> bool:
     rule = str(options.get("rule"))
     if name in (*OF_RULES, *OF_ANY_RULE) and rule == "none":
         return False
-    # What a rule or schedule that is not installed has a use for is not known: its code does not run for a picture.
+    # The options of a rule or schedule that is not installed are unknown: its code is not run for a plot.
     if name in OF_RULES and RULES.knows(rule) and name not in RULES.get(rule).options:
         return False
     if name == "fade" and options.get("finale"):
@@ -131,7 +131,7 @@ def shown(name: str, value: Any) -> str:
 
 
 def entry(label: str, group: Sequence[Curves]) -> str:
-    """The arm, how many runs, and their best scores from the lowest to the highest."""
+    """Returns the legend entry: the arm, the number of runs, and the range of their best scores."""
     bests = sorted(run.best["score"] for run in group)
     if len(bests) == 1:
         return f"{label}: best {bests[0]:.4g}"

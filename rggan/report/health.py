@@ -1,4 +1,4 @@
-"""What the doctor found, told to people: lines, and one picture to look at."""
+"""The output of `rggan check`: lines of text, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rggan.data.audit.doctor import NO_PROFILE, Health, shown, told_names
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.picture import Picture
 
-LONGEST = 5  # entries of a list that are told
-CELL = 96  # pixels of a picture on the sheet
+LONGEST = 5  # entries of a list that are printed
+CELL = 96  # side in pixels of an image on the sheet
 GAP = 8
 COLUMNS = 8
 CAPTION = 16  # height of a line of text
@@ -22,13 +22,13 @@ CHECK = 8
 
 
 def render(health: Health, advice: Sequence[str], console: Console) -> None:
-    """Print what was found, and then what to do."""
+    """Prints the findings, then the advice."""
     for line in [*lines(health), *(f"{'advice':<10} {sentence}" for sentence in advice)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def lines(health: Health) -> list[str]:
-    """What was found; nothing is said of what there is none of."""
+    """Returns the findings, one per line; empty ones are left out."""
     groups = [f"{first} = {listed(others, 2)}" for first, *others in health.same]
     alike = [f"{first} ~ {listed(others, 2)}" for first, *others in health.near]
     low, middle, high = health.shortest
@@ -89,9 +89,9 @@ def volume(total: float) -> str:
 
 
 def contact_sheet(pictures: Sequence[Picture], health: Health) -> Image.Image:
-    """Up to 64 pictures, evenly from the set, and below them examples of what is wrong, each row with a caption.
+    """Draws up to 64 pictures, evenly spaced in the set, and below them examples of each problem, with captions.
 
-    Pictures are fitted into 96 pixels on white; transparent ones lie on a light checkerboard.
+    Pictures are fitted into 96 pixels on white; transparent ones are drawn on a light checkerboard.
     """
     by_name = dict(zip(told_names(pictures), pictures, strict=True))
     bad = {name for name, _ in health.unreadable}
@@ -114,7 +114,7 @@ def contact_sheet(pictures: Sequence[Picture], health: Health) -> Image.Image:
 
 
 def drawn(rows: Iterable[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """Rows of cells, below a caption each ('': none)."""
+    """Draws rows of cells, each below a caption ('': none)."""
     rows = list(rows)
     height = GAP + sum(CELL + GAP + (CAPTION if caption else 0) for caption, _ in rows)
     sheet = Image.new("RGB", (GAP + COLUMNS * (CELL + GAP), height), "white")
@@ -131,13 +131,13 @@ def drawn(rows: Iterable[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
 
 
 def cell(picture: Picture) -> Image.Image:
-    """RGB 96x96 with all of the picture in it; empty where it can no longer be read."""
+    """Returns RGB 96x96 with the whole picture fitted in; blank if it can no longer be read."""
     square = Image.new("RGB", (CELL, CELL), "white")
     try:
         image = open_picture(picture)
     except (BadPicture, OSError, ValueError):
         return square
-    # Tiny ones show their pixels.
+    # Tiny pictures are enlarged without smoothing.
     method = Image.Resampling.NEAREST if max(image.size) <= CELL // 3 else Image.Resampling.LANCZOS
     scale = CELL / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -1,4 +1,4 @@
-"""One run over kimg: score, densities, what they follow, D's outputs, grown and pruned weights, each layer."""
+"""Plots of one run over kimg: score, densities and their signal, D's outputs, grown and pruned weights, each layer."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ SHARES = (  # key in a row, label, colour, line
     ("copies", "copies among the samples", "tab:red", "--"),
     ("aug_p", "ADA's p", "tab:purple", ":"),
 )
+CHANGES = {"births": ("grown", "-"), "deaths": ("pruned", ":")}  # key in a layer of a row: label, line
 SIGNALS = {"r_t": "mean sign of D", "r_v": "D's gap on held-out", "balance": "balance of the game"}
 KIMG = "kimg (thousands of real images that D has seen)"
 SHADE = "0.88"
@@ -49,7 +50,7 @@ def plot_run(rows: Sequence[Row], path: Path, title: str = "") -> None:
 
 
 def run_figure(rows: Sequence[Row], title: str = "") -> Figure:
-    """All that the rows of a run tell; panels of what they do not tell are left out. Dense phases are shaded."""
+    """Draws everything that the rows of a run contain; panels without data are left out. Dense phases are shaded."""
     panels = [draw_score, draw_densities]
     if any(known(row.get(f"signal_{network}")) for row in rows for network in NETWORKS):
         panels.append(draw_signal)
@@ -77,7 +78,7 @@ def run_figure(rows: Sequence[Row], title: str = "") -> Figure:
 
 
 def stack(figure: Figure, panels: Sequence[Axes], draw: Sequence[Callable[..., None]], rows: Sequence[Row]) -> None:
-    """Panels over one kimg axis, each with its legend above it, where it hides nothing."""
+    """Draws panels over one kimg axis, each with its legend above the axes."""
     for axes, drawing in zip(panels, draw, strict=True):
         drawing(axes, rows)
         shade(axes, rows, "dense phase" if axes is panels[0] else None)
@@ -89,7 +90,7 @@ def stack(figure: Figure, panels: Sequence[Axes], draw: Sequence[Callable[..., N
 
 
 def bottom(panels: Sequence[Axes]) -> None:
-    """Only the lowest panel says what the axis is."""
+    """Labels the x axis of the lowest panel only."""
     for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
     panels[-1].set_xlabel(KIMG)
@@ -119,7 +120,7 @@ def draw_score(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def score_axis(axes: Axes, scores: Sequence[float]) -> None:
-    """The first scores can be orders of magnitude above the rest: logarithmic, as long as all are positive."""
+    """Uses a logarithmic axis if all scores are positive and the first ones are orders of magnitude above the rest."""
     if min(scores) > 0 and max(scores) > 10 * min(scores):
         axes.set_yscale("log")
         for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -136,7 +137,7 @@ class PlainLog(LogFormatter):
 
 def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
     for network, (name, color) in NETWORKS.items():
-        width = 2.8 if network == "g" else 1.2  # where both are the same, both are seen
+        width = 2.8 if network == "g" else 1.2  # keeps both visible if they coincide
         values = series(rows, f"density_{network}")
         axes.plot(series(rows, "kimg"), values, marker=".", label=name, color=color, linewidth=width)
     for key, label, color, line in SHARES:
@@ -147,13 +148,13 @@ def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_signal(axes: Axes, rows: Sequence[Row]) -> None:
-    """What an 'auto' density follows, and the set point that it holds."""
+    """The signal that an 'auto' density follows, and its set point."""
     name = next((row["signal"] for row in rows if row.get("signal") in SIGNALS), "signal")
     drawn: set[float] = set()
     for network, (called, color) in NETWORKS.items():
         values, points = series(rows, f"signal_{network}"), series(rows, f"set_point_{network}")
         if not any(map(known, values)) or (drawn and points[-1] in drawn):
-            continue  # both follow the same one
+            continue  # both networks follow the same signal
         axes.plot(series(rows, "kimg"), values, marker=".", color=color, label=f"{name}, for the {called}")
         axes.plot(series(rows, "kimg"), points, "--", color=color, linewidth=1, label="its set point")
         drawn.add(points[-1])
@@ -171,16 +172,16 @@ def draw_outputs(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_changes(axes: Axes, rows: Sequence[Row]) -> None:
-    """Grown and pruned weights of a tick; there are none in dense phases."""
+    """Grown and pruned weights per tick; gaps in dense phases."""
     highest = 0.0
     for network, (name, color) in NETWORKS.items():
-        for what, line in (("births", "-"), ("deaths", ":")):
-            values = changes(rows, network, what)
+        for key, (what, line) in CHANGES.items():
+            values = changes(rows, network, key)
             if any(map(known, values)):
                 axes.plot(series(rows, "kimg"), values, line, marker=".", color=color, label=f"{what}, {name}")
                 highest = max(highest, *filter(known, values))
     bottom, top = -0.02 * highest, 1.05 * highest
-    if highest > 100:  # what the first ticks prune hides all that comes later
+    if highest > 100:  # the first ticks prune far more than later ones
         axes.set_yscale("symlog", linthresh=1)
         bottom, top = -0.3, 1.6 * highest
     axes.yaxis.set_major_formatter(
@@ -190,7 +191,7 @@ def draw_changes(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def draw_layers(axes: Axes, rows: Sequence[Row], network: str) -> None:
-    """A line for each layer, the first at the top. Dense phases, in which all weights are in use, are left grey."""
+    """A row for each layer, the first at the top. Dense phases, in which all weights are in use, are grey."""
     names = layer_names(rows, network)
     density = [
         [math.nan if row["phase"] == "dense" else number(layers(row, network).get(name), "density") for row in rows]
@@ -208,14 +209,14 @@ def draw_layers(axes: Axes, rows: Sequence[Row], network: str) -> None:
 
 
 def shade(axes: Axes, rows: Sequence[Row], label: str | None = None) -> None:
-    """Grey behind the dense phases."""
+    """Shades the dense phases grey."""
     for start, end in dense_phases(rows):
         axes.axvspan(start, end, color=SHADE, zorder=0, linewidth=0, label=label)
         label = None
 
 
 def dense_phases(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
-    """From which kimg to which; a row tells of the time since the row before it.
+    """Yields (start, end) in kimg; a row covers the time since the previous row.
 
     >>> rows = [{"kimg": i + 1, "phase": phase} for i, phase in enumerate(("prune", "dense", "dense", "prune"))]
     >>> list(dense_phases(rows))
@@ -230,30 +231,30 @@ def dense_phases(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
 
 
 def layers(row: Row, network: str) -> dict[str, Any]:
-    """What a row tells of the layers of a network; {} for an older run, or a network that is not pruned."""
+    """Returns the layer statistics of a network in a row; {} for an older run or a network that is not pruned."""
     told = row.get("layers")
     told = told.get(network) if isinstance(told, dict) else None
     return told if isinstance(told, dict) else {}
 
 
 def layer_names(rows: Sequence[Row], network: str) -> list[str]:
-    """In the order of the network."""
+    """Returns the layers' names in network order."""
     return list(dict.fromkeys(name for row in rows for name in layers(row, network)))
 
 
-def changes(rows: Sequence[Row], network: str, what: str) -> list[float]:
-    """Grown or pruned weights of each tick in all layers together; NaN where nothing was counted.
+def changes(rows: Sequence[Row], network: str, key: str) -> list[float]:
+    """Returns the grown or pruned weights of each tick, summed over all layers; NaN where nothing was counted.
 
     >>> pruned = {"layers": {"g": {"a": {"births": 1}, "b": {"births": 3}}}}
     >>> changes([pruned, {"layers": {"g": {"a": {}}}}], "g", "births")
     [4.0, nan]
     """
-    counts = [[number(layer, what) for layer in layers(row, network).values()] for row in rows]
+    counts = [[number(layer, key) for layer in layers(row, network).values()] for row in rows]
     return [sum(filter(known, count)) if any(map(known, count)) else math.nan for count in counts]
 
 
 def series(rows: Sequence[Row], key: str) -> list[float]:
-    """A number of each row; NaN, which leaves a gap in the line, where it is missing."""
+    """Returns one number per row; NaN, which leaves a gap in the line, if it is missing."""
     return [number(row, key) for row in rows]
 
 
@@ -276,18 +277,18 @@ def short(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that is drawn as it stands: no line breaks, and no formulas between dollars."""
+    """Escapes text for matplotlib: no line breaks, no mathtext."""
     return one_line(text).replace("$", r"\$")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """As a PNG, whole or not at all.
+    """Writes a PNG atomically.
 
     Raises:
         OSError: it cannot be written.
     """
     picture = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks: boxes
+        warnings.filterwarnings("ignore", "Glyph")  # the font may lack characters of a name
         figure.savefig(picture, format="png", dpi=110)
     write_whole(path, picture.getvalue())

@@ -1,4 +1,4 @@
-"""The samples that come closest to training images, beside these: one picture to look at."""
+"""A contact sheet of the samples closest to training images, with their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ HEAD = "sample | nearest training image | second nearest, the closest samples fi
 
 
 def replay_sheet(samples: Tensor, training: ImageSet, found: Memorisation) -> Image.Image:
-    """Triples sample | nearest | second of the most suspicious samples, each below its ratio of distances.
+    """Draws triples sample | nearest | second nearest for the lowest distance ratios, with the ratio as caption.
 
     Args:
-        samples: uint8 [S, C, H, W]. training: the images that `found` counts.
+        samples: uint8 [S, C, H, W]. training: the training images to which the indices in `found` refer.
     """
     closest = found.ratios.argsort()[: COLUMNS * ROWS].tolist()
     rows = -(-len(closest) // COLUMNS)

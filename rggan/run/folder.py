@@ -17,13 +17,13 @@ from rggan.files import write_whole
 from rggan.run import places
 
 Row = dict[str, Any]
-OF_EVERY_VERSION = {"data", "outdir", "rule"}  # options; a snapshot's config.json has none of them
-WAIT = 60  # seconds for another process that keeps an evaluation
+OF_EVERY_VERSION = {"data", "outdir", "rule"}  # options of every version; a snapshot's config.json has none of them
+WAIT = 60  # seconds to wait for another process that appends an evaluation
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, whether there is one or not; `Run.at` looks. As text it is its path.
+    """A run folder, which need not exist; `Run.at` checks. str() is its path.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -42,17 +42,17 @@ class Run:
 
     @classmethod
     def at(cls, path: Path) -> Run | None:
-        """The run of ours that this folder is, of whatever version and however far; None where it is something else."""
+        """Returns the run in this folder, of any version and at any stage; None if it is something else."""
         run = cls(path)
         options = run.options()
         return run if options is not None and options.keys() >= OF_EVERY_VERSION else None
 
     @classmethod
     def named(cls, path: Path) -> Run:
-        """The same for a folder that somebody named as a run.
+        """Like `at`, for a folder that the user named as a run.
 
         Raises:
-            UserError: it is none.
+            UserError: it is not a run.
         """
         if (run := cls.at(path)) is None:
             raise UserError(f"{path} is no run (a folder of `rggan train` with its {places.OPTIONS}).")
@@ -75,7 +75,7 @@ class Run:
         return self.path / places.CHECKPOINTS
 
     def options(self) -> dict[str, Any] | None:
-        """What stands in config.json; None where nothing, or somebody else's file, lies there."""
+        """Returns the content of config.json; None if it is missing or invalid."""
         with contextlib.suppress(OSError, ValueError, RecursionError):
             options = json.loads((self.path / places.OPTIONS).read_text())
             if isinstance(options, dict):
@@ -83,42 +83,42 @@ class Run:
         return None
 
     def checked_config(self) -> TrainConfig:
-        """The options.
+        """Returns the options.
 
         Raises:
-            UserError: another version wrote them, they are none, or they name code that nobody named.
+            UserError: they are invalid, of another version, or name code that is not trusted.
         """
         return TrainConfig.from_json(self.path / places.OPTIONS)
 
     def config(self) -> TrainConfig | None:
-        """The options, checked; None where another version wrote them, or they are none."""
+        """Returns the options; None if they are invalid or of another version."""
         try:
             return self.checked_config()
         except UserError:
             return None
 
     def write_options(self, config: TrainConfig) -> None:
-        """Raises OSError where it cannot be written, as the others that write."""
+        """Write config.json. Raises OSError if it cannot be written, like all writing methods."""
         content = json.dumps(config.to_json(), indent=2) + "\n"
         write_whole(self.path / places.OPTIONS, content.encode())
 
     def rows(self) -> list[Row]:
-        """The ticks, from stats.jsonl; lines that somebody else cut or wrote are passed over.
+        """Returns the ticks in stats.jsonl; invalid lines are skipped.
 
         Raises:
-            OSError: it is there and cannot be read.
+            OSError: it exists and cannot be read.
         """
         return [row for row in objects(self.path / places.STATS) if is_row(row)]
 
     def write_rows(self, rows: Iterable[Row]) -> None:
-        """Write stats.jsonl anew, so that what a resumed run does again never stands there twice.
+        """Rewrite stats.jsonl, so that ticks repeated by a resumed run are not duplicated.
 
-        What is written depends on the training alone, not on the clock: times stand in log.txt.
+        Its content depends on the training alone, not on the clock: times are in log.txt.
         """
         write_whole(self.path / places.STATS, text(rows))
 
     def data_head(self) -> dict[str, Any]:
-        """What the head of data.jsonl tells of the images; {} where that is not there."""
+        """Returns the header of data.jsonl; {} if there is none."""
         try:
             with (self.path / places.DATA).open() as file:
                 head = json.loads(file.readline())
@@ -127,7 +127,7 @@ class Run:
         return head if isinstance(head, dict) else {}
 
     def class_counts(self, classes: Sequence[str]) -> list[int] | None:
-        """How many of the images that it was trained on have each class, by data.jsonl; None where that tells none."""
+        """Returns the number of training images of each class, from data.jsonl; None if it has no classes."""
         found = dict.fromkeys(classes, 0)
         with contextlib.suppress(OSError):
             for line in objects(self.path / places.DATA):
@@ -137,22 +137,22 @@ class Run:
         return list(found.values()) if any(found.values()) else None
 
     def write_data(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Write data.jsonl: the head, then a line for each image."""
+        """Write data.jsonl: the header, then a line for each image."""
         write_whole(self.path / places.DATA, text(lines))
 
     def evaluations(self) -> list[Row]:
-        """The numbers that the run was given, oldest first; lines that are none are passed over.
+        """Returns the run's evaluations, oldest first; invalid lines are skipped.
 
         Raises:
-            OSError: metrics.jsonl is there and cannot be read.
+            OSError: metrics.jsonl exists and cannot be read.
         """
         return [row for row in objects(self.path / places.METRICS) if "subject" in row]
 
     def append_evaluation(self, row: Row) -> None:
-        """Keep an evaluation behind those before it.
+        """Append an evaluation to metrics.jsonl.
 
         Raises:
-            OSError: it cannot be written (without `strerror`: another process holds the file for too long).
+            OSError: it cannot be written (without `strerror`: another process holds the lock for too long).
         """
         with FileLock(self.path / places.METRICS_LOCK, timeout=WAIT):
             path = self.path / places.METRICS
@@ -175,7 +175,7 @@ def text(lines: Iterable[dict[str, Any]]) -> bytes:
 
 
 def objects(path: Path) -> list[Row]:
-    """The JSON objects that stand in a file, each in a line of its own; other lines are passed over. [] without it."""
+    """Returns the JSON objects of a file with one per line; other lines are skipped. [] if there is no file."""
     found = []
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         with contextlib.suppress(ValueError, RecursionError):
@@ -184,7 +184,7 @@ def objects(path: Path) -> list[Row]:
 
 
 def is_row(row: object) -> bool:
-    """Whether it has the numbers of a tick.
+    """Whether a row has the numbers of a tick.
 
     >>> is_row({"tick": 0}), is_row([])
     (False, False)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that allows one process at a time in a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rggan.run.places import LOCK
 
 @contextmanager
 def locked(folder: Path, busy: str, wait: float = 0) -> Iterator[None]:
-    """Hold the folder; the system lets it go when the process ends, however it ends.
+    """Context that locks a folder; the operating system releases the lock however the process ends.
 
     Raises:
         UserError: it cannot be written; or, with the text `busy`, another process holds it for over `wait` seconds.

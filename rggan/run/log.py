@@ -1,4 +1,4 @@
-"""What a run says while it trains: on the console and in log.txt."""
+"""The log of a run, on the console and in log.txt."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rggan.run.folder import Row, Run
 
 
 class RunLog:
-    """Says things on the console and in log.txt."""
+    """Writes lines to the console and to log.txt."""
 
     def __init__(self, run: Run, console: Console) -> None:
         self.run, self.console = run, console
 
     def say(self, line: str) -> None:
-        """Neither a closed console nor a full disk stops what can go on without a log."""
+        """Write a line; errors are ignored, since training can continue without a log."""
         with contextlib.suppress(OSError):
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         with contextlib.suppress(OSError):
@@ -24,7 +24,7 @@ class RunLog:
 
 
 def status_line(row: Row, sec_per_kimg: float) -> str:
-    """What is said of a tick.
+    """Returns the log line of a tick.
 
     >>> row = {"tick": 3, "kimg": 60.0, "score": 0.0451, "density_g": 0.91, "density_d": 0.88, "phase": "prune"}
     >>> status_line(row, 1.23)

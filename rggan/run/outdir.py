@@ -1,4 +1,4 @@
-"""Run folders in an outdir: numbered, found again."""
+"""Numbered run folders in an output directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rggan.run.folder import Run
 
 
 def describe(config: TrainConfig, size: tuple[int, int]) -> str:
-    """What a run's folder is called, behind its number; size: (height, width).
+    """Returns the name of a run's folder after its number; size: (height, width).
 
     >>> describe(TrainConfig(data="my flags.zip"), (64, 96))
     'my_flags-64x96-sngan-threshold'
@@ -23,7 +23,7 @@ def describe(config: TrainConfig, size: tuple[int, int]) -> str:
 
 
 def runs(outdir: Path) -> list[Run]:
-    """The numbered runs in `outdir`, oldest first.
+    """Returns the numbered runs in `outdir`, oldest first.
 
     >>> runs(Path("nowhere"))
     []
@@ -33,7 +33,7 @@ def runs(outdir: Path) -> list[Run]:
 
 
 def find_run(config: TrainConfig) -> Run | None:
-    """The newest run with the same options."""
+    """Returns the newest run with the same options."""
     for run in reversed(runs(config.outdir)):
         options = run.options()
         if options is not None and config.same_run(options):
@@ -42,7 +42,7 @@ def find_run(config: TrainConfig) -> Run | None:
 
 
 def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
-    """Make the next numbered folder, with its config.json in it from the first moment.
+    """Creates the next numbered folder atomically, with its config.json in it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -54,7 +54,7 @@ def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
     """
     beside = config.outdir / ".new"
     try:
-        shutil.rmtree(beside, ignore_errors=True)  # of a start that was killed; the caller holds the lock
+        shutil.rmtree(beside, ignore_errors=True)  # left by a killed start; the caller holds the lock
         make_folder(beside)
         Run(beside).write_options(config)
         numbers = [int(path.name[:5]) for path in config.outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*")]

@@ -1,26 +1,26 @@
-"""What lies where in a run folder and in a snapshot, by name; and where a trained generator is found."""
+"""File names of a run folder and of a snapshot, and how a trained generator is found."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-OPTIONS = "config.json"  # of a run: what it is trained with
-DATA = "data.jsonl"  # how its images were made and drawn, then a line for each
+OPTIONS = "config.json"  # the options of the run
+DATA = "data.jsonl"  # how its images were prepared and sampled, then a line for each
 STATS = "stats.jsonl"  # a line for each tick
-METRICS = "metrics.jsonl"  # a line for each evaluation that it was given
+METRICS = "metrics.jsonl"  # a line for each evaluation of `rggan evaluate`
 LOG = "log.txt"
 BEST, LAST = "best", "last"  # its snapshots
-CHECKPOINTS = "checkpoints"  # what it continues from
+CHECKPOINTS = "checkpoints"  # training states
 REALS, PROGRESS, PLOT = "reals.png", "progress.png", "plot.png"
 LOCK, METRICS_LOCK = ".lock", ".metrics.lock"
 
 WEIGHTS = "generator.safetensors"  # of a snapshot
-CONFIG = "config.json"  # of a snapshot: what its network is, and how it was trained
+CONFIG = "config.json"  # of a snapshot: its network, and how it was trained
 
 
 def fakes(kimg: int) -> str:
-    """The sheet of generated pictures after so many kimg.
+    """Returns the file name of the sample sheet at `kimg`.
 
     >>> fakes(40)
     'fakes000040.png'
@@ -29,7 +29,7 @@ def fakes(kimg: int) -> str:
 
 
 def replays(snapshot: str = BEST) -> str:
-    """The sheet of the samples of a snapshot beside their nearest training images.
+    """Returns the file name of the sheet of a snapshot's samples with their nearest training images.
 
     >>> replays(), replays("last")
     ('replays.png', 'replays-last.png')
@@ -38,9 +38,9 @@ def replays(snapshot: str = BEST) -> str:
 
 
 def find_weights(path: Path) -> Path | None:
-    """The weights of a trained generator: the file itself, a snapshot folder's, or a run folder's best; None: none.
+    """Finds the weights of a trained generator: the file itself, a snapshot folder's, a run folder's best; else None.
 
-    A file may have any name; what it holds is not looked at.
+    A file may have any name; its content is not checked.
 
     >>> find_weights(Path("nowhere")) is None
     True

@@ -98,14 +98,9 @@ def make_steps(config: TrainConfig, pixels: int, device: torch.device) -> Steps:
     pixels: of an image.
 
     Raises:
-        UserError: both bring their own, or they cannot be made.
+        UserError: they cannot be made.
     """
     family, loss = FAMILIES.get(config.network), LOSSES.get(config.loss)
-    if loss.steps is not None and family.steps is not Steps:
-        raise UserError(
-            f"`loss` {config.loss} brings its own training steps, and so does `network` {config.network}: take another "
-            "of one of them."
-        )
     gamma = config.gamma
     if gamma is None:
         gamma = 0.0 if family.r1 is None else family.r1(pixels, config.batch)

@@ -1,4 +1,4 @@
-"""A family, rule, schedule, metric, input form and callback of somebody's, each one file outside the package: the
+"""A family, rule, schedule, loss, metric, input form and callback of somebody's, each one file outside the package: the
 command line trains, resumes, generates and evaluates with them."""
 
 import dataclasses
@@ -29,6 +29,7 @@ OWN = [
     *("--network", f"{HERE}.thin:FAMILY", "--network-options", "depth=2", "--width-g", "16", "--width-d", "16"),
     *("--rule", f"{HERE}.keep_columns:KeepColumns", "--rule-options", "power=1.5", "every_step=yes"),
     *("--target-g", "0.5", "--networks", "both"),
+    *("--loss", f"{HERE}.relativistic:LOSS", "--gamma", "0.1"),
     *("--schedule", f"{HERE}.in_turn:InTurn", "--schedule-options", "evaluations=2"),
     *("--callbacks", f"{HERE}.diary:Diary"),
     *("--z-dim", "4", "--aug", "none", "--snap", "0.04", "--score-samples", "8", "--device", "cpu"),
@@ -42,8 +43,9 @@ def nobody_named_it(monkeypatch):
     from rggan.cli import train
     from rggan.data.source import FORMS
     from rggan.methods import RULES, SCHEDULES
+    from rggan.steps import LOSSES
 
-    for each in (FAMILIES, RULES, SCHEDULES, FORMS):
+    for each in (FAMILIES, RULES, SCHEDULES, LOSSES, FORMS):
         monkeypatch.setattr(each, "found", {})
     assert train.trust is registry.trust
 
@@ -100,7 +102,7 @@ def test_it_generates_and_evaluates(run, tmp_path, capsys, nobody_named_it):
     assert "it names code, which runs only where you name it too: give --" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--network", "--rule", "--schedule", "--data"])
+@pytest.mark.parametrize("flag", ["--network", "--rule", "--schedule", "--loss", "--data"])
 def test_a_runs_file_alone_makes_no_code_run(run, flag, capsys, nobody_named_it):
     """Everything is named again but one."""
     place = OWN.index(flag)
@@ -261,6 +263,9 @@ def test_states_of_own_rules_and_schedules_may_change_their_form():
         (["--schedule", f"{HERE}.thin:FAMILY"], "is no schedule (a subclass of rggan.pruning.Schedule)."),
         (["--schedule", f"{HERE}.in_turn:InTurn", "--period", "3"], "--period means nothing with --schedule tests"),
         (["--callbacks", f"{HERE}.thin:FAMILY"], "is no callback"),
+        (["--loss", f"{HERE}.thin:FAMILY"], "is no Loss"),
+        (["--loss", "wasserstein"], "--loss wasserstein: there are hinge, nonsaturating, or package.module:OBJECT."),
+        (["--network", "fastgan", "--loss", f"{HERE}.relativistic:LOSS"], "brings its own training steps, and so does"),
         (["--data", f"{HERE}.thin:FAMILY:x"], "is no input form"),
     ],
 )
@@ -306,7 +311,7 @@ def test_a_family_that_is_given_by_name_only_is_that_of_its_file():
         FAMILIES.get("thin")
 
 
-@pytest.mark.parametrize(("page", "file"), [("networks", "thin"), ("running", "diary")])
+@pytest.mark.parametrize(("page", "file"), [("networks", "thin"), ("networks", "relativistic"), ("running", "diary")])
 def test_the_pages_show_what_is_run_here(page, file):
     code = (Path(__file__).parent / f"{file}.py").read_text().rstrip()
     if file == "diary":

@@ -40,7 +40,7 @@ class ThinDiscriminator(nn.Module):
 
 
 def refused(options):
-    return "--width-d: Thin wants 4 at least." if options["width_d"] < 4 else None
+    return "`width_d`: Thin wants 4 at least." if options["width_d"] < 4 else None
 
 
 FAMILY = Family(

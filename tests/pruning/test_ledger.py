@@ -1,4 +1,4 @@
-"""Births, deaths and those that stayed, against counting by hand."""
+"""Grown, pruned and surviving weights, against counting by hand."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Merged weights load into a model that never heard of pruning, and make the same outputs."""
+"""Merged weights load into a model that was never pruned, and give the same outputs."""
 
 import copy
 

@@ -1,1 +1,1 @@
-"""A look over a set of pictures before training, and a cleaned copy of it."""
+"""Data audit before training: problems of a set of pictures, and a cleaned copy of it."""

@@ -1,4 +1,4 @@
-"""One pass over a set of pictures: what is in it, and what would spoil a training."""
+"""One pass over a set of pictures: its statistics, and problems for training."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from rggan.data.picture import Picture, picture_formats
 
 CHUNK = 256  # pictures between two calls of `progress`
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
-TINY = 16  # the smallest size that is trained
-OPAQUE = 250  # alpha from which nobody sees a transparency; some editors leave 254 everywhere
-GREY = 2  # of 255, by which the colours of a grey picture may differ after JPEG
-FLAT = 1.0  # standard deviation below which a picture is of one colour
-ODD = 0.1  # how far a shape may be from the commonest one
-LONG = 2  # the ratio of sides above which a shape is odd anyway
-ORIENTATION = 0x0112  # EXIF's tag
-FEW = 500  # pictures below which a discriminator soon knows them by heart
-UNBALANCED = 3  # times as many pictures in the largest class as in the smallest
+TINY = 16  # the smallest training resolution
+OPAQUE = 250  # alpha from which a pixel counts as opaque; some editors write 254 everywhere
+GREY = 2  # of 255: maximum difference of the channels of a grey picture, after JPEG
+FLAT = 1.0  # standard deviation below which a picture counts as uniform
+ODD = 0.1  # maximum relative deviation of an aspect ratio from the most frequent one
+LONG = 2  # aspect ratio above which a picture counts as odd in any case
+ORIENTATION = 0x0112  # the EXIF tag
+FEW = 500  # pictures below which a discriminator soon memorises them
+UNBALANCED = 3  # ratio of the largest to the smallest class
 NO_PROFILE = "none"
-SRGB_LEVELS = 8  # of 255, by which colours of a profile may differ from sRGB's: less is not seen
+SRGB_LEVELS = 8  # of 255: colour differences from sRGB below this are not visible
 PROBE = np.array([[(v, v, v) for v in (16, 64, 128, 192, 240)] + [(190, 70, 70), (70, 190, 70), (70, 70, 190)] * 2])
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of one picture. reason: why it cannot be read; None: it can, and the rest holds."""
+    """The properties of one picture. reason: why it cannot be read; None: it can, and the other fields are valid."""
 
     length: int = 0
     digest: bytes = b""
@@ -65,14 +65,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Health:
-    """What `inspect` found; names are those of `told_names`, groups are in the set's order.
+    """The result of `inspect`; names are those of `told_names`, groups are in the set's order.
 
-    unreadable: (name, reason). same: groups of equal bytes. near: groups of nearly equal pictures, each exact
-    group counted by its first. mixed: how many of `same` lie in more than one class. sizes: 'WxH' upright
+    unreadable: (name, reason). same: groups of equal bytes. near: groups of near-duplicates, with only the first of
+    each exact group. mixed: how many groups of `same` span several classes. sizes: 'WxH' after EXIF rotation
     -> count, the most frequent first. shortest: min, median, max of the shorter sides (0: none is readable).
-    ratio: the commonest width:height. odd: names of those more than 2:1, or over 10 % from that ratio.
-    alpha, transparent: with an alpha channel; really see-through somewhere. coloured, grey: with colours;
-    stored in colours without any. foreign: those profiles that are not sRGB. animated: of several frames.
+    ratio: the most frequent width:height. odd: names of those beyond 2:1, or over 10 % from that ratio.
+    alpha, transparent: with an alpha channel; with a pixel that is not opaque. coloured, grey: with colours;
+    stored in colours without any. foreign: the profiles that are not sRGB. animated: with several frames.
     balance: largest class / smallest (1 below two classes).
     """
 
@@ -105,7 +105,7 @@ class Health:
         return self.count - len(self.unreadable)
 
     def smaller_than(self, size: tuple[int, int]) -> int:
-        """How many would be enlarged to (height, width)."""
+        """Returns how many would be enlarged at (height, width)."""
         sides = [(*map(int, name.split("x")), count) for name, count in self.sizes.items()]
         return sum(count for width, height, count in sides if height < size[0] or width < size[1])
 
@@ -114,10 +114,10 @@ class Health:
 
 
 def inspect(pictures: Sequence[Picture], progress: Callable[[int], None] | None = None) -> Health:
-    """Read and decode every picture once; only a record of some hundred bytes is kept of each.
+    """Reads and decodes every picture once; keeps only a record of a few hundred bytes for each.
 
     Args:
-        progress: is called with how many are done, every `CHUNK` pictures and at the end.
+        progress: is called with the number of pictures done, every `CHUNK` pictures and at the end.
 
     >>> pixels = bytes(range(256)) * 4
     >>> health = inspect([Picture(name, lambda: pixels, shape=(32, 32, 1)) for name in ("cat/a", "dog/b")])
@@ -125,7 +125,7 @@ def inspect(pictures: Sequence[Picture], progress: Callable[[int], None] | None 
     (2, [['cat/a', 'dog/b']], 1, {'32x32': 2}, {'L': 2})
     """
     records: list[Record] = []
-    # Around the threads: `catch_warnings` is for the whole process, and what is amiss is told by the records.
+    # Outside the threads: `catch_warnings` affects the whole process. Problems are in the records.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")
         for start in range(0, len(pictures), CHUNK):
@@ -136,7 +136,7 @@ def inspect(pictures: Sequence[Picture], progress: Callable[[int], None] | None 
 
 
 def told_names(pictures: Sequence[Picture]) -> list[str]:
-    """One name for each picture: its own, or 'a.png (2)' where an archive holds a.png twice."""
+    """Returns a unique name for each picture: its own, or 'a.png (2)' if an archive has a.png twice."""
     told, seen = [], Counter[str]()
     for picture in pictures:
         seen[picture.name] += 1
@@ -149,10 +149,10 @@ one_large = threading.Lock()
 
 
 def examine(picture: Picture) -> Record:
-    """Never raises for what a file holds: an unreadable one is a record too."""
+    """Returns the record of one picture; never raises for a file's content: unreadable files get a record too."""
     try:
         content = picture.read()
-    except Exception as error:  # of a disk, an archive, a codec
+    except Exception as error:  # from the disk, an archive or a codec
         return Record(reason=str(error).strip().rstrip(".") or type(error).__name__)
     record = Record(length=len(content), digest=hashlib.sha256(content).digest())
     try:
@@ -166,7 +166,7 @@ def examine(picture: Picture) -> Record:
 
 
 def header(picture: Picture, content: bytes) -> dict[str, Any]:
-    """The fields of a record that are lost when the picture is decoded. Raises BadPicture."""
+    """Returns the fields of a record that decoding discards. Raises BadPicture."""
     if picture.shape is not None:
         height, width, channels = picture.shape
         return {"size": (width, height), "mode": {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "?")}
@@ -175,7 +175,7 @@ def header(picture: Picture, content: bytes) -> dict[str, Any]:
             icc = image.info.get("icc_profile")
             profile, srgb = read_profile(icc) if icc else (NO_PROFILE, True)
             animated = False
-            with contextlib.suppress(Exception):  # a broken second frame is never looked at
+            with contextlib.suppress(Exception):  # a broken second frame is never used
                 animated = bool(getattr(image, "is_animated", False))
             turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
             fields = {"turned": turned, "animated": animated, "profile": profile, "foreign": not srgb}
@@ -186,14 +186,14 @@ def header(picture: Picture, content: bytes) -> dict[str, Any]:
 
 
 def look(image: Image.Image) -> dict[str, Any]:
-    """The fields of a record that the pixels tell, from a picture of `open_picture`."""
+    """Returns the fields of a record that depend on pixels, for a picture of `open_picture`."""
     fields: dict[str, Any] = {"size": image.size, "alpha": image.mode in ("LA", "RGBA")}
     flat = image
     deviations = []
     if fields["alpha"]:
         alpha = image.getchannel("A")
         fields["transparent"] = bool(np.asarray(alpha).min() < OPAQUE)
-        deviations += ImageStat.Stat(alpha).stddev  # a white drawing on nothing is not of one colour
+        deviations += ImageStat.Stat(alpha).stddev  # a white drawing on transparency is not uniform
         flat = on_white(image)
     deviations += ImageStat.Stat(flat).stddev
     if image.mode in ("RGB", "RGBA"):
@@ -212,9 +212,9 @@ def on_white(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def read_profile(icc: bytes) -> tuple[str, bool]:
-    """(what a colour profile calls itself, whether its colours are sRGB's as far as can be seen).
+    """Returns (description of a colour profile, whether it is visually equivalent to sRGB).
 
-    Many names mean sRGB, so it is asked to convert a few colours instead.
+    Profiles equivalent to sRGB have many names, so a few colours are converted instead.
     """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
@@ -227,7 +227,7 @@ def read_profile(icc: bytes) -> tuple[str, bool]:
         seen = ImageCms.profileToProfile(probe, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         return name, bool(np.abs(np.asarray(seen, dtype=int) - colors).max() <= SRGB_LEVELS)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return "damaged", True  # nothing to convert by: its numbers are taken as they are
+        return "damaged", True  # cannot be converted: its values are used unchanged
 
 
 def summarise(names: Sequence[str], classes: Sequence[str], records: Sequence[Record]) -> Health:
@@ -289,7 +289,7 @@ def rows_of(rows: Sequence[bytes]) -> NDArray[np.float32]:
 
 
 def shape(width: int, height: int) -> Fraction:
-    """width:height in small numbers: 1024x683 is 3:2 too.
+    """Returns width:height as a fraction of small numbers: 1024x683 is 3:2 too.
 
     >>> shape(1024, 683), shape(500, 750), shape(1920, 1080)
     (Fraction(3, 2), Fraction(2, 3), Fraction(16, 9))
@@ -299,9 +299,9 @@ def shape(width: int, height: int) -> Fraction:
 
 
 def kept_whole(ratio: Fraction, fill: int) -> tuple[int, int]:
-    """(height, width) that networks take, nearly of this width:height, and whose shorter side is at most `fill`.
+    """Returns a (height, width) that networks support, close to width:height, with a shorter side of at most `fill`.
 
-    Networks double 4 to 7 pixels until the shorter side lies in 16..256, so that both sides are multiples.
+    Networks double 4 to 7 pixels until the shorter side is in 16..256, so both sides are multiples of a power of two.
 
     >>> kept_whole(Fraction(3, 2), 64), kept_whole(Fraction(3, 4), 200), kept_whole(Fraction(16, 9), 1080)
     ((64, 96), (256, 192), (256, 448))
@@ -316,10 +316,10 @@ def kept_whole(ratio: Fraction, fill: int) -> tuple[int, int]:
 
 
 def advice(health: Health, size: tuple[int, int] | None = None) -> list[str]:
-    """What to do about it, in plain sentences, the most serious first; one that says so if nothing is wrong.
+    """Returns advice on the problems found, the most serious first; a single sentence if there are none.
 
     Args:
-        size: (height, width) that will be trained at; None: not known yet.
+        size: (height, width) of the training; None: not known yet.
     """
     n, readable = health.count, health.readable
     if not readable:
@@ -384,7 +384,7 @@ def are(part: int, count: int) -> str:
 
 
 def shown(text: str) -> str:
-    """A name as it may be printed: without what would steer a terminal.
+    """Removes terminal control characters from a name.
 
     >>> shown("a\\x1b[2Jb.png")
     'a?[2Jb.png'

@@ -1,4 +1,4 @@
-"""A cleaned copy of a set of pictures: only good ones, upright, in sRGB, under harmless names."""
+"""Writes a cleaned copy of a set of pictures: only valid ones, rotated upright, in sRGB, under safe names."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from rggan.data.decode import BadPicture, open_picture
 from rggan.data.picture import Picture, picture_formats
 from rggan.errors import UserError, make_folder
 
-CHUNK = 32  # pictures whose files wait in memory until they are written
-NAME_LENGTH = 80  # of a file or folder; file systems take 255
+CHUNK = 32  # pictures held in memory until they are written
+NAME_LENGTH = 80  # of a file or folder; file systems allow 255
 JPEG_ENDINGS = (".jpg", ".jpeg")
 
 
 def write_copy(pictures: Sequence[Picture], health: Health, out: Path, near: bool = False) -> dict[str, Any]:
-    """Write what is worth training on into a new folder, one folder a class.
+    """Writes the usable pictures into a new folder, with one subfolder per class.
 
-    Left out are unreadable pictures, those of one colour, and of exact duplicates (with `near`: of nearly equal
-    ones too) all but the first. JPEGs that need no change are copied byte for byte, all others become PNG.
+    Leaves out unreadable and uniform pictures, and all but the first of exact duplicates (with `near`, also of
+    near-duplicates). JPEGs that need no change are copied byte for byte, all others become PNG.
 
     Args:
-        health: what `inspect` found in the same pictures.
+        health: the result of `inspect` for the same pictures.
         out: must not exist, or be an empty folder; appears when everything is written.
 
     Returns:
@@ -57,7 +57,7 @@ def write_copy(pictures: Sequence[Picture], health: Health, out: Path, near: boo
         if out.exists():
             out.rmdir()
         part.rename(out)
-    except OSError as error:  # of writing: what cannot be read is left out
+    except OSError as error:  # a write error: unreadable pictures are left out
         shutil.rmtree(part, ignore_errors=True)
         raise UserError(f"Cannot write the copy {out}: {error.strerror or error}.") from error
     except BaseException:
@@ -79,7 +79,7 @@ def unwanted(health: Health, near: bool) -> dict[str, str]:
 
 
 def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[str, str]) -> int:
-    """How many were written; those that cannot be read any more are added to `left_out`."""
+    """Returns how many were written; those that can no longer be read are added to `left_out`."""
     taken: dict[str, int] = {}
     folders: dict[str, str] = {"": ""}
     written = 0
@@ -96,7 +96,7 @@ def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[
         if not target.resolve().is_relative_to(root.resolve()):
             raise UserError(f"{picture.name!a} would be written outside of the copy; rename it.")
         target.parent.mkdir(exist_ok=True)
-        with target.open("xb") as file:  # never over another
+        with target.open("xb") as file:  # never overwrites
             file.write(content)
         written += 1
     if not written:
@@ -107,9 +107,9 @@ def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[
 def mended_in_order(
     chosen: Sequence[tuple[str, Picture]],
 ) -> Iterator[tuple[str, Picture, tuple[str, bytes] | BadPicture]]:
-    """(name, picture, its file or why there is none), decoded and encoded in parallel."""
+    """Yields (name, picture, its file or why there is none), decoded and encoded in parallel."""
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # of Pillow about oddities
+        warnings.simplefilter("ignore")  # Pillow's warnings about unusual files
         for start in range(0, len(chosen), CHUNK):
             chunk = chosen[start : start + CHUNK]
             for (name, picture), result in zip(chunk, pool.map(mended, [p for _, p in chunk]), strict=True):
@@ -117,7 +117,7 @@ def mended_in_order(
 
 
 def safe(name: str, otherwise: str) -> str:
-    """A name of [A-Za-z0-9._-] that neither hides a file nor leads elsewhere.
+    """Returns a name of [A-Za-z0-9._-] that is neither hidden nor a path.
 
     >>> safe("../My cat.v2", "class"), safe("…", "class")
     ('My-cat.v2', 'class')
@@ -126,9 +126,9 @@ def safe(name: str, otherwise: str) -> str:
 
 
 def free(name: str, ending: str, taken: dict[str, int]) -> str:
-    """name + ending, with a number where that is taken in any case of letters; takes it.
+    """Returns name + ending, numbered if that is taken (ignoring case), and marks it as taken.
 
-    taken: what is taken, in lower case, each with the last number that it was given.
+    taken: names in lower case, each with the last number given to it.
 
     >>> taken = {"cat.png": 1}
     >>> free("Cat", ".png", taken), free("cat", ".png", taken)
@@ -146,10 +146,10 @@ def free(name: str, ending: str, taken: dict[str, int]) -> str:
 
 
 def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
-    """(ending, content) of its file in the copy, or why it cannot be read."""
+    """Returns (extension, content) of its file in the copy, or why it cannot be read."""
     try:
         content = picture.read()
-    except Exception as error:  # of a disk, an archive, a codec
+    except Exception as error:  # from the disk, an archive or a codec
         return BadPicture(str(error).strip().rstrip(".") or type(error).__name__)
     picture = replace(picture, read=lambda: content)
     try:
@@ -166,23 +166,23 @@ def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
                     image = to_srgb(image, stored, profile)
     except BadPicture as error:
         return error
-    image.info = {}  # what the file said of its old pixels: profile, transparency, comments
+    image.info = {}  # metadata of the old pixels: profile, transparency, comments
     stream = io.BytesIO()
     image.save(stream, "png")
     return ".png", stream.getvalue()
 
 
 def to_srgb(image: Image.Image, stored: Image.Image, profile: bytes) -> Image.Image:
-    """The decoded `image` of a stored one in the colours that its profile means; as it is if the two do not fit."""
+    """Converts the decoded `image` of a stored one from its profile to sRGB; unchanged if the profile does not fit."""
     source = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
-    if stored.mode == "CMYK":  # decoded, it is RGB already, by no profile at all
+    if stored.mode == "CMYK":  # the decoded image was converted to RGB without the profile
         source = ImageOps.exif_transpose(stored)
     try:
         meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(source, meant, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
-    assert converted is not None  # only None where it converts in place
+    assert converted is not None  # None only for in-place conversion
     if image.mode in ("L", "LA"):
         converted = converted.convert("L")
     if image.mode in ("LA", "RGBA"):

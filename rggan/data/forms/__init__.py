@@ -1,1 +1,1 @@
-"""Input forms: one file for each, which offers a `FORM` and knows nothing of the others' forms."""
+"""Input forms: one file each, which defines a `FORM`."""

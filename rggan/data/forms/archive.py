@@ -1,4 +1,4 @@
-"""A zip of pictures: its files as named byte readers, none of which can read more than it should."""
+"""A zip of pictures, read with limits against zip bombs and path traversal."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rggan.data.forms.labels import labelled
 from rggan.data.picture import MAX_BYTES, Picture, too_large
 from rggan.errors import UserError
 
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others zipfile expands without a bound
-LOCAL_HEADER = 30  # bytes that precede an entry's data, at least
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others without a limit
+LOCAL_HEADER = 30  # minimum bytes before an entry's data
 
 
 def opens(data: str) -> bool:
-    """Whether it is a zip, by its name or by its content."""
+    """Whether it is a zip, by name or content."""
     path = Path(data)
     if not os.path.isfile(path):
         return False
     try:
         return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
-    except Exception:  # its end is that of a zip, and damaged: who opens it says so
+    except Exception:  # a damaged zip: opening it reports the error
         return True
 
 
 def pictures(data: str, pattern: str) -> list[Picture]:
-    """The pictures in a zip, with the labels of its dataset.json where there is one.
+    """Lists the pictures in a zip, with the labels of its dataset.json if there is one.
 
-    Hidden files and files that are no pictures by their ending are passed over.
+    Hidden files and files without a known image extension are skipped.
 
     Raises:
         UserError: a damaged zip or dataset.json.
@@ -42,7 +42,7 @@ def pictures(data: str, pattern: str) -> list[Picture]:
 
 
 def list_zip(path: Path) -> list[Picture]:
-    """All files of a zip. The readers may be called from several threads. Of entries of the same name the last counts.
+    """Lists all files of a zip; the last of several entries with the same name is used. Readers are thread-safe.
 
     Raises:
         UserError: a damaged zip.
@@ -62,18 +62,18 @@ def list_zip(path: Path) -> list[Picture]:
 def open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except Exception as error:  # zipfile raises whatever it stumbles over: struct.error, UnicodeDecodeError, ...
+    except Exception as error:  # zipfile raises many types: struct.error, UnicodeDecodeError, ...
         raise UserError(f"{path} is damaged: {str(error).rstrip('.')}; make or download it again.") from error
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, overlaps: bool = False) -> bytes:
-    """The content of one entry: at most what it declares, and that is at most `MAX_BYTES`.
+    """Reads one entry, limited to its declared size, which is at most `MAX_BYTES`.
 
     Raises:
-        ValueError: it is a link, leads outside, is encrypted, damaged, too large, compressed by a method
-            that has no bound, or overlaps the next one.
+        ValueError: it is a link, leads outside, is encrypted, damaged, too large, compressed with an unsupported
+            method, or overlaps the next one.
     """
-    path = PureWindowsPath(entry.filename)  # knows both slashes, and drives
+    path = PureWindowsPath(entry.filename)  # handles both slashes, and drives
     if path.anchor or ".." in path.parts:
         raise ValueError("its path leads outside the zip")
     if stat.S_ISLNK(entry.external_attr >> 16):
@@ -82,11 +82,11 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, overlaps: bool 
         raise ValueError("its compression method is neither none nor deflate")
     if entry.file_size > MAX_BYTES:
         raise ValueError(too_large(entry.file_size))
-    if overlaps:  # as many entries on the same bytes make a zip bomb
+    if overlaps:  # many entries that share bytes make a zip bomb
         raise ValueError("it overlaps another entry of the zip")
     try:
         with archive.open(entry) as file:
-            return file.read(entry.file_size)  # without a number it would expand all there is
+            return file.read(entry.file_size)  # without a limit it would decompress everything
     except Exception as error:  # BadZipFile, zlib.error, RuntimeError for encryption, ...
         raise ValueError(str(error).rstrip(".") or "it is damaged") from error
 

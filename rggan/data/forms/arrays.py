@@ -22,10 +22,10 @@ from rggan.data.picture import MAX_BYTES, Picture
 from rggan.errors import UserError
 
 MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
-MAX_PICTURES = 1_000_000  # of an array: each takes half a kB to list, whatever its size
-MAX_RATIO, LARGE = 200, 4 * 2**20  # pictures of over `LARGE` bytes never deflate that well: a bomb does
+MAX_PICTURES = 1_000_000  # of an array: listing each takes half a kB
+MAX_RATIO, LARGE = 200, 4 * 2**20  # pictures above `LARGE` bytes never compress that well: zip bombs do
 CHANNELS = (1, 3, 4)
-IMAGES = ("images", "x", "data", "arr_0", "x_train", "train_images")  # the first that is there, in any case
+IMAGES = ("images", "x", "data", "arr_0", "x_train", "train_images")  # the first match, case-insensitive
 LABELS = ("labels", "label", "y", "targets", "y_train", "train_labels")
 
 
@@ -44,7 +44,7 @@ def opens(data: str) -> bool:
 
 
 def pictures(data: str, pattern: str) -> list[Picture]:
-    """The pictures of an .npy or .npz, named by their index (00000042).
+    """Lists the pictures of an .npy or .npz, named by their index (00000042).
 
     The array is [N, H, W], [N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels: uint8, uint16 (65535 is
     white), bool, or floats from 0 to 1. In an .npz it is the only one with 3 or 4 dimensions, or the one
@@ -56,11 +56,11 @@ def pictures(data: str, pattern: str) -> list[Picture]:
     path = Path(data)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of NumPy about files of Python 2, which it reads all the same
+            warnings.simplefilter("ignore")  # NumPy warns about files of Python 2, but reads them
             array, labels = load_npz(path) if path.suffix.lower() == ".npz" else (map_npy(path), None)
     except UserError:
         raise
-    except Exception as error:  # NumPy and zipfile raise whatever they stumble over
+    except Exception as error:  # NumPy and zipfile raise arbitrary exceptions
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(f"Cannot read {path}: {reason}; save it again with numpy.save.") from error
     if channels_first(array.shape):
@@ -82,7 +82,7 @@ def map_npy(path: Path) -> NDArray[Any]:
 
 
 def load_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
-    """(the images, a label for each)."""
+    """Returns (the images, a label for each or None)."""
     with open_zip(path) as archive:
         headers = {}
         for entry in archive.infolist():
@@ -115,12 +115,12 @@ def called(names: Sequence[str] | dict[str, Header], wanted: Sequence[str]) -> s
 
 
 def read_header(stream: IO[bytes]) -> Header:
-    """Raises ValueError for what is no .npy of plain values."""
+    """Reads an .npy header; raises ValueError if it is invalid."""
     if npy.read_magic(stream) == (1, 0):
         shape, _, dtype = npy.read_array_header_1_0(stream)
     else:
         shape, _, dtype = npy.read_array_header_2_0(stream)
-    if any(length < 0 for length in shape):  # two of them make a product that fits
+    if any(length < 0 for length in shape):  # two of them have a positive product
         raise ValueError("its header declares a negative length")
     return Header(shape, dtype, stream.tell() + math.prod(shape) * dtype.itemsize)
 
@@ -164,7 +164,7 @@ def load_member(archive: zipfile.ZipFile, name: str, header: Header, path: Path)
 
 
 def read_row(array: NDArray[Any], index: int) -> bytes:
-    """One picture as uint8.
+    """Returns one picture as uint8 bytes.
 
     >>> list(read_row(np.array([[[0.0, 0.5, 1.0]]]), 0))
     [0, 128, 255]
@@ -175,7 +175,7 @@ def read_row(array: NDArray[Any], index: int) -> bytes:
     elif row.dtype.kind == "u" and row.dtype.itemsize == 2:
         row = row // 257
     elif row.dtype.kind == "f":
-        if not (row.min() >= 0 and row.max() <= 1):  # so is NaN refused
+        if not (row.min() >= 0 and row.max() <= 1):  # also rejects NaN
             raise ValueError("its values do not lie within 0 to 1")
         row = np.rint(row.astype(np.float64) * 255)
     return row.astype(np.uint8).tobytes()

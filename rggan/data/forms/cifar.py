@@ -24,7 +24,7 @@ from rggan.errors import UserError
 PIXELS = 3 * 32 * 32
 TAR = (".tar", ".tar.gz", ".tgz")
 MAX_BYTES = 256 * 2**20  # of an unpacked .tar: the largest CIFAR has 186 million
-MAX_MEMBERS = 1000  # of a .tar: a damaged one can lead round in circles
+MAX_MEMBERS = 1000  # of a .tar: a damaged one can loop
 TEXTS = ("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "SHORT_BINUNICODE", "BINUNICODE")
 INTEGERS = ("BININT1", "BININT2", "BININT", "LONG1")
 
@@ -34,7 +34,7 @@ class Variant:
     """One published version.
 
     train, test, meta: its files. classes: how many. before: label bytes before the pixels of a binary record,
-    of which the last counts. labels, names: what the Python version calls them.
+    of which the last is used. labels, names: their keys in the Python version.
     """
 
     train: tuple[str, ...]
@@ -56,7 +56,7 @@ VARIANTS = (
 
 
 def opens(data: str) -> bool:
-    """Whether this is a folder with a training batch of CIFAR; or a .tar or .tar.gz, or one batch, by its name."""
+    """Whether this is a folder with a CIFAR training batch; or a .tar, .tar.gz or single batch, by name."""
     path = Path(data)
     if os.path.isdir(path):
         return any(os.path.isfile(path / name) for variant in VARIANTS for name in variant.train)
@@ -72,13 +72,13 @@ def named_so(name: str) -> bool:
 
 
 def pictures(data: str, pattern: str) -> list[Picture]:
-    """The training part of a folder or archive, or one batch: named data_batch_1/0000, with the class as label.
+    """Lists the training part of a folder or archive, or one batch: named data_batch_1/0000, with the class as label.
 
-    Nothing is extracted, and the Python version is not unpickled. Of CIFAR-100 the 100 fine classes are
-    taken. Without the file that names them, classes are numbers.
+    Nothing is extracted, and the Python version is not unpickled. CIFAR-100 has its 100 fine classes. Without the file
+    of class names, classes are numbers.
 
     Raises:
-        UserError: a missing or damaged file, or one of something else.
+        UserError: a missing, damaged or unknown file.
     """
     path = Path(data)
     packed = path.is_file() and path.name.lower().endswith(TAR)
@@ -102,7 +102,7 @@ def pictures(data: str, pattern: str) -> list[Picture]:
             ]
     except KeyError as error:
         raise UserError(f"{name} is missing in {path}; download CIFAR again, or give one batch of it.") from error
-    except Exception as error:  # pickletools and tarfile raise whatever they stumble over
+    except Exception as error:  # pickletools and tarfile raise arbitrary exceptions
         raise UserError(f"{name} of {path} is damaged: {error}; download CIFAR again.") from error
     return found
 
@@ -113,7 +113,7 @@ def list_files(folder: Path) -> dict[str, Callable[[], bytes]]:
 
 
 def list_tar(path: Path) -> dict[str, Callable[[], bytes]]:
-    """The files of a .tar or .tar.gz, by name without folders; it is held in memory, up to `MAX_BYTES`."""
+    """Returns the files of a .tar or .tar.gz, by name without folders; it is read into memory, up to `MAX_BYTES`."""
     try:
         with path.open("rb") as stream:
             packed = stream.read(2) == b"\x1f\x8b"
@@ -160,9 +160,9 @@ def read_names(content: bytes, variant: Variant) -> list[str]:
 
 
 def pick_batch(content: bytes, key: str) -> tuple[NDArray[np.uint8], list[int]]:
-    """What stands under `data` and `key` in the pickled dict of a batch.
+    """Extracts the values of `data` and `key` from the pickled dict of a batch.
 
-    NumPy writes an array as (..., whether it is stored column by column, its bytes).
+    NumPy pickles an array as (..., Fortran order flag, bytes).
     """
     data, under, flag, by_column, labels = "", "", False, False, list[int]()
     for name, argument in opcodes(content):
@@ -170,7 +170,7 @@ def pick_batch(content: bytes, key: str) -> tuple[NDArray[np.uint8], list[int]]:
             if argument in ("data", key):
                 under = argument
             elif under != "data":
-                under = ""  # the next key: the list of labels is over
+                under = ""  # the next key: end of the list of labels
             elif len(argument) >= PIXELS:
                 data, by_column, under = argument, flag, ""
         elif name in ("NEWTRUE", "NEWFALSE"):
@@ -184,11 +184,11 @@ def pick_batch(content: bytes, key: str) -> tuple[NDArray[np.uint8], list[int]]:
 
 
 def pick_names(content: bytes, key: str) -> list[str]:
-    """The list of strings under `key` in a pickled dict."""
+    """Extracts the list of strings under `key` from a pickled dict."""
     names, inside = list[str](), False
     for name, argument in opcodes(content):
         if name in TEXTS:
-            if inside and argument != "latin1":  # how Python 3 marks the bytes of Python 2
+            if inside and argument != "latin1":  # the encoding argument of Python 2 bytes
                 names.append(argument)
             inside = inside or argument == key
         elif name == "APPENDS":
@@ -197,7 +197,7 @@ def pick_names(content: bytes, key: str) -> list[str]:
 
 
 def opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
-    """(name, argument) of each opcode of a pickle, none of which is executed; byte strings as latin-1."""
+    """Yields (name, argument) of each opcode of a pickle without executing it; byte strings as latin-1."""
     for code, argument, _ in pickletools.genops(content):
         yield code.name, argument.decode("latin-1") if isinstance(argument, bytes) else argument
 

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: pictures that need no download."""
+"""scikit-learn's handwritten digits, which need no download."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def opens(data: str) -> bool:
 
 
 def pictures(data: str, pattern: str) -> list[Picture]:
-    """The 1,797 digits (8x8, 17 grey levels) as pictures in one folder a class; all of them, whatever the pattern.
+    """Lists the 1,797 digits (8x8, 17 grey levels) with one folder per class; the pattern is ignored.
 
     >>> [picture.name for picture in pictures("digits", "*")][:3]
     ['0/0000.png', '1/0001.png', '2/0002.png']
     """
-    from sklearn.datasets import load_digits  # heavy import, only for the default data
+    from sklearn.datasets import load_digits  # slow import, only needed here
 
     bunch = load_digits()
 
@@ -39,4 +39,4 @@ def pictures(data: str, pattern: str) -> list[Picture]:
     ]
 
 
-FORM = Form(NAME, opens, pictures, as_given=True)  # they have an order of their own, and no files
+FORM = Form(NAME, opens, pictures, as_given=True)  # keeps scikit-learn's order

@@ -1,4 +1,4 @@
-"""A folder of pictures, nested as anyone likes."""
+"""A folder of pictures, with subfolders."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def opens(data: str) -> bool:
 
 
 def pictures(data: str, pattern: str) -> list[Picture]:
-    """The pictures below a folder, with the labels of its dataset.json where there is one.
+    """Lists the pictures below a folder, with the labels of its dataset.json if there is one.
 
-    Hidden files and files that are no pictures by their ending are passed over.
+    Hidden files and files without a known image extension are skipped.
 
     Raises:
         UserError: a folder that cannot be listed; a damaged dataset.json.
@@ -30,7 +30,7 @@ def pictures(data: str, pattern: str) -> list[Picture]:
 
 
 def list_folder(root: Path) -> list[Picture]:
-    """All files below a folder, each folder once: links to folders are followed, so that a cycle of links ends."""
+    """Lists all files below a folder. Links to folders are followed; each folder is visited once, so cycles end."""
     files = []
     seen: set[str] = set()
 
@@ -39,7 +39,7 @@ def list_folder(root: Path) -> list[Picture]:
 
     def folders(top: str) -> Iterator[tuple[str, list[str]]]:
         waiting = [top]
-        for start in waiting:  # grows meanwhile: links wait until what they may point to was met under its own name
+        for start in waiting:  # grows: links are visited last, so that their targets keep their own names
             for folder, inside, names in os.walk(start, onerror=refuse):
                 real = os.path.realpath(folder)
                 if real in seen:
@@ -53,7 +53,7 @@ def list_folder(root: Path) -> list[Picture]:
     for folder, names in folders(str(root)):
         for name in names:
             path = Path(folder, name)
-            inner = os.fsencode(path.relative_to(root).as_posix())  # bytes that are no UTF-8 stay visible: \xff
+            inner = os.fsencode(path.relative_to(root).as_posix())  # bytes that are not UTF-8 are shown as \xff
             files.append(Picture(inner.decode(errors="backslashreplace"), partial(read_file, path)))
     return files
 

@@ -1,4 +1,4 @@
-"""Pictures of a Hugging Face dataset: of the hub, of a local folder, or made by save_to_disk."""
+"""A Hugging Face dataset: from the hub, a local folder, or save_to_disk."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def parse_hub(data: str) -> tuple[str, str | None]:
 
 
 def pictures(data: str, pattern: str) -> list[Picture]:
-    """The pictures of 'hf:NAME' (split train) or 'hf:NAME:SPLIT', named by their index and file name.
+    """Lists the pictures of 'hf:NAME' (split train) or 'hf:NAME:SPLIT', named by their index and file name.
 
-    The pictures are the only column of images, or the one called image or img; the labels the only column of
-    classes, or the one called label. What is not local is downloaded by the library, into its own cache.
+    The pictures are the only image column, or the one called image or img; the labels the only class label column, or
+    the one called label. Datasets that are not local are downloaded by the library, into its own cache.
 
     Raises:
-        UserError: the library is missing; there is no such dataset, split or column; labels for some only.
+        UserError: the library is missing; there is no such dataset, split or column; only some pictures have labels.
     """
     name, split = parse_hub(data)
     try:
-        datasets = import_module("datasets")  # by name, for it is optional and has no types
+        datasets = import_module("datasets")  # by name: it is optional and untyped
     except ImportError as error:
         raise UserError('Hugging Face datasets need one more library: pip install "rggan[huggingface]".') from error
     try:
@@ -54,7 +54,7 @@ def pictures(data: str, pattern: str) -> list[Picture]:
         table = table.cast_column(column, datasets.Image(decode=False))
         labels = read_labels(datasets, table)
         paths = table.flatten()[f"{column}.path"][:]  # without the pictures' bytes
-    except Exception as error:  # the library raises whatever its parts do
+    except Exception as error:  # the library raises arbitrary exceptions
         raise UserError(f"Cannot load {data}: {first_line(error)}") from error
 
     names = [f"{i:08d}" + (f"-{safe_name(path)}" if path else "") for i, path in enumerate(paths)]
@@ -68,7 +68,7 @@ def pictures(data: str, pattern: str) -> list[Picture]:
 
 
 def load_table(datasets: Any, name: str, split: str | None) -> Any:
-    """One split as a `datasets.Dataset`."""
+    """Loads one split as a `datasets.Dataset`."""
     if (Path(name) / "dataset_dict.json").is_file():  # save_to_disk, all splits
         tables = datasets.load_from_disk(name)
         part = split or "train"
@@ -92,7 +92,7 @@ def image_column(datasets: Any, table: Any) -> str:
 
 
 def read_labels(datasets: Any, table: Any) -> list[str | None]:
-    """A class name for each row; None where it has none (the library's -1)."""
+    """Returns a class name for each row; None if it has none (the library's -1)."""
     features = table.features
     typed = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [

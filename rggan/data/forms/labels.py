@@ -1,4 +1,4 @@
-"""Labels of the pictures in a folder or zip: its dataset.json, as StyleGAN's dataset_tool writes it."""
+"""Labels of the pictures in a folder or zip, from a dataset.json as written by StyleGAN's dataset_tool."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LABELS = "dataset.json"
 
 
 def labelled(files: list[Picture], pattern: str, source: Path) -> list[Picture]:
-    """The pictures among all files of a folder or zip that fit, with the labels of its dataset.json.
+    """Returns the matching pictures among all files of a folder or zip, with the labels of its dataset.json.
 
     Raises:
-        UserError: a damaged dataset.json, or one that has labels, but none for one of these pictures.
+        UserError: a damaged dataset.json, or one without a label for one of these pictures.
     """
 
     def wanted(picture: Picture) -> bool:
         path = PurePosixPath(picture.name)
-        # '..' in a zip is not hidden: reading it says what is wrong
+        # '..' in a zip is not hidden: reading it reports the error
         hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
         return not hidden and path.suffix.lower() in picture_endings() and fits(picture, pattern)
 
@@ -39,7 +39,7 @@ def read_labels(file: Picture, source: Path) -> dict[str, int] | None:
     """{"labels": [["00000/img00000000.png", 6], ...]} -> {name: label}; null -> None.
 
     Raises:
-        UserError: it cannot be read, is no such JSON, or a label is no single integer.
+        UserError: it cannot be read, is not such JSON, or a label is not a single integer.
     """
     try:
         content = json.loads(file.read())
