@@ -2,7 +2,7 @@
 
 `steering` drives training (score, schedule, best snapshot); `reporting` has another architecture
 and another seed and never steers, so a generator cannot have been chosen by the network that judges
-it. Both were trained by `runs/train_features.py` to classify the CIFAR-10 training images with an odd
+it. Both were trained by `studies/train_features.py` to classify the CIFAR-10 training images with an odd
 number in their file name. Fréchet, kernel and neighbour distances are taken between these features.
 """
 
