@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -149,6 +150,19 @@ def plain_network() -> FeatureNetwork:
 
 
 ARCHITECTURES = {"steering": residual_network, "reporting": plain_network}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One of the networks that ship with the package, for the registry of extractors; loaded when it is used."""
+
+    name: str
+
+    def on(self, device: str) -> FeatureNetwork:
+        return feature_network(self.name, device)
+
+
+STEERING, REPORTING = Shipped("steering"), Shipped("reporting")
 
 
 @cache
