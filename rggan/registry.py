@@ -132,6 +132,17 @@ class Registry(Generic[T]):
             found[point.name] = point
         return found
 
+    def place(self, name: str) -> str:
+        """Where the thing of this name is defined, as package.module:OBJECT; the name itself where it is no other.
+
+        >>> Registry("--number", {"pi": "math:pi"}, "rggan.doctest", float).place("pi")
+        'math:pi'
+        """
+        if name in self.builtin:
+            return self.builtin[name]
+        point = self.installed().get(name)
+        return name if point is None else point.value.split()[0]
+
     def knows(self, name: str) -> bool:
         """Whether a file may name it: built in, of an installed package, or named by the user in this process."""
         return name in self.found or name in TRUSTED or name in self.builtin or name in self.installed()
@@ -144,10 +155,7 @@ class Registry(Generic[T]):
         """
         if name in self.found:
             return self.found[name]
-        asked, place = f"{self.option} {name}", self.builtin.get(name)
-        if place is None:
-            point = self.installed().get(name)
-            place = name if point is None else point.value.split()[0]
+        asked, place = f"{self.option} {name}", self.place(name)
         if not PLACE.fullmatch(place):
             raise UserError(
                 f"{asked}: there are {', '.join([*self.names(), *self.besides])}, or package.module:OBJECT."

@@ -7,7 +7,7 @@ $bin/rggan train --outdir demo --kimg 300 --snap 25 --width-g 48 --width-d 48 --
     --networks both
 run=$(ls -d demo/[0-9]*-digits-* | tail -n 1)
 $bin/rggan generate "$run" --seeds 0-99 --grid --outdir "$run/samples"
-$bin/python runs/check_digits.py "$run"
+$bin/python -m studies.check_digits "$run"
 echo
 echo "Pictures:  $run/samples/grid.png (100 generated digits), $run/reals.png, $run/progress.png"
 echo "Use it:    .venv/bin/rggan generate $run --seeds 0-9 --outdir my-digits"

@@ -6,7 +6,7 @@
 set -euo pipefail
 cifar=$1 faces=$2 out=$3
 python=${PYTHON:-.venv/bin/python}
-$python runs/families.py "$cifar" "$faces" "$out" work cifar faces &
-$python runs/families.py "$cifar" "$faces" "$out" work faces cifar &
+$python -m studies.families "$cifar" "$faces" "$out" work cifar faces &
+$python -m studies.families "$cifar" "$faces" "$out" work faces cifar &
 wait
-$python runs/families_report.py
+$python -m studies.families_report

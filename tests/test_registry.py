@@ -40,6 +40,8 @@ def test_names_are_built_in_installed_or_a_place(things, installed):
     assert things.get("one") is ONE
     assert things.get("other") is OTHER
     assert things.get(f"{HERE}:OTHER") is OTHER
+    places = {"one": "ONE", "other": "OTHER", f"{HERE}:OTHER": "OTHER"}
+    assert [things.place(name) for name in places] == [f"{HERE}:{place}" for place in places.values()]
 
 
 def test_a_place_is_known_once_it_was_asked_for(things):

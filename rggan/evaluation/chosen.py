@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from rggan.errors import UserError
 from rggan.metrics.features import View
 from rggan.metrics.metric import METRICS, PATCHES, Metric
-from rggan.registry import PLACE
 
 PREFIX: dict[View, str] = {"whole": "", "patches": PATCHES}
 # What else stands beside the numbers in a line of JSON; no number may have such a name.
@@ -59,7 +58,7 @@ def chosen(names: Sequence[str] = ()) -> list[Chosen]:
 def code(name: str) -> tuple[str, str]:
     """Where a metric that is not built in was found, and the hash of what stands there: what it computes cannot be
     hashed, its source can."""
-    place = name if PLACE.fullmatch(name) else METRICS.installed()[name].value.split()[0]
+    place = METRICS.place(name)
     try:
         source = inspect.getsource(sys.modules[place.partition(":")[0]])
     except (OSError, TypeError):  # a compiled module

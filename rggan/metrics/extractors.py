@@ -1,4 +1,4 @@
-"""Extractors by name: the shipped networks, a program in a file, a function of the user's own."""
+"""Extractors by name: shipped networks, those of installed packages, programs in files, functions by their place."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from rggan.errors import UserError, reason
-from rggan.metrics.features import ARCHITECTURES, Extractor, feature_network, resized
-from rggan.registry import PLACE, load_object
+from rggan.metrics.features import Extractor, Shipped, resized
+from rggan.registry import Registry
 
 DIGITS = 3  # of the features on the probe, which stand in a function's hash
 
@@ -76,30 +76,43 @@ class Program:
         return features
 
 
+def accept(found: Any) -> Shipped | Callable[[Tensor], Any]:
+    """Raises TypeError for what is neither a function (or a module) nor a shipped network."""
+    if not isinstance(found, Shipped) and not callable(found):
+        raise TypeError("function or module from uint8 images [N, 3, H, W] to features [N, D]")
+    return found
+
+
+EXTRACTORS: Registry[Shipped | Callable[[Tensor], Any]] = Registry(
+    "`features`",
+    {"reporting": "rggan.metrics.features:REPORTING", "steering": "rggan.metrics.features:STEERING"},
+    "rggan.extractors",
+    accept,
+    besides=("a file with a TorchScript or exported (.pt2) program",),
+)
+
+
 def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     """The extractor that `spec` names, in evaluation mode.
 
-    'steering' or 'reporting': a shipped network. A file: a TorchScript program, or (.pt2) an exported one;
-    both are programs that run here, so take only such as you trust. 'package.module:function': a function, or
-    a module that is called; its attribute `resolution`, if it has one, is the side of the square that it wants.
+    Args:
+        spec: 'steering' or 'reporting', the shipped networks; a name that an installed package gives by the entry point
+            group `rggan.extractors`; a file: a TorchScript program, or (.pt2) an exported one; or
+            'package.module:OBJECT'. Entry points and places name a function, or a module that is called, from uint8
+            [N, 3, H, W] to floats [N, D]; its attribute `resolution`, if it has one, is the side of the square that it
+            wants. All but the shipped ones are programs that run here, so take only such as you trust.
 
     Raises:
-        UserError: nothing of that name, or it is not what it should be.
+        UserError: nothing of that name, or it is not what it should be; an installed package uses a built-in name.
 
     >>> load_extractor("reporting").resize
     'bicubic, antialiased, to 32x32'
     """
-    if spec in ARCHITECTURES:
-        return feature_network(spec, device)
     path = Path(spec)
-    if os.path.isfile(path):
+    if spec not in EXTRACTORS.names() and os.path.isfile(path):
         return exported(path, device) if path.suffix == ".pt2" else scripted(path, device)
-    if PLACE.fullmatch(spec):
-        return imported(spec, device)
-    raise UserError(
-        f"`features` {spec}: there is no such file; give {', '.join(ARCHITECTURES)}, a TorchScript or exported "
-        "program, or package.module:function."
-    )
+    found = EXTRACTORS.get(spec)
+    return found.on(device) if isinstance(found, Shipped) else program_of(found, spec, device)
 
 
 def scripted(path: Path, device: str) -> Program:
@@ -145,11 +158,13 @@ def foreign_told(path: Path, kind: str) -> Iterator[None]:
         logging.disable(before)
 
 
-def imported(spec: str, device: str) -> Program:
-    name, _, attribute = spec.partition(":")
-    function = load_object(spec, f"`features` {spec}")
-    if not callable(function):
-        raise UserError(f"`features` {spec}: {attribute} is a {type(function).__name__}, not a function.")
+def program_of(function: Callable[[Tensor], Any], spec: str, device: str) -> Program:
+    """An extractor around the function or module that `spec` names.
+
+    Raises:
+        UserError: it does not make features of images, or its `resolution` is none.
+    """
+    name, _, attribute = EXTRACTORS.place(spec).partition(":")
     if isinstance(function, nn.Module):
         function = function.to(device).eval()
     resolution = getattr(function, "resolution", None)

@@ -2,7 +2,7 @@
 
 `steering` computes the validation score (for schedules and the best snapshot); `reporting` has another architecture
 and another seed and is used for evaluation only, so that no generator is selected by the network that evaluates it.
-Both were trained by `runs/train_features.py` to classify the CIFAR-10 training images with an odd
+Both were trained by `studies/train_features.py` to classify the CIFAR-10 training images with an odd
 number in their file name. Fréchet, kernel and neighbour metrics compare these features.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -148,6 +149,19 @@ def plain_network() -> FeatureNetwork:
 
 
 ARCHITECTURES = {"steering": residual_network, "reporting": plain_network}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One of the networks that ship with the package, for the registry of extractors; loaded when it is used."""
+
+    name: str
+
+    def on(self, device: str) -> FeatureNetwork:
+        return feature_network(self.name, device)
+
+
+STEERING, REPORTING = Shipped("steering"), Shipped("reporting")
 
 
 @cache

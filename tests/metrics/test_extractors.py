@@ -3,15 +3,17 @@
 import subprocess
 import sys
 import warnings
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rggan import registry
 from rggan.errors import UserError
 from rggan.metrics import extract, feature_network
-from rggan.metrics.extractors import Program, load_extractor
+from rggan.metrics.extractors import EXTRACTORS, Program, load_extractor
 from rggan.metrics.features import has_patches, patches
 
 
@@ -93,12 +95,45 @@ def test_functions_and_modules_by_name(tmp_path, monkeypatch):
     assert load_extractor("nets_here:learnt").hash != before
     with pytest.raises(UserError, match="its resolution must be the side of a square"):
         load_extractor("nets_here:odd")
-    with pytest.raises(UserError, match="number is a int, not a function"):
+    with pytest.raises(UserError, match=r"^--features seen_here:number: it is no function or module from uint8 images"):
         load_extractor("seen_here:number")
     with pytest.raises(UserError, match="has no attribute 'median'"):
         load_extractor("seen_here:median")
     with pytest.raises(UserError, match="No module named 'not_there'"):
         load_extractor("not_there:mean")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Gives things of a module outside the package names, as an installed package does."""
+    (tmp_path / "package_of_theirs.py").write_text("def mean(x):\n    return x.float().mean((2, 3))\nnumber = 5\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(EXTRACTORS, "found", {})
+    points = []
+    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
+    yield lambda name, thing: points.append(EntryPoint(name, f"package_of_theirs:{thing}", "rggan.extractors"))
+    sys.modules.pop("package_of_theirs", None)
+
+
+def test_an_extractor_of_an_installed_package_has_a_name(installed):
+    installed("colour", "mean")
+    images = torch.full((3, 1, 8, 8), 7, dtype=torch.uint8)
+    extractor = load_extractor("colour")
+    assert extract(extractor, images).tolist() == [[7.0] * 3] * 3
+    by_place = load_extractor("package_of_theirs:mean")
+    assert (extractor.name, extractor.hash) == ("colour", by_place.hash)  # named otherwise, and the same features
+    with pytest.raises(UserError, match=r"^--features taste: there are reporting, steering, colour, a file"):
+        load_extractor("taste")
+
+
+def test_an_installed_extractor_that_clashes_or_is_none_is_refused(installed):
+    installed("five", "number")
+    with pytest.raises(UserError, match=r"^--features five: it is no function or module from uint8 images"):
+        load_extractor("five")
+    installed("reporting", "mean")
+    for name in ("reporting", "package_of_theirs:mean"):
+        with pytest.raises(UserError, match=r"rggan\.extractors \(package_of_theirs:mean\) has the name of a built-in"):
+            load_extractor(name)
 
 
 @pytest.mark.slow
@@ -112,7 +147,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, name):
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1, ended.stderr
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match=r"nothing\.pt: there are reporting, steering, a file with a TorchScript"):
         load_extractor(str(tmp_path / "nothing.pt"))
 
 

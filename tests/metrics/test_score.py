@@ -11,7 +11,7 @@ from safetensors import safe_open
 from rggan.data.pictures import to_pil
 from rggan.metrics import Score, extract, feature_network
 from rggan.metrics.features import WEIGHTS
-from runs.score_figure import series
+from studies.score_figure import series
 
 
 @pytest.mark.slow

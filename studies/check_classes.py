@@ -1,8 +1,8 @@
-"""Does a class-conditional generator make what its labels ask for? Judges a run on CIFAR-10.
+"""Does a class-conditional generator make what its labels ask for? Evaluates a run on CIFAR-10.
 
-    python runs/check_classes.py RUN CIFAR10_FOLDER
+    python -m studies.check_classes RUN CIFAR10_FOLDER
 
-Fits scikit-learn's LogisticRegression on the reporting network's features of 4,000 test images, and tells how many of
+Fits scikit-learn's LogisticRegression on the reporting extractor's features of 4,000 test images, and tells how many of
 1,000 others, and of 100 generated pictures of each class, it puts into their class.
 """
 
@@ -25,6 +25,7 @@ from rggan.metrics.features import extract, feature_network
 def main(run: str, cifar: Path) -> None:
     network = feature_network("reporting")
     real = load_images(cifar / "test", 32, max_images=5000)
+    assert real.labels is not None
     features = extract(network, real.images).numpy()
     fit, held_out = train_test_split(np.arange(len(real)), test_size=0.2, random_state=0, stratify=real.labels)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features[fit], real.labels[fit])

@@ -1,12 +1,13 @@
 """The families study: dense and RG-GAN on SNGAN, StyleGAN2 and FastGAN, on two data sets, over three paired seeds.
 
-    python runs/families.py CIFAR10_FOLDER FACES_FOLDER OUT list            # the jobs, and which are done
-    python runs/families.py CIFAR10_FOLDER FACES_FOLDER OUT work [DATA...]  # do the others; may run twice
+    python -m studies.families CIFAR10_FOLDER FACES_FOLDER OUT list            # the jobs, and which are done
+    python -m studies.families CIFAR10_FOLDER FACES_FOLDER OUT work [DATA...]  # do the others; may run twice
 
-The queue of runs/study.py: each job trains one run, judges it with the reporting network, and appends one row to
-docs/families.jsonl. CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg: 1,000 images are drawn, 900 of them train, and
-the judge compares with the 10,000 test images. FACES_FOLDER holds a hundred pictures, which train and are compared
-with. The arms of a family see as many images; widths and lengths are what a CPU core trains in minutes.
+Each job trains one run, evaluates it with the reporting extractor, and appends one row to
+studies/results/families.jsonl. CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg: 1,000 images are drawn, 900 of them
+train, and the reference of the evaluation is the 10,000 test images. FACES_FOLDER holds a hundred images, which are
+training set and reference. The arms of a family see as many images; widths and lengths are what a CPU core trains in
+minutes.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study import Job, act
+from studies.commands import CommandJob
+from studies.places import RESULTS
+from studies.queue import act
 
-ROWS = Path(__file__).parents[1] / "docs" / "families.jsonl"
+ROWS = RESULTS / "families.jsonl"
 DATA: dict[str, dict[str, Any]] = {
     "cifar": {"resolution": 32, "max_images": 1000, "pattern": "*[02468].jpg"},
     "faces": {"resolution": 64},
@@ -37,11 +40,11 @@ KIMG = {
 EVALUATIONS = 10
 COMMON = {"precision": "bf16", "aug": "diff", "score_samples": 300, "ema": 0.995}  # short runs need a short average
 ONCE = ("--replicates", "1", "--memorisation", "on")
-SHARES = {"ramp": 0.4, "fade": 0.05}  # of the length
+SHARES = {"ramp": 0.4, "fade": 0.05}  # of the run's length
 
 
 def options(data: str, family: str, arm: str) -> dict[str, Any]:
-    """Of one run, without its seed."""
+    """The options of one run, without its seed."""
     kimg = KIMG[data, family]
     found = {**COMMON, **DATA[data], **FAMILIES[family], "kimg": kimg, "snap": kimg / EVALUATIONS}
     if arm == "dense":
@@ -51,8 +54,8 @@ def options(data: str, family: str, arm: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class FamilyJob(Job):
-    """A run whose options are all its own; on `faces`, or without them on CIFAR-10."""
+class FamilyJob(CommandJob):
+    """A run on `faces`, or without them on CIFAR-10."""
 
     faces: Path | None = None
 
@@ -64,14 +67,8 @@ class FamilyJob(Job):
             return ["--metrics", "kid", "--samples", "2000", *ONCE]
         return ["--reference", str(cifar / "test"), "--metrics", "fid", "kid", "--samples", "5000", *ONCE]
 
-    def told_besides(self, folder: Path, cifar: Path) -> dict[str, Any]:
-        return {}
 
-    def train_options(self) -> dict[str, Any]:
-        return {**self.options, "seed": self.seed}
-
-
-def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[Job]:
+def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[FamilyJob]:
     """Every job, paired runs beside each other."""
     for seed in range(3):
         for data in names or DATA:

@@ -1,24 +1,24 @@
-"""The capacity study: does a discriminator whose density follows how far it overfits make better pictures from few?
+"""The capacity study: does a discriminator whose density follows its overfitting make a better GAN from few images?
 
-    python runs/capacity.py CIFAR10_FOLDER OUT list            # the jobs of every stage, and which are done
-    python runs/capacity.py CIFAR10_FOLDER OUT work [STAGE...] # do the others; may run twice, may be stopped
-    python runs/capacity.py CIFAR10_FOLDER OUT work faces --faces FOLDER  # the other networks, on a hundred pictures
+    python -m studies.capacity CIFAR10_FOLDER OUT list            # the jobs of every stage, and which are done
+    python -m studies.capacity CIFAR10_FOLDER OUT work [STAGE...] # do the others; may run twice, may be stopped
+    python -m studies.capacity CIFAR10_FOLDER OUT work faces --faces FOLDER  # the other networks, on a hundred images
 
-CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. The queue of runs/study.py: each job trains one run in OUT/runs and
-appends one row to docs/capacity.jsonl, with the curve of its snapshots (runs/curves.py): the reporting network's
-Fréchet distance of 2,000 samples at every evaluation. A job whose row is there is not done again; one that was stopped
-goes on at its last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
+CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs and appends one row to
+studies/results/capacity.jsonl, with the curve of its snapshots (studies/curves.py): the FID of 2,000 samples by the
+reporting extractor at every evaluation. A job whose row is there is not done again; one that was stopped goes on at its
+last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
 
-Stages: `pilot` and `longer` (dense, how long it takes until it turns), `tune` (seeds from 100, judged against CIFAR-10
-training images), the claims and the controls (seeds from 0, judged against test images), `faces` (FastGAN and StyleGAN2
-at 64 pixels, judged against the pictures they train on, for there are no others: described, no claim). Named before
-they were run:
+Stages: `pilot` and `longer` (dense, how long it takes until its FID rises again), `tune` (seeds from 100, evaluated
+against CIFAR-10 training images), the claims and the controls (seeds from 0, evaluated against test images), `faces`
+(FastGAN and StyleGAN2 at 64 pixels, evaluated against their training images, for there are no others: described, no
+claim). Fixed before they were run:
 
-    end points  "best": FID of the snapshot that steering chose. "last": mean FID of the last quarter of the run.
+    end points  "best": FID of the snapshot with the best validation score. "last": mean FID of the last quarter.
     (a)         adaptive D against dense, 100 images, no augmentation
     (b), (c)    the same with 1,000 images; with 100 and DiffAugment
     (d)         G at half of its weights besides: at most 1.05 of (a)'s arm
-    (e)         the finale against the same drop of G's learning rate without integrating
+    (e)         the dense finale against the same drop of G's learning rate without it
 """
 
 from __future__ import annotations
@@ -34,35 +34,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from curves import Judge, watched
-from study import Job, act, commit, done_rows
 
 from rggan import TrainConfig
 from rggan.data import load_images
 from rggan.presets import settings
+from studies.curves import Evaluator, Point, train_with_curve
+from studies.places import RESULTS
+from studies.queue import Job, Row, act, commit, done_rows
 
-ROWS = Path(__file__).parents[1] / "docs" / "capacity.jsonl"
+ROWS = RESULTS / "capacity.jsonl"
 SIDE, REFERENCE = 16, 5000
 COMMON: dict[str, Any] = {
     **{"resolution": SIDE, "width_g": 32, "width_d": 32, "batch": 16, "d_steps": 2, "kimg": 96, "snap": 8},
     **{"lr": 1e-3, "ema": 0.995, "aug": "none", "precision": "fp32", "device": "cpu", "score_samples": 500},
     **{"max_images": 100, "pattern": "*[02468].jpg"},
 }
-DENSE = {"rule": "none"}
-ADAPTIVE = {"rule": "threshold", "networks": "d", "target_d": "auto"}
+DENSE: dict[str, Any] = {"rule": "none"}
+ADAPTIVE: dict[str, Any] = {"rule": "threshold", "networks": "d", "target_d": "auto"}
 PILOT = {100: (96, 6), 200: (128, 8), 500: (288, 12), 1000: (512, 16)}  # images: kimg, between two evaluations
-LONGER_PILOT = {1000: (1024, 32), 500: (576, 24), 200: (256, 16)}  # of those, only 100 turned within its run
-TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: its options, its knob, what is tried
+LONGER_PILOT = {1000: (1024, 32), 500: (576, 24), 200: (256, 16)}  # in PILOT only the FID of 100 rose again
+TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: options, tuned, tried
     "dense": (DENSE, "lr", (1e-3, 5e-4)),
     "adaptive": ({**ADAPTIVE, "adapt_kimg": 10}, "set_point", (0.5, 0.7)),
 }
 # The best of each arm by "best" on the tuning seed.
-ARMS_A = {"dense": DENSE, "adaptive": {**ADAPTIVE, "adapt_kimg": 10, "set_point": 0.5}}
+ARMS_A: dict[str, dict[str, Any]] = {"dense": DENSE, "adaptive": {**ADAPTIVE, "adapt_kimg": 10, "set_point": 0.5}}
 TUNING_SEED = 100
 SEEDS, FEW_SEEDS = range(6), range(3)
 HALF_G = {**ARMS_A["adaptive"], "networks": "both", "target_g": 0.5, "ramp": 40, "schedule": "always"}
 FINALE = {"finale": 0.25, "finale_lr": 0.1}
-SAME_PATH = "the adaptive run's"  # densities, of the same seed: taken from its row
+SAME_PATH = "the adaptive run's"  # density over time, of the same seed: taken from its row
 CONTROLS: dict[str, dict[str, Any]] = {
     "small dense D": {**DENSE, "width_d": 12},  # as many weights as the adaptive D ends with
     "static, same path": {"rule": "static", "networks": "d", "target_d": SAME_PATH, "min_fan": 1},
@@ -78,17 +79,17 @@ MORE_CONTROLS: dict[str, dict[str, Any]] = {
     "ADA": {**DENSE, "aug": "ada", "ada_kimg": 50},
 }
 ROUNDED = 4
-FACES: dict[str, dict[str, Any]] = {  # the networks of runs/families.py, without its augmentation
+FACES: dict[str, dict[str, Any]] = {  # the networks of studies/families.py, without its augmentation
     "FastGAN": {**settings("fastgan"), "width_g": 12, "width_d": 12, "z_dim": 128, "kimg": 16, "lr": 2e-4},
     "StyleGAN2": {**settings("stylegan2"), "width_g": 32, "width_d": 32, "z_dim": 128, "kimg": 24, "batch": 16},
 }
 
 
 @dataclass(frozen=True)
-class Curve(Job):
-    """A run whose options are all its own, and its curve.
+class CurveJob(Job):
+    """A run with the curve of all its snapshots.
 
-    faces: what it trains on and is judged by, if not CIFAR-10.
+    faces: training set and reference, if not CIFAR-10.
     """
 
     faces: Path | None = None
@@ -99,22 +100,23 @@ class Curve(Job):
     def train_options(self) -> dict[str, Any]:
         return {**COMMON, **self.options, "seed": self.seed}
 
-    def judge(self, cifar: Path) -> Judge:
-        """Tuning is judged by other pictures than what is reported."""
+    def evaluator(self, cifar: Path) -> Evaluator:
+        """Tuning has another reference than what is reported."""
         options = self.train_options()
         part, pattern = ("train", options["pattern"]) if self.stage.startswith("tune") else ("test", "*")
         place, count = (self.faces, options["max_images"]) if self.faces else (cifar / part, REFERENCE)
-        return Judge(load_images(str(place), options["resolution"], max_images=count, seed=0, pattern=pattern))
+        return Evaluator(load_images(str(place), options["resolution"], max_images=count, seed=0, pattern=pattern))
 
-    def run(self, cifar: Path, out: Path) -> dict[str, Any]:
-        started, place = time.perf_counter(), out / "runs" / self.key.replace(" ", "_").replace(",", "")
+    def run(self, cifar: Path, out: Path) -> Row:
+        started = time.perf_counter()
         options = self.train_options()
-        known = {**options}
+        given = {**options}
         if options.get("target_d") == SAME_PATH:
-            known["target_d"] = str(path_of(self.seed, out))
-        folder, curve = watched(TrainConfig(data=str(self.data(cifar)), outdir=place, **known), self.judge(cifar))
-        row: dict[str, Any] = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
-        row |= ends(curve)
+            given["target_d"] = str(density_path(self.seed, out))
+        config = TrainConfig(data=str(self.data(cifar)), outdir=self.folder(out), **given)
+        folder, curve = train_with_curve(config, self.evaluator(cifar))
+        row: Row = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
+        row |= end_points(curve)
         row["curve"] = [
             {key: rounded(value) for key, value in point.items() if isinstance(value, int | float | str)}
             for point in curve
@@ -123,11 +125,11 @@ class Curve(Job):
         return row | {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
 
 
-def path_of(seed: int, out: Path) -> Path:
-    """A folder with the densities of the adaptive run of this seed, as a run of its own would tell them.
+def density_path(seed: int, out: Path) -> Path:
+    """A run folder with the densities over time of the adaptive run of this seed, for `--target-d`.
 
     Raises:
-        SystemExit: its row is not there yet.
+        SystemExit: that run has no row yet.
     """
     rows = [row for row in done_rows(ROWS) if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", seed)]
     if not rows:
@@ -138,10 +140,10 @@ def path_of(seed: int, out: Path) -> Path:
     return folder
 
 
-def ends(curve: list[dict[str, Any]]) -> dict[str, float]:
-    """best: the FID of the snapshot with the lowest steering score. last: the mean of the last quarter.
+def end_points(curve: list[Point]) -> dict[str, float]:
+    """Of the FID. best: at the lowest validation score. last: mean of the last quarter. lowest: of the run.
 
-    >>> ends([{"score": s, "fid": f} for s, f in ((3.0, 90), (1.0, 60), (1.5, 55), (2.0, 70))])
+    >>> end_points([{"score": s, "fid": f} for s, f in ((3.0, 90), (1.0, 60), (1.5, 55), (2.0, 70))])
     {'best': 60, 'last': 70.0, 'lowest': 55}
     """
     quarter = curve[-max(1, len(curve) // 4) :]
@@ -156,54 +158,55 @@ def rounded(value: Any) -> Any:
     return round(value, ROUNDED) if isinstance(value, float) else value
 
 
-def faces_jobs(faces: Path) -> list[Curve]:
-    """Dense, adaptive, DiffAugment and both, on the families that pictures of 64 pixels want."""
+def faces_jobs(faces: Path) -> list[CurveJob]:
+    """Dense, adaptive, DiffAugment and both, on the families for images of 64 pixels."""
     found = []
     for family, options in FACES.items():
-        known = {**options, "resolution": 64, "pattern": "*", "d_steps": 1, "snap": options["kimg"] / 8}
+        shared = {**options, "resolution": 64, "pattern": "*", "d_steps": 1, "snap": options["kimg"] / 8}
         for seed in FEW_SEEDS:
             for aug in ("none", "diff"):
                 for arm, method in ARMS_A.items():
                     value = f"{family}, DiffAugment" if aug == "diff" else family
                     # A density may halve within the same share of the run as on CIFAR-10.
                     speed = {"adapt_kimg": options["kimg"] * 10 / 96} if arm == "adaptive" else {}
-                    found.append(Curve("faces", arm, seed, value, {**known, **method, "aug": aug, **speed}, faces))
+                    found.append(CurveJob("faces", arm, seed, value, {**shared, **method, "aug": aug, **speed}, faces))
     return found
 
 
-def stages(faces: Path | None = None) -> dict[str, list[Curve]]:
-    """Every job, in the order of their worth. faces: what stage `faces` trains on; there is none without."""
+def stages(faces: Path | None = None) -> dict[str, list[CurveJob]]:
+    """{stage: its jobs}, the most important first. faces: training set of stage `faces`; None leaves it out."""
     pilot, longer = (
         [
-            Curve(stage, "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
+            CurveJob(stage, "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
             for images, (kimg, snap) in lengths.items()
         ]
         for stage, lengths in (("pilot", PILOT), ("pilot, longer", LONGER_PILOT))
     )
     tune = [
-        Curve("tune", arm, TUNING_SEED, value, {**options, knob: value})
-        for arm, (options, knob, values) in TUNED.items()
+        CurveJob("tune", arm, TUNING_SEED, value, {**options, tuned: value})
+        for arm, (options, tuned, values) in TUNED.items()
         for value in values
     ]
-    # Where dense turns late: the same learning rates with 200 images.
+    # Where dense overfits later: the same learning rates with 200 images.
     later = {**DENSE, "max_images": 200, "kimg": 128}
-    tune += [Curve("tune, 200 images", "dense", TUNING_SEED, lr, {**later, "lr": lr}) for lr in (1e-3, 2e-3)]
-    a = [Curve("a", arm, seed, "", options) for seed in SEEDS for arm, options in ARMS_A.items()]
-    few = [Curve("a", "half G", seed, "", HALF_G) for seed in FEW_SEEDS]
+    tune += [CurveJob("tune, 200 images", "dense", TUNING_SEED, lr, {**later, "lr": lr}) for lr in (1e-3, 2e-3)]
+    a = [CurveJob("a", arm, seed, "", options) for seed in SEEDS for arm, options in ARMS_A.items()]
+    few = [CurveJob("a", "half G", seed, "", HALF_G) for seed in FEW_SEEDS]
     controls, more = (
-        [Curve("a", arm, seed, "", options) for arm, options in arms.items() for seed in FEW_SEEDS]
+        [CurveJob("a", arm, seed, "", options) for arm, options in arms.items() for seed in FEW_SEEDS]
         for arms in (CONTROLS, MORE_CONTROLS)
     )
     finale = {"finale": {**HALF_G, **FINALE}, "drop": {**HALF_G, **FINALE, "finale_dense": False}}
-    e = [Curve("e", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in finale.items()]
-    c = [Curve("c", arm, seed, "", {**o, "aug": "diff", "kimg": 240}) for seed in SEEDS for arm, o in ARMS_A.items()]
-    b = [Curve("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
+    e = [CurveJob("e", arm, seed, "", options) for seed in FEW_SEEDS for arm, options in finale.items()]
+    c = [CurveJob("c", arm, seed, "", {**o, "aug": "diff", "kimg": 240}) for seed in SEEDS for arm, o in ARMS_A.items()]
+    b = [CurveJob("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
     found = {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot}
     found |= {"longer": longer, "more": more}
     return {**found, "c": c, "b": b, **({"faces": faces_jobs(faces)} if faces else {})}
 
 
-def open_jobs(names: list[str], faces: Path | None = None) -> Iterator[Curve]:
+def jobs_of(names: list[str], faces: Path | None = None) -> Iterator[CurveJob]:
+    """The jobs of these stages; of all, if none is named."""
     for name, jobs in stages(faces).items():
         if not names or name in names:
             yield from jobs
@@ -215,12 +218,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("command", choices=("list", "work"))
     parser.add_argument("stages", nargs="*")
-    parser.add_argument("--faces", type=Path, help="a hundred pictures, for stage faces")
+    parser.add_argument("--faces", type=Path, help="a hundred images, for stage faces")
     parser.add_argument("--rows", type=Path, default=ROWS)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    act(arguments, open_jobs(arguments.stages, arguments.faces))
+    act(arguments, jobs_of(arguments.stages, arguments.faces))
 
 
 if __name__ == "__main__":

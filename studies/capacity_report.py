@@ -1,24 +1,24 @@
-"""What the capacity study found: the tables of docs/results.md and its picture, from docs/capacity.jsonl.
+"""The tables and figures of the capacity study in docs/results.md, from studies/results/capacity.jsonl.
 
-    python runs/capacity_report.py         # prints the tables, writes docs/images/capacity*.png
+    python -m studies.capacity_report       # prints the tables, writes docs/images/capacity*.png
 
-Ratios are over paired seeds: geometric mean, and the 95 % t interval of the log ratio. Claims that were named are
-tested one-sided and adjusted after Holm over all five; one that has fewer than two pairs counts as p = 1.
+Ratios are over paired seeds: geometric mean, and the 95 % t interval of the log ratio. The claims that were fixed
+beforehand are tested one-sided and adjusted after Holm over all five; one with fewer than two pairs counts as p = 1.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
-from study_report import by_seed, holm, p_value, pairs, told_ratio
 
-DOCS = Path(__file__).parents[1] / "docs"
-Row = dict[str, Any]
+from studies.capacity import ROWS
+from studies.paired import by_seed, holm, p_value, pairs, ratio_ci
+from studies.places import IMAGES
+from studies.queue import Row, done_rows
+
 CLAIMS = {  # name: (stage, arm, against, no more than)
     "(a) adaptive D against dense, 100 images": ("a", "adaptive", "dense", 1.0),
     "(b) the same, 1,000 images": ("b", "adaptive", "dense", 1.0),
@@ -26,14 +26,14 @@ CLAIMS = {  # name: (stage, arm, against, no more than)
     "(d) G at half of its weights besides, against adaptive": ("a", "half G", "adaptive", 1.05),
     "(e) finale against the same drop of the rate": ("e", "finale", "drop", 1.0),
 }
-END_POINTS = {"best": "snapshot that steering chose", "last": "mean of the last quarter"}
+END_POINTS = {"best": "snapshot with the best validation score", "last": "mean of the last quarter"}
 COLORS = {"dense": "tab:red", "adaptive": "tab:blue"}
 
 
 def curves_table(rows: Sequence[Row]) -> list[str]:
-    """Of each run of the pilot and of the tuning."""
+    """A line for each run of the pilot and of the tuning."""
     lines = [
-        "| stage | arm | images | value | best by steering | last quarter | lowest at kimg |",
+        "| stage | arm | images | value | at best validation score | last quarter | lowest at kimg |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -48,7 +48,11 @@ def curves_table(rows: Sequence[Row]) -> list[str]:
 
 
 def seeds_table(rows: Sequence[Row], stage: str = "a") -> list[str]:
-    lines = ["| seed | arm | best by steering | last quarter | D's density: least, last |", "|---|---|---|---|---|"]
+    """A line for each run of a stage."""
+    lines = [
+        "| seed | arm | at best validation score | last quarter | D's density: least, last |",
+        "|---|---|---|---|---|",
+    ]
     for row in sorted((row for row in rows if row["stage"] == stage), key=lambda row: (row["seed"], row["arm"])):
         densities = [point["density_d"] for point in row["curve"]]
         lines.append(
@@ -59,7 +63,8 @@ def seeds_table(rows: Sequence[Row], stage: str = "a") -> list[str]:
 
 
 def claims_table(rows: Sequence[Row]) -> list[str]:
-    lines = ["| claim | pairs | best by steering | last quarter | p (best), Holm |", "|---|---|---|---|---|"]
+    """A line for each claim: ratios at both end points, and the adjusted p-value at the first."""
+    lines = ["| claim | pairs | at best validation score | last quarter | p (best), Holm |", "|---|---|---|---|---|"]
     found = []
     for stage, arm, other, most in CLAIMS.values():
         both = {key: pairs(by_seed(rows, stage, arm), by_seed(rows, stage, other), key) for key in ("best", "last")}
@@ -67,15 +72,15 @@ def claims_table(rows: Sequence[Row]) -> list[str]:
     adjusted = holm([p for _, p in found])
     for name, (both, _), p in zip(CLAIMS, found, adjusted, strict=True):
         count = len(both["best"][0])
-        told = [told_ratio(both[key]) if count > 1 else "not measured" for key in ("best", "last")]
+        told = [ratio_ci(both[key]) if count > 1 else "not measured" for key in ("best", "last")]
         lines.append(f"| {name} | {count} | {told[0]} | {told[1]} | {p:.3f} |")
     return lines
 
 
 def controls_table(rows: Sequence[Row]) -> list[str]:
-    """Every arm of 100 images without augmentation: its means, and how it compares with dense and with adaptive.
+    """Every arm of 100 images without augmentation: its means, and its ratios to dense and to adaptive.
 
-    Ratios are over the seeds that both have; their intervals are of 95 % each, not of all together: they describe.
+    Ratios are over the seeds that both have; their intervals are of 95 % each, not simultaneous: no test.
     """
     lines = [
         "| arm | seeds | best (mean) | last quarter (mean) | to dense: best | last quarter | to adaptive: best "
@@ -88,33 +93,33 @@ def controls_table(rows: Sequence[Row]) -> list[str]:
         for other in ("dense", "adaptive"):
             for key in ("best", "last"):
                 both = pairs(found, by_seed(rows, "a", other), key)
-                told.append("1" if arm == other else told_ratio(both) if len(both[0]) > 1 else "-")
+                told.append("1" if arm == other else ratio_ci(both) if len(both[0]) > 1 else "-")
         lines.append(f"| {arm} | {len(found)} | {' | '.join(told)} |")
     return lines
 
 
 def regret_table(rows: Sequence[Row]) -> list[str]:
-    """How far the snapshot that a steering rule chooses lies above the lowest of its run: mean over all curves."""
-    lines = ["| what steers | mean regret | worst |", "|---|---|---|"]
-    for name, steering in STEERING.items():
-        regrets = [regret(row["curve"], steering) for row in rows]
+    """FID at the snapshot that a validation score chooses, over the lowest of its run: mean over all curves."""
+    lines = ["| validation score | mean regret | worst |", "|---|---|---|"]
+    for name, validation in VALIDATION.items():
+        regrets = [regret(row["curve"], validation) for row in rows]
         lines.append(f"| {name} | {sum(regrets) / len(regrets):.4f} | {max(regrets):.3f} |")
     return lines
 
 
-def regret(curve: Sequence[Row], steering: Callable[[Sequence[Row]], list[float]]) -> float:
-    """FID at the snapshot that is chosen, over the lowest of the run.
+def regret(curve: Sequence[Row], validation: Callable[[Sequence[Row]], list[float]]) -> float:
+    """FID at the chosen snapshot, over the lowest of the run.
 
     >>> curve = [{"fid": 20.0, "s": 1.0}, {"fid": 10.0, "s": 2.0}]
     >>> regret(curve, lambda points: [point["s"] for point in points])
     2.0
     """
-    values = steering(curve)
+    values = validation(curve)
     return float(curve[values.index(min(values))]["fid"] / min(point["fid"] for point in curve))
 
 
 def smoothed(values: Sequence[float], before: float, after: float) -> list[float]:
-    """Geometric means with the neighbours, whose weights these are; that of the value itself is 2.
+    """Weighted geometric means of each value (weight 2) and its neighbours (`before`, `after`).
 
     >>> smoothed([1.0, 1.0, 1.0], 1, 1)
     [1.0, 1.0, 1.0]
@@ -128,7 +133,7 @@ def smoothed(values: Sequence[float], before: float, after: float) -> list[float
     return found
 
 
-STEERING: dict[str, Callable[[Sequence[Row]], list[float]]] = {
+VALIDATION: dict[str, Callable[[Sequence[Row]], list[float]]] = {
     "KID of 250 samples": lambda points: [point["kid_250"] for point in points],
     "KID of 500 samples (what the runs did)": lambda points: [point["score"] for point in points],
     "KID of 1,000 samples": lambda points: [point["kid_1000"] for point in points],
@@ -142,7 +147,7 @@ STEERING: dict[str, Callable[[Sequence[Row]], list[float]]] = {
 }
 
 
-def picture(rows: Sequence[Row], path: Path) -> None:
+def curves_figure(rows: Sequence[Row], path: Path) -> None:
     """FID over kimg of every seed of claim (a), and below it D's density."""
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -160,7 +165,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     ticks = [25, 30, 40, 50, 60, 80]
     above.set_yticks(ticks, list(map(str, ticks)))
     above.tick_params(axis="y", which="minor", labelleft=False)
-    above.set_ylabel("FID (reporting network)")
+    above.set_ylabel("FID (reporting extractor)")
     above.legend(frameon=False, title="discriminator")
     below.set(ylabel="D's density", xlabel="kimg (thousands of real images that D has seen)", ylim=(0, 1.05))
     for axes in (above, below):
@@ -168,7 +173,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def dots(rows: Sequence[Row], path: Path) -> None:
+def dot_plot(rows: Sequence[Row], path: Path) -> None:
     """A dot for each seed of every arm of 100 images, at both end points."""
     arms = list(dict.fromkeys((row["stage"], row["arm"]) for row in rows if row["stage"] in ("a", "e")))
     figure = Figure(figsize=(9, 0.42 * len(arms) + 1.4), layout="constrained")
@@ -177,7 +182,7 @@ def dots(rows: Sequence[Row], path: Path) -> None:
             values = [row[key] for row in by_seed(rows, stage, arm).values()]
             axes.plot(values, [place] * len(values), "o", color=COLORS.get(arm, "0.35"), alpha=0.7)
             axes.plot(sum(values) / len(values), place, "|", color="black", markersize=16)
-        axes.set(title=title, xlabel="FID (reporting network), lower is better")
+        axes.set(title=title, xlabel="FID (reporting extractor), lower is better")
         axes.set_yticks(range(len(arms)), [arm for _, arm in arms])
         axes.grid(alpha=0.3)
     figure.axes[0].invert_yaxis()
@@ -185,11 +190,11 @@ def dots(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> None:
-    rows = [json.loads(line) for line in (DOCS / "capacity.jsonl").read_text().splitlines()]
+    rows = done_rows(ROWS)
     for table in (curves_table, seeds_table, claims_table, controls_table, regret_table):
         print("\n".join(table(rows)) + "\n")
-    picture(rows, DOCS / "images" / "capacity.png")
-    dots(rows, DOCS / "images" / "capacity_controls.png")
+    curves_figure(rows, IMAGES / "capacity.png")
+    dot_plot(rows, IMAGES / "capacity_controls.png")
 
 
 if __name__ == "__main__":

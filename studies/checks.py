@@ -1,15 +1,16 @@
-"""Short checks of the paper's words, and of what decides them here: each takes seconds to minutes, on small networks.
+"""Short checks of the paper's claims, and of their causes here: each takes seconds to minutes, on small networks.
 
-    python runs/checks.py CIFAR10_FOLDER STUDY_OUT [NAME...]     # writes docs/checks.json; NAME: only these
+    python -m studies.checks CIFAR10_FOLDER OUT [NAME...]     # writes studies/results/checks.json; NAME: only these
 
-criteria: is what goes less important to the pictures? The last states of the study's RG-GAN runs (STUDY_OUT): the score
-    of the same weights under the learnt mask, under magnitude and under chance, at equal density in each layer.
+criteria: are pruned weights less important to the images? The last states of the RG-GAN runs that studies.baselines
+    left in OUT: the score of the same weights under the learnt mask, a magnitude mask and a random mask, at equal
+    density in each layer.
 collapse: does regeneration prevent collapse? Thresholds that rise fast, floors off, over five seeds: with nothing, with
     regeneration by importance, by straight-through, and by the floor.
 lambda: does the same penalty give about the same density at other widths and batch sizes?
 loss or Adam: why does D keep more than thresholds alone would leave it? Without the loss's gradient on thresholds; and
     with masked weights frozen.
-moments: what to do with Adam's averages of weights that return?
+moments: what to do with Adam's moments of regrown weights?
 
 All but the first train SNGAN with 16 channels (lambda: 12 to 48) at 16x16 on 200 CIFAR-10 images, one core, fp32.
 """
@@ -21,34 +22,40 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import rggan.training.engine as engine
 import torch
 
 from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
+from rggan.generation.build import build
 from rggan.pruning import Layer, Regrowth, Rule, Threshold
 from rggan.training.checkpoint import readable
+from rggan.training.ema import EMA
 from rggan.training.reading import read_data
 from rggan.training.sparsity import make_rules
+from rggan.training.trainer import Training
+from studies.places import RESULTS
+from studies.queue import Row
 
-DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = range(5)
-Rows = list[dict[str, Any]]
+Policy = Literal["clear", "keep", "decay"]  # for the moments of regrown weights
+POLICIES: tuple[Policy, ...] = ("clear", "keep", "decay")
+Rows = list[Row]
 
 
 class Frozen(Threshold):
-    """Straight-through thresholds, but masked weights do not train: what Adam does to them cannot bring them back."""
+    """Straight-through thresholds with frozen masked weights: Adam cannot move them past the threshold again."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.masked = "freeze"
 
 
-class Deaf(Threshold):
-    """Masked weights train, but thresholds follow the penalty alone."""
+class PenaltyOnly(Threshold):
+    """Masked weights train, but the loss has no gradient on the thresholds: they follow the penalty alone."""
 
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
@@ -58,12 +65,13 @@ class Deaf(Threshold):
 
 def trained(
     data: ImageSet, steps: int, rule: Callable[[], Rule] | None = None, seed: int = 0, **options: Any
-) -> engine.Training:
-    """A small GAN after so many steps of G; `rule` in place of the options' one."""
+) -> Training:
+    """A small GAN after so many steps of G, or where it diverged. rule: makes a rule for each network, in place of the
+    one that the options name."""
     small = {"width_g": 16, "width_d": 16, "resolution": 16, "precision": "fp32", "aug": "none", "score_samples": 500}
     config = TrainConfig(**{**small, "lr": 1e-3, "device": "cpu", "schedule": "always", **options, "seed": seed})
     made = {network: rule() for network in make_rules(config)} if rule else None
-    training = engine.Training(config, data, data, rules=made)
+    training = Training(config, data, data, rules=made)
     for _ in range(steps):
         training.step()
         if not training.losses_are_finite():
@@ -72,11 +80,12 @@ def trained(
 
 
 def criteria(cifar: Path, out: Path) -> Rows:
+    """A row for each seed: scores under four masks, and how much of the mask a magnitude mask shares."""
     found = []
     for folder in sorted(out.glob("runs/2_RG-GAN_0.5_seed_*/0*")):
         config = TrainConfig.from_json(folder / "config.json")
         data = read_data(config)
-        training = engine.Training(config, data, data)
+        training = Training(config, data, data)
         training.load_state_dict(next(readable(folder / "checkpoints", print))["training"])
         pruner = training.prune_g
         assert pruner is not None
@@ -91,11 +100,11 @@ def criteria(cifar: Path, out: Path) -> Rows:
                     chosen = size.flatten().topk(int(mask.sum())).indices
                     other = torch.zeros(mask.numel()).index_fill_(0, chosen, 1).view(mask.shape)
                     layer.mask.copy_({"dense weights": torch.ones_like(mask), "learnt mask": mask}.get(name, other))
-            live = engine.EMA(training.place(engine.build(training.network)), training.g)
-            runs = [lambda network, drawn=drawn: network(*drawn) for drawn in training.latents[:16]]
-            with training.autocast():
+            live = EMA(training.gan.place(build(training.description["network"])), training.gan.g)
+            runs = [lambda network, drawn=drawn: network(*drawn) for drawn in training.evaluator.latents[:16]]
+            with training.gan.autocast():
                 network = live.snapshot(None, runs)
-            scores[name] = training.judge(network).score
+            scores[name] = training.evaluator.judge(network).score
         shared = kept = 0
         for weight, mask in zip(dense, learnt, strict=True):
             size = weight.abs()
@@ -107,33 +116,41 @@ def criteria(cifar: Path, out: Path) -> Rows:
     return found
 
 
+def regrowing_fast(rate: float) -> Threshold:
+    """Thresholds that rise fast, without floor, with regrowth."""
+    return Threshold("hard", penalty=1.0, lr=rate, floor=0, regrowth=Regrowth(0.05, 20))
+
+
 def collapse(cifar: Path, out: Path) -> Rows:
     """A run has collapsed when it diverged, or lost a whole layer, or all variety (5 % of the real images')."""
     data = few(cifar)
     found = []
     for rate in (2e-2, 4e-2):  # at the higher one D's thresholds pass the largest weights
-        fast = {"penalty": 1.0, "lr": rate}
+        hard = partial(Threshold, "hard", penalty=1.0, lr=rate)
         arms: dict[str, Callable[[], Rule]] = {
-            "no regeneration": lambda fast=fast: Threshold("hard", **fast, floor=0),
-            "regrowth by importance": lambda fast=fast: Threshold("hard", **fast, floor=0, regrowth=Regrowth(0.05, 20)),
-            "straight-through": lambda fast=fast: Threshold(**fast, floor=0),
-            "no regeneration, floor 1 %": lambda fast=fast: Threshold("hard", **fast, floor=0.01),
+            "no regeneration": partial(hard, floor=0),
+            "regrowth by importance": partial(regrowing_fast, rate),
+            "straight-through": partial(Threshold, penalty=1.0, lr=rate, floor=0),
+            "no regeneration, floor 1 %": partial(hard, floor=0.01),
         }
         for arm, rule in arms.items():
             for seed in SEEDS:
                 training = trained(data, 150, rule, seed)
                 densities = [d for pruner in training.pruners for d in pruner.densities().values()]
-                judged = training.judge(training.snapshot()) if training.is_finite() else None
-                lost = judged is None or not math.isfinite(judged.score)
-                row = {"arm": f"rate {rate:g}, {arm}", "seed": seed, "finite": not lost, "least_layer": min(densities)}
-                row |= {"diversity": None if lost else judged.diversity, "score": None if lost else judged.score}
+                judged = training.evaluator.judge(training.snapshot()) if training.is_finite() else None
+                if judged is not None and not math.isfinite(judged.score):
+                    judged = None  # diverged
+                row: Row = {"arm": f"rate {rate:g}, {arm}", "seed": seed, "finite": judged is not None}
+                row["least_layer"] = min(densities)
+                row["diversity"], row["score"] = (None, None) if judged is None else (judged.diversity, judged.score)
                 row |= dict(zip(("density_g", "density_d"), training.densities(), strict=True))
-                row["collapsed"] = lost or row["least_layer"] == 0 or judged.diversity < 0.05
+                row["collapsed"] = judged is None or row["least_layer"] == 0 or judged.diversity < 0.05
                 found.append(row)
     return found
 
 
 def penalties(cifar: Path, out: Path) -> Rows:
+    """Densities after the same steps with the same penalty, by width and batch size."""
     data, found = few(cifar), []
     cells = [(12, 32), (24, 32), (48, 32), (24, 16), (24, 64)]
     for width, batch in cells:
@@ -144,38 +161,45 @@ def penalties(cifar: Path, out: Path) -> Rows:
 
 
 def loss_or_adam(cifar: Path, out: Path) -> Rows:
+    """Densities without the loss's gradient on thresholds, and with frozen masked weights; three seeds each."""
     data, found = few(cifar), []
-    for kind in (Threshold, Frozen, Deaf):
+    kinds: dict[str, type[Threshold]] = {
+        "both": Threshold,
+        "masked weights frozen": Frozen,
+        "no pull of the loss": PenaltyOnly,
+    }
+    for name, kind in kinds.items():
         for seed in range(3):
-            training = trained(data, 200, lambda kind=kind: kind(penalty=1.0, lr=1e-3), seed)
+            training = trained(data, 200, partial(kind, penalty=1.0, lr=1e-3), seed)
             g, d = training.densities()
-            name = {"Threshold": "both", "Frozen": "masked weights frozen", "Deaf": "no pull of the loss"}[
-                kind.__name__
-            ]
+            assert training.prune_d is not None
             thresholds = torch.cat([layer.threshold for layer in training.prune_d.layers])
             found.append({"rule": name, "seed": seed, "density_g": g, "density_d": d,
                           "mean_threshold_d": thresholds.mean().item()})  # fmt: skip
     return found
 
 
+def regrowing(policy: Policy) -> Threshold:
+    """Masks of 40 % of the weights, with regrowth."""
+    return Threshold("hard", target=0.4, lr=0.0, regrowth=Regrowth(0.02, 25, policy))
+
+
 def moments(cifar: Path, out: Path) -> Rows:
+    """How many regrown weights stay, by what is done with their moments; three seeds each."""
     data, found = few(cifar), []
-    for policy in ("clear", "keep", "decay"):
+    for policy in POLICIES:
         for seed in range(3):
-
-            def rule(policy: str = policy) -> Rule:
-                return Threshold("hard", target=0.4, lr=0.0, regrowth=Regrowth(0.02, 25, policy))  # type: ignore[arg-type]
-
-            training = trained(data, 200, rule, seed)
-            counts = [p.rule.regrowth for p in training.pruners]
-            returned = sum(int(n) for c in counts for n in c.returned)
-            stayed = sum(int(n) for c in counts for n in c.stayed)
-            score = training.judge(training.snapshot()).score
+            training = trained(data, 200, partial(regrowing, policy), seed)
+            regrowths = [regrowth for p in training.pruners if (regrowth := getattr(p.rule, "regrowth", None))]
+            returned = sum(int(count) for regrowth in regrowths for count in regrowth.returned)
+            stayed = sum(int(count) for regrowth in regrowths for count in regrowth.stayed)
+            score = training.evaluator.judge(training.snapshot()).score
             found.append({"moments": policy, "seed": seed, "returned": returned, "stayed": stayed, "score": score})
     return found
 
 
 def few(cifar: Path) -> ImageSet:
+    """200 images of 16x16."""
     return load_images(str(cifar / "train"), 16, max_images=200, seed=0, pattern="*[02468].jpg")
 
 
@@ -187,18 +211,20 @@ CHECKS = {
 
 def summary(name: str, rows: Rows) -> list[str]:
     """A line for each group of seeds."""
-    told = []
+    lines = []
     if name == "criteria":
         kinds = rows[0]["scores"] if rows else ()
-        told += [f"{kind}: {statistics.mean(row['scores'][kind] for row in rows):.3f}" for kind in kinds]
+        lines += [f"{kind}: {statistics.mean(row['scores'][kind] for row in rows):.3f}" for kind in kinds]
     group = next((key for key in ("arm", "rule", "moments", "cell") if rows and key in rows[0]), None)
-    for value in dict.fromkeys(row[group] for row in rows) if group else ():
+    if group is None:
+        return lines
+    for value in dict.fromkeys(row[group] for row in rows):
         of = [row for row in rows if row[group] == value]
         numbers = [key for key, v in of[0].items() if isinstance(v, int | float) and key != "seed"]
         means = {key: statistics.mean(v for row in of if (v := row[key]) is not None) for key in numbers
                  if any(row[key] is not None for row in of)}  # fmt: skip
-        told.append(f"{value}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()))
-    return told
+        lines.append(f"{value}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()))
+    return lines
 
 
 def main() -> None:
@@ -208,12 +234,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    path = DOCS / "checks.json"
-    told = json.loads(path.read_text()) if path.is_file() else {}
+    path = RESULTS / "checks.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
     for name in arguments.names or CHECKS:
-        told[name] = CHECKS[name](arguments.cifar, arguments.out)
-        print(name, *summary(name, told[name]), sep="\n  ", flush=True)
-        path.write_text(json.dumps(told) + "\n")
+        results[name] = CHECKS[name](arguments.cifar, arguments.out)
+        print(name, *summary(name, results[name]), sep="\n  ", flush=True)
+        path.write_text(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Does a classifier of real digits recognise generated ones? Judges a run on scikit-learn's digits.
+"""Does a classifier of real digits recognise generated ones? Evaluates a run on scikit-learn's digits.
 
-    python runs/check_digits.py RUN
+    python -m studies.check_digits RUN
 
 Fits a small neural network (scikit-learn's MLPClassifier) on four fifths of the real digits as the generator saw them
 (16x16, averaged down to 8x8), and counts how many of 1,000 generated ones it recognises at a confidence above 0.8, and
@@ -29,6 +29,7 @@ def shrunk(images: Tensor) -> NDArray[np.float32]:
 
 def main(run: str) -> int:
     real = load_images("digits", 16)
+    assert real.labels is not None
     fit, held_out = train_test_split(np.arange(len(real)), test_size=0.2, random_state=0, stratify=real.labels)
     pixels = shrunk(real.images)
     classifier = MLPClassifier(max_iter=500, random_state=0).fit(pixels[fit], real.labels[fit])

@@ -1,6 +1,6 @@
-"""Train the two feature networks that ship in rggan/metrics/weights.
+"""Train the two extractors that ship in rggan/metrics/weights.
 
-    python runs/train_features.py CIFAR10_FOLDER
+    python -m studies.train_features CIFAR10_FOLDER
 
 CIFAR10_FOLDER holds train/<class>/NNNN.jpg and test/<class>/NNNN.jpg. Only training images with an odd
 number are read, so that studies on the even ones are never scored by features that saw their images.
@@ -43,7 +43,7 @@ def train(name: str, folder: Path) -> None:
     test = load_images(folder / "test", 32)
     assert odd.labels is not None
     assert test.labels is not None
-    network = ARCHITECTURES[name]().to(memory_format=torch.channels_last)
+    network = ARCHITECTURES[name]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = nn.Linear(network.dim, len(odd.classes))
     parameters = [*network.parameters(), *head.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)

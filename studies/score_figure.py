@@ -1,9 +1,9 @@
-"""Does the score rise with damage? Both feature networks, both distances, on CIFAR-10: docs/images/score.png.
+"""Do FID and KID rise with damage? Both shipped extractors on CIFAR-10: docs/images/score.png.
 
-    python runs/score_figure.py CIFAR10_FOLDER [OUT.png]
+    python -m studies.score_figure CIFAR10_FOLDER [OUT.png]
 
-Reference: training images with an even number (the networks saw only odd ones), 5,000 for Fréchet's distance and 500
-of them for the kernel distance. Judged: 2,000 test images, damaged at five strengths.
+Reference: training images with an even number (the extractors were trained on odd ones), 5,000 for the FID and 500 of
+them for the KID. Compared: 2,000 test images, damaged at five strengths.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor
 from rggan.data import ImageSet, load_images
 from rggan.data.pictures import to_pil
 from rggan.metrics import Score
+from studies.places import IMAGES
 
 JPEG_QUALITY = (60, 40, 25, 12, 4)
 DROPPED = (1, 3, 5, 7, 9)  # classes out of ten that are missing, by strength
@@ -41,7 +42,7 @@ def jpeg(image: Image.Image, strength: int, random: np.random.Generator) -> Imag
     """Compressed with its 8x8 blocks moved by 3 pixels.
 
     CIFAR-10 comes here as JPEG of quality 75. Compressing again on the same grid makes the two quantisers beat: then
-    quality 50 lies farther off on these features than 30, a special case that no generated picture meets.
+    quality 50 lies farther off on these features than 30, a special case that no generated image meets.
     """
     shift = 3
     sides = ((shift, 8 - shift), (shift, 8 - shift)) + ((0, 0),) * (len(image.getbands()) > 1)
@@ -91,4 +92,4 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "docs/images/score.png"))
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else IMAGES / "score.png")

@@ -1,26 +1,27 @@
-"""What the families study found: the tables of docs/results.md and docs/images/families.png, from docs/families.jsonl.
+"""The tables and the figure of the families study in docs/results.md, from studies/results/families.jsonl.
 
-    python runs/families_report.py         # prints the tables, writes the picture
+    python -m studies.families_report       # prints the tables, writes docs/images/families.png
 
-On CIFAR-10 the Frechet distance of the reporting network against the test images; on a hundred faces its kernel
-distance against these, for a Frechet distance to a hundred images means nothing. Ratios to dense are over paired seeds,
+On CIFAR-10 the FID with the reporting extractor against the test images; on a hundred faces the KID against these, for
+a FID with a hundred reference images means nothing. Ratios to dense are over paired seeds,
 with their 95 % t interval on the logarithm.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from families import FAMILIES, ROWS
 from matplotlib.figure import Figure
-from study_report import Row, by_seed, mean_of, pairs, told_ratio
 
 from rggan.report.plot import score_axis
+from studies.families import FAMILIES, ROWS
+from studies.paired import by_seed, mean_sd, pairs, ratio_ci
+from studies.places import IMAGES
+from studies.queue import Row, done_rows
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "families.png"
+FIGURE = IMAGES / "families.png"
 DATA = {"3-cifar": ("CIFAR-10, n = 1,000, 32x32", "fid", "FID"), "3-faces": ("100 faces, 64x64", "kid", "KID")}
 
 
@@ -39,19 +40,19 @@ def table(rows: Sequence[Row], stage: str) -> list[str]:
             if not found:
                 continue
             paired = pairs(found, dense, key)
-            ratio = "1" if arm == "dense" else told_ratio(paired) if len(paired[0]) > 1 else "-"
-            told = [row["memorisation"] for row in found.values()]
-            copies = f"{statistics.mean(m['rate'] for m in told):.1%}; {told[0]['expected']:.1%}"
+            ratio = "1" if arm == "dense" else ratio_ci(paired) if len(paired[0]) > 1 else "-"
+            memorised = [row["memorisation"] for row in found.values()]
+            copies = f"{statistics.mean(m['rate'] for m in memorised):.1%}; {memorised[0]['expected']:.1%}"
             density = " / ".join(f"{statistics.mean(r[f'density_{n}'] for r in found.values()):.2f}" for n in "gd")
             flips = ", ".join(str(row["flips"]) for row in found.values())
             lines.append(
-                f"| {family} | {arm} | {len(found)} | {mean_of(found, key)} | {ratio} | {copies} | {density} "
+                f"| {family} | {arm} | {len(found)} | {mean_sd(found, key)} | {ratio} | {copies} | {density} "
                 f"| {flips} |"
             )
     return lines
 
 
-def picture(rows: Sequence[Row], path: Path = PICTURE) -> None:
+def dot_plot(rows: Sequence[Row], path: Path = FIGURE) -> None:
     """A dot for each run, the two arms of a seed joined."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, (stage, (title, key, name)) in zip(figure.subplots(1, len(DATA)), DATA.items(), strict=True):
@@ -66,7 +67,7 @@ def picture(rows: Sequence[Row], path: Path = PICTURE) -> None:
                 axes.plot([place + x] * len(values), values, "o", color=colour, alpha=0.8, label=label)
         axes.set_xticks(range(len(FAMILIES)), list(FAMILIES))
         score_axis(axes, [row[key] for row in rows if row["stage"] == stage])
-        axes.set(title=title, ylabel=f"{name}, reporting network")
+        axes.set(title=title, ylabel=f"{name}, reporting extractor")
         if axes.get_yscale() == "linear":
             axes.set_ylim(0, None)
         axes.grid(axis="y", alpha=0.3)
@@ -75,10 +76,10 @@ def picture(rows: Sequence[Row], path: Path = PICTURE) -> None:
 
 
 def main() -> None:
-    rows = [json.loads(line) for line in ROWS.read_text().splitlines()]
+    rows = done_rows(ROWS)
     for stage, (title, _, _) in DATA.items():
         print(f"{title}\n\n" + "\n".join(table(rows, stage)) + "\n")
-    picture(rows)
+    dot_plot(rows)
 
 
 if __name__ == "__main__":

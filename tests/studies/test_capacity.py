@@ -1,24 +1,23 @@
-"""The capacity study's plan is fair and valid, and its page says what its rows say."""
+"""The plan of the capacity study is fair and valid, and its page says what its rows say."""
 
-import importlib
 import itertools
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from rggan import TrainConfig
+from rggan.training.sparsity import make_target
+from studies import capacity
+from studies import capacity_report as report
+from studies.queue import done_rows, key_of
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "runs"))
-capacity, report, study = map(importlib.import_module, ("capacity", "capacity_report", "study"))
-sys.path.remove(str(ROOT / "runs"))
-ROWS = [json.loads(line) for line in (ROOT / "docs" / "capacity.jsonl").read_text().splitlines()]
+PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+ROWS = done_rows(capacity.ROWS)
 
 
 def test_every_job_is_a_valid_run_and_none_comes_twice():
-    jobs = list(capacity.open_jobs([], Path("faces")))
+    jobs = list(capacity.jobs_of([], Path("faces")))
     assert len({job.key for job in jobs}) == len(jobs)
     for job in jobs:
         TrainConfig(data="somewhere", **job.train_options())
@@ -48,7 +47,7 @@ def test_controls_and_faces_differ_from_dense_and_adaptive_in_what_they_are_name
         differ = differences(job.train_options(), dense[job.seed])
         assert differ
         assert differ <= method or (differ <= own and len(differ) <= 2), job.key
-    faces = list(capacity.open_jobs(["faces"], Path("faces")))
+    faces = list(capacity.jobs_of(["faces"], Path("faces")))
     assert len(faces) == 24
     for job in faces:
         (twin,) = [one for one in faces if (one.seed, one.value) == (job.seed, job.value) and one.arm != job.arm]
@@ -59,18 +58,18 @@ def differences(one, other):
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
-def test_rows_were_made_by_the_jobs_that_stand_here():
-    there = {job.key: job.train_options() for job in capacity.open_jobs([], Path("faces"))}
-    assert len({study.key_of(row) for row in ROWS}) == len(ROWS)
+def test_rows_were_made_by_the_present_jobs():
+    there = {job.key: job.train_options() for job in capacity.jobs_of([], Path("faces"))}
+    assert len({key_of(row) for row in ROWS}) == len(ROWS)
     for row in ROWS:
-        assert row["options"] == json.loads(json.dumps(there[study.key_of(row)])), study.key_of(row)
+        assert row["options"] == json.loads(json.dumps(there[key_of(row)])), key_of(row)
         assert row["commit"]
-        found = capacity.ends(row["curve"])
+        found = capacity.end_points(row["curve"])
         assert {name: row[name] for name in found} == pytest.approx(found, abs=1e-3)
 
 
 def test_results_page_has_the_tables_that_the_rows_give():
-    page = (ROOT / "docs" / "results.md").read_text()
+    page = PAGE.read_text()
     tables = (report.curves_table, report.seeds_table, report.claims_table, report.controls_table, report.regret_table)
     for table in tables:
         for line in table(ROWS):
@@ -85,10 +84,8 @@ def test_smoothing_is_a_weighted_geometric_mean():
 
 def test_an_adaptive_runs_densities_come_back_as_a_run(tmp_path):
     with pytest.raises(SystemExit, match="run stage a first"):
-        capacity.path_of(capacity.TUNING_SEED, tmp_path)
+        capacity.density_path(capacity.TUNING_SEED, tmp_path)
     row = next(row for row in ROWS if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", 0))
-    from rggan.training.sparsity import make_target
-
-    target = make_target(TrainConfig(target_d=str(capacity.path_of(0, tmp_path)), batch=16, kimg=96), "d")
+    target = make_target(TrainConfig(target_d=str(capacity.density_path(0, tmp_path)), batch=16, kimg=96), "d")
     for point in row["curve"]:
         assert target.at(round(point["kimg"] * 1000 / 16)) == pytest.approx(point["density_d"])

@@ -1,0 +1,85 @@
+"""A job that the command line does: `rggan train`, then `rggan evaluate` of the best snapshot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.queue import Job, Row, commit
+
+FAST = ("--precision", "bf16", "--device", "cpu")
+
+
+@dataclass(frozen=True)
+class CommandJob(Job):
+    """A run that is trained and evaluated as a user would."""
+
+    def evaluation(self, cifar: Path) -> list[str]:
+        """How its best snapshot is evaluated: options of `rggan evaluate`."""
+        raise NotImplementedError
+
+    def measured_besides(self, folder: Path, cifar: Path) -> Row:
+        """More columns of its row, measured on the finished run in `folder`."""
+        return {}
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether the training states stay, for checks that need them."""
+        return False
+
+    def run(self, cifar: Path, out: Path) -> Row:
+        started = time.perf_counter()
+        place, options = self.folder(out), self.train_options()
+        rggan("train", "--data", str(self.data(cifar)), *flags(options), "--outdir", str(place))
+        (folder,) = place.glob("0*")
+        best = json.loads(rggan("evaluate", str(folder), *self.evaluation(cifar), *FAST, "--json"))
+        rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+        chosen, last = min(rows, key=lambda row: row["score"]), rows[-1]
+        quarter = rows[-max(1, len(rows) // 4) :]
+        row: Row = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
+        row |= {name: best[name]["value"] if best.get(name) else None for name in ("fid", "kid")}  # no FID of a hundred
+        row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
+        row |= {name: chosen.get(name) for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
+        row |= {
+            f"last_{name}": last[name] for name in ("density_g", "density_d", "phase", "d_real", "d_sign", "d_fake")
+        }
+        row |= {f"least_density_{network}": min(r[f"density_{network}"] for r in rows) for network in "gd"}
+        row |= {"flips": last["flips"], "scores": [round(r["score"], 4) for r in rows]}
+        row |= self.measured_besides(folder, cifar)
+        if best.get("memorisation"):
+            row["memorisation"] = best["memorisation"]
+        row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
+        if not self.keeps_checkpoints:
+            shutil.rmtree(folder / "checkpoints")
+        return row
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    """Options as the command line takes them.
+
+    >>> flags({"width_g": 32, "balance": True, "mirror": False})
+    ['--width-g', '32', '--balance', '--no-mirror']
+    """
+    found = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        found += [flag if value else f"--no-{flag[2:]}"] if isinstance(value, bool) else [flag, str(value)]
+    return found
+
+
+def rggan(*arguments: str) -> str:
+    """`rggan ...`: what it prints.
+
+    Raises:
+        SystemExit: it failed; with all that it printed.
+    """
+    done = subprocess.run([sys.executable, "-m", "rggan", *arguments], text=True, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"rggan {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+    return done.stdout

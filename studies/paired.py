@@ -1,0 +1,74 @@
+"""Statistics of paired seeds: ratios to another arm with intervals, one-sided tests, and Holm's adjustment."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from scipy import stats
+
+from rggan.metrics.uncertainty import paired_ratio
+from studies.queue import Row
+
+Pairs = tuple[list[float], list[float]]  # ours, the other arm's: one value for each seed that both have
+
+
+def by_seed(rows: Sequence[Row], stage: str, arm: str) -> dict[int, Row]:
+    """The rows of one arm: {seed: row}."""
+    return {row["seed"]: row for row in rows if row["stage"] == stage and row["arm"] == arm}
+
+
+def pairs(ours: Mapping[int, Row], others: Mapping[int, Row], key: str = "fid") -> Pairs:
+    """The values of one column (Fréchet distances) at the seeds that both have.
+
+    >>> pairs({0: {"fid": 9.0}, 1: {"fid": 8.0}}, {1: {"fid": 10.0}, 2: {"fid": 7.0}})
+    ([8.0], [10.0])
+    """
+    seeds = sorted(ours.keys() & others.keys())
+    return [ours[seed][key] for seed in seeds], [others[seed][key] for seed in seeds]
+
+
+def ratio_ci(paired: Pairs, comparisons: int = 1) -> str:
+    """Geometric mean of the ratios and its t interval, of 95 % for all comparisons together (Bonferroni).
+
+    >>> ratio_ci(([1.0, 2.0], [2.0, 4.0]))
+    '0.500 (0.500 to 0.500)'
+    """
+    ratio = paired_ratio(*paired, level=1 - 0.05 / comparisons)
+    return f"{ratio.value:.3f} ({ratio.interval.low:.3f} to {ratio.interval.high:.3f})"
+
+
+def p_value(paired: Pairs, below: float = 1.0) -> float:
+    """One-sided t test on the log ratios, against a true ratio of `below` or more; 1 for fewer than two pairs."""
+    if len(paired[0]) < 2:
+        return 1.0
+    logs = [math.log(one / other) for one, other in zip(*paired, strict=True)]
+    return float(stats.ttest_1samp(logs, math.log(below), alternative="less").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values (Holm 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p_values[place]))
+        adjusted[place] = running
+    return adjusted
+
+
+def mean_sd(rows: Mapping[int, Row], key: str) -> str:
+    """Over the seeds.
+
+    >>> mean_sd({0: {"fid": 60.0}, 1: {"fid": 62.0}}, "fid"), mean_sd({}, "fid")
+    ('61 ± 1.41', '-')
+    """
+    values = [row[key] for row in rows.values()]
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3g}{spread}"
