@@ -125,8 +125,7 @@ def check_network(config: TrainConfig) -> None:
     family = FAMILIES.get(config.network)
     if LOSSES.get(config.loss).steps is not None and family.steps is not Steps:
         raise UserError(
-            f"`loss` {config.loss} brings its own training steps, and so does `network` {config.network}: replace one of "
-            "them."
+            f"`loss` {config.loss} brings its own training steps, and so does `network` {config.network}: replace one."
         )
     for name, titles in only_of_families().items():
         if name not in family.options and getattr(config, name) != default[name]:

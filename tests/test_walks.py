@@ -137,7 +137,7 @@ def test_the_corner_of_transparent_pictures_is_transparent():
 
 @pytest.mark.parametrize("name", ["sngan", "fastgan", "biggan"])
 def test_other_networks_have_no_styles(name):
-    with pytest.raises(UserError, match=rf"Styles to mix are StyleGAN2's.*{name}"):
+    with pytest.raises(UserError, match=rf"Styles \(`mix`\) are StyleGAN2's.*{name}"):
         mixing(tiny(name), [0], [1])
 
 

@@ -109,10 +109,10 @@ def mixing(
     styled = generator.style_network
     if styled is None:
         name = generator.config["network"]["name"]
-        raise UserError(f"Styles to mix are StyleGAN2's, and this generator is of the network {name}.")
+        raise UserError(f"Styles (`mix`) are StyleGAN2's, and this generator is of the network {name}.")
     cut = styled.style_count // 2 if layer is None else layer
     if not 1 <= cut < styled.style_count:
-        raise UserError(f"The layer to mix from is one from 1 to {styled.style_count - 1}, not {cut}.")
+        raise UserError(f"There is no layer {cut} to mix from: choose a layer from 1 to {styled.style_count - 1}.")
     number = generator.class_number(label)
     rows, _ = generator.points(coarse, number, truncation)
     columns, _ = generator.points(fine, number, truncation)

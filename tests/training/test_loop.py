@@ -375,7 +375,7 @@ def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
     with pytest.raises(UserError, match=r"differs in `width_g` \(8 there, 16 here\): a run cannot change that"):
         train(dataclasses.replace(base, resume=run, width_g=16))
     assert main(["train", "--resume", str(run), "--kimg", "0.16", "--lr", "0.0001"]) == 0
-    assert "changed    --kimg (0.064 there, 0.16 here), --lr (0.0002 there, 0.0001 here)" in log(run)
+    assert "changed    `kimg` (0.064 there, 0.16 here), `lr` (0.0002 there, 0.0001 here)" in log(run)
     assert len(Run(run).rows()) == 5
     state = next(readable(run / "checkpoints", print))
     assert state["training"]["opt_d"]["param_groups"][0]["lr"] == 0.0001
@@ -387,7 +387,7 @@ def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
 def test_new_run_says_what_it_differs_in(tmp_path):
     first = go(tmp_path, kimg=0.032)
     second = go(tmp_path, kimg=0.032, lr=1e-3)
-    assert f"{first.name} differs in --lr (0.0002 there, 0.001 here); to continue it instead: --resume" in log(second)
+    assert f"{first.name} differs in `lr` (0.0002 there, 0.001 here); to continue it instead: --resume" in log(second)
 
 
 def test_options_of_an_older_version_are_the_same_run(tmp_path):
