@@ -95,7 +95,7 @@ def test_functions_and_modules_by_name(tmp_path, monkeypatch):
     assert load_extractor("nets_here:learnt").hash != before
     with pytest.raises(UserError, match="its resolution must be the side of a square"):
         load_extractor("nets_here:odd")
-    with pytest.raises(UserError, match=r"^--features seen_here:number: it is no function or module from uint8 images"):
+    with pytest.raises(UserError, match=r"^`features` seen_here:number: it is no function or module from uint8 images"):
         load_extractor("seen_here:number")
     with pytest.raises(UserError, match="has no attribute 'median'"):
         load_extractor("seen_here:median")
@@ -122,13 +122,13 @@ def test_an_extractor_of_an_installed_package_has_a_name(installed):
     assert extract(extractor, images).tolist() == [[7.0] * 3] * 3
     by_place = load_extractor("package_of_theirs:mean")
     assert (extractor.name, extractor.hash) == ("colour", by_place.hash)  # named otherwise, and the same features
-    with pytest.raises(UserError, match=r"^--features taste: there are reporting, steering, colour, a file"):
+    with pytest.raises(UserError, match=r"^`features` taste: there are reporting, steering, colour, a file"):
         load_extractor("taste")
 
 
 def test_an_installed_extractor_that_clashes_or_is_none_is_refused(installed):
     installed("five", "number")
-    with pytest.raises(UserError, match=r"^--features five: it is no function or module from uint8 images"):
+    with pytest.raises(UserError, match=r"^`features` five: it is no function or module from uint8 images"):
         load_extractor("five")
     installed("reporting", "mean")
     for name in ("reporting", "package_of_theirs:mean"):

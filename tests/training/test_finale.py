@@ -313,7 +313,7 @@ def test_a_run_takes_the_densities_of_another(tmp_path):
     assert isinstance(data.prune_d.rule.target, DensityPath)
     with pytest.raises(UserError, match="'auto', or a run"):
         quiet(dataclasses.replace(config, target_d="atuo", outdir=tmp_path / "c"))
-    with pytest.raises(UserError, match=r"--regrow 0.3 must be below all densities"):
+    with pytest.raises(UserError, match=r"`regrow` 0.3 must be below all densities"):
         quiet(dataclasses.replace(config, rule="threshold", regrow=0.3, outdir=tmp_path / "c"))
     with pytest.raises(UserError, match="none are held out"):
         quiet(dataclasses.replace(config, rule="threshold", target_d="auto", signal="r_v", outdir=tmp_path / "c"))
@@ -354,7 +354,7 @@ BAD = {
     "must be below `density_low`": {"target_d": "auto", "regrow": 0.1},
     "`dropout_d` is a share": {"dropout_d": 1.0},
     "`dynamic_d` is a share": {"dynamic_d": 0.0},
-    "--dynamic-d means nothing with --network fastgan": {"dynamic_d": 0.5, "network": "fastgan"},
+    "`dynamic_d` means nothing with `network` fastgan": {"dynamic_d": 0.5, "network": "fastgan"},
     "leave one of them out": {"rule": "set", "balance": True, "target_d": "auto"},
 }
 

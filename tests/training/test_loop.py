@@ -109,7 +109,7 @@ def test_after_a_return_other_random_numbers_come(tmp_path, monkeypatch):
 
 def test_too_many_returns_end_the_run_and_keep_what_was_good(tmp_path, monkeypatch):
     hits = poison(monkeypatch, at=10, times=99)
-    with pytest.raises(Diverged, match=r"diverged at kimg 0.1: .* after 2 returns .* Try a lower --lr"):
+    with pytest.raises(Diverged, match=r"diverged at kimg 0.1: .* after 2 returns .* Try a lower `lr`"):
         go(tmp_path, rollbacks=2)
     assert len(hits) == 3
     (run,) = folders(tmp_path)
@@ -387,7 +387,7 @@ def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
 def test_new_run_says_what_it_differs_in(tmp_path):
     first = go(tmp_path, kimg=0.032)
     second = go(tmp_path, kimg=0.032, lr=1e-3)
-    assert f"{first.name} differs in `lr` (0.0002 there, 0.001 here); to continue it instead: --resume" in log(second)
+    assert f"{first.name} differs in `lr` (0.0002 there, 0.001 here); to continue it instead: `resume`" in log(second)
 
 
 def test_options_of_an_older_version_are_the_same_run(tmp_path):
@@ -490,7 +490,7 @@ def test_runs_do_not_lie_in_the_data(tmp_path, monkeypatch):
     """The next command would take the run's own pictures for data."""
     folder_of(tmp_path / "set")
     monkeypatch.chdir(tmp_path / "set")
-    with pytest.raises(UserError, match="--outdir runs lies inside the data"):
+    with pytest.raises(UserError, match="`outdir` runs lies inside the data"):
         train(TrainConfig(**{**OPTIONS, "data": "."}), Console(quiet=True))
     assert not (tmp_path / "set" / "runs").exists()
 

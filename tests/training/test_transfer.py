@@ -85,7 +85,7 @@ def test_a_run_that_goes_on_from_a_state_does_not_look_at_init(old):
     ],
 )
 def test_another_network_is_refused_by_name(old, options, named):
-    with pytest.raises(UserError, match=f"--init .*: its {named} .*first difference: [a-z]"):
+    with pytest.raises(UserError, match=f"`init` .*: its {named} .*first difference: [a-z]"):
         training(init=old, **options)
 
 
@@ -174,7 +174,7 @@ def test_more_blocks_than_there_are_cannot_be_frozen(old):
     blocks = len(SNGANDiscriminator(16, 1, 8).blocks)
     training(init=old, freeze_d=blocks - 1).step()
     for count in (blocks, blocks + 5):
-        with pytest.raises(UserError, match=f"--freeze-d {count}: D has {blocks} blocks here"):
+        with pytest.raises(UserError, match=f"`freeze_d` {count}: D has {blocks} blocks here"):
             training(init=old, freeze_d=count)
 
 
