@@ -75,7 +75,7 @@ def test_options_given_override_a_preset():
 
 
 def test_unknown_names_are_refused(capsys):
-    with pytest.raises(UserError, match=r"Unknown --cfg stylegan3; there are auto, sngan-cifar, .*biggan"):
+    with pytest.raises(UserError, match=r"Unknown `cfg` stylegan3; there are auto, sngan-cifar, .*biggan"):
         TrainConfig.of("stylegan3")
     assert main(["train", "-n", "--cfg", "stylegan3"]) == 2
     assert "Unknown --cfg stylegan3" in capsys.readouterr().err
