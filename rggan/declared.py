@@ -127,7 +127,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """Adam, and the average of the generator's weights."""
+    """Adam, and the EMA of the generator's weights."""
 
     lr: float = 2e-4
     """Adam's learning rate."""
@@ -142,7 +142,7 @@ class Optimisation:
     beta2: float = 0.9
     """Adam's decay of their squares' average."""
     ema: float = 0.999
-    """Decay of the generator's average per generator step."""
+    """Decay of the generator's EMA per generator step."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,13 @@ class Finale:
 
     finale: float = 0.0
     """Last share of the run in which G is dense again (its weights come back over --fade, or over the first half of
-    it), with a lower learning rate and a longer average; D goes on as before. 0: none."""
+    it), with a lower learning rate and a longer EMA; D goes on as before. 0: none."""
     finale_lr: float = 0.1
     """Factor of G's learning rate in the finale."""
     finale_ema: float | None = None
-    """Decay of the average in the finale; without it, a quarter as much is forgotten per step as before."""
+    """Decay of the EMA in the finale; without it, a quarter as much is forgotten per step as before."""
     finale_dense: bool = True
-    """Integrate G in the finale; without it, only its learning rate and its average change."""
+    """Integrate G in the finale; without it, only its learning rate and its EMA change."""
     rewind: float | None = None
     """Once the masks have reached their target, kept weights go back to where they were after so many kimg."""
 

@@ -123,7 +123,8 @@ def check_network(config: TrainConfig) -> None:
     """Raises UserError for options that the network or the augmentation has no use for, or that contradict."""
     default = {field.name: field.default for field in dataclasses.fields(config)}
     family = FAMILIES.get(config.network)
-    if LOSSES.get(config.loss).steps is not None and family.steps is not Steps:
+    loss = LOSSES.get(config.loss)
+    if loss.steps is not None and family.steps is not Steps:
         raise UserError(
             f"`loss` {config.loss} brings its own training steps, and so does `network` {config.network}: replace one."
         )
@@ -135,8 +136,9 @@ def check_network(config: TrainConfig) -> None:
     for name in ("ada_target", "ada_kimg"):
         if config.aug != "ada" and getattr(config, name) != default[name]:
             raise UserError(f"`{name}` means nothing with `aug` {config.aug}: it goes with ada.")
-    if (reason := called(f"`network` {config.network}", family.refuses, vars(config))) is not None:
-        raise UserError(reason)
+    for asked, record in ((f"`network` {config.network}", family), (f"`loss` {config.loss}", loss)):
+        if (reason := called(asked, record.refuses, vars(config))) is not None:
+            raise UserError(reason)
     penalised = bool(config.gamma) or config.path_length > 0 or (config.gamma is None and family.r1 is not None)
     if config.compile and penalised:
         raise UserError(

@@ -135,7 +135,7 @@ class Registry(Generic[T]):
     def place(self, name: str) -> str:
         """Where the thing of this name is defined, as package.module:OBJECT; the name itself where it is no other.
 
-        >>> Registry("--number", {"pi": "math:pi"}, "rggan.doctest", float).place("pi")
+        >>> Registry("`number`", {"pi": "math:pi"}, "rggan.doctest", float).place("pi")
         'math:pi'
         """
         if name in self.builtin:

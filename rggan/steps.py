@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ R1_EVERY = 16  # steps of D between two lazy penalties, each of which counts so 
 LECAM_DECAY = 0.99
 
 
+def always_possible(options: Mapping[str, Any]) -> None:
+    """No combination of options is refused."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """An adversarial loss.
@@ -24,6 +28,7 @@ class Loss:
     Args:
         d: (D's outputs on real images, on generated ones) -> a scalar. g: (D's outputs on generated ones) -> a scalar.
         steps: instead of the family's, for a loss that needs more than these outputs (a relativistic one, say).
+        refuses: (options of a run by name) -> one sentence that says why these cannot be; None: they can.
 
     >>> LOSSES.get("hinge").g(torch.tensor([2.0, 0.0]))
     tensor(-1.)
@@ -32,34 +37,43 @@ class Loss:
     d: Callable[[Tensor, Tensor], Tensor]
     g: Callable[[Tensor], Tensor]
     steps: Callable[..., Steps] | None = None
+    refuses: Callable[[Mapping[str, Any]], str | None] = always_possible
 
 
 class Outcome(NamedTuple):
-    """What a step computed, without gradients.
+    """What a step computed.
 
     loss: the network's own, a scalar. on_fake, on_real: D's outputs on augmented images, float32 [N] or [N, M], before
-    the weights move; `on_real` is None where a step of G did not need it.
+    the weights move. A step of D tells both, one of G may leave `on_real` out.
     """
 
     loss: Tensor
     on_fake: Tensor
     on_real: Tensor | None = None
 
+    def detached(self) -> Outcome:
+        """The same numbers without the graph that made them."""
+        return Outcome(*(None if part is None else part.detach() for part in self))  # type: ignore[arg-type]
+
 
 class Steps:
     """The adversarial loss with LeCam regularisation and lazy R1, and what these remember.
 
     To replace in a subclass: `discriminator_step` and `generator_step`, which leave gradients in the parameters of one
-    network and tell the `Outcome`; or one of the smaller parts that they call. The optimizer steps, the EMA, pruning
-    and whatever follows D's outputs are the training's business. A step reads nothing back from the device (`.item()`,
-    `if tensor`), so that it never waits for a GPU.
+    network (zeroed before) and tell the `Outcome`; or one of the smaller parts that they call. The optimizer steps, the
+    EMA, pruning and whatever follows D's outputs are the training's business. A step reads nothing back from the device
+    (`.item()`, `if tensor`), so that it never waits for a GPU.
 
     Args:
         options: of the run, by name ("lecam"). loss: the adversarial one. gamma: the weight of R1; 0: none.
 
     Attributes:
+        kept: names of the attributes that decide the next step, tensors of a fixed shape or numbers: they are saved
+            with the run. A subclass adds its own: `kept = (*Steps.kept, "length")`.
         real, fake: moving averages of D's mean outputs (LeCam), scalars. steps_d, steps_g: steps so far.
     """
+
+    kept: ClassVar[tuple[str, ...]] = ("real", "fake", "averaging", "steps_d", "steps_g")
 
     def __init__(self, options: Mapping[str, Any], loss: Loss, gamma: float, device: torch.device) -> None:
         self.options, self.loss, self.gamma, self.device = options, loss, gamma, device
@@ -82,7 +96,7 @@ class Steps:
         if self.r1_due():
             loss = loss + self.gamma / 2 * R1_EVERY * self.gradient_penalty(gan, real, labels)
         loss.backward()
-        return Outcome(loss.detach(), on_fake.detach(), on_real.detach())
+        return Outcome(loss, on_fake, on_real)
 
     def generator_step(self, gan: Gan, drawn: tuple[Tensor, ...]) -> Outcome:
         """Gradients of G's loss in G's parameters; D's take none in here.
@@ -95,7 +109,7 @@ class Steps:
             loss = self.loss.g(on_fake)
         loss.backward()
         self.steps_g += 1
-        return Outcome(loss.detach(), on_fake.detach())
+        return Outcome(loss, on_fake)
 
     def outputs(
         self, gan: Gan, real: Tensor, labels: tuple[Tensor, ...], fake: Tensor, fake_labels: tuple[Tensor, ...]
@@ -134,22 +148,21 @@ class Steps:
         return r1_penalty(gan.d(gan.prepared(x), *labels), x)
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the next step: tensors, numbers, lists of them. A subclass adds what it remembers."""
-        return {
-            "averages": torch.stack([self.real, self.fake]),
-            "steps": [self.steps_d, self.steps_g],
-            "averaging": self.averaging,
-        }
+        """What decides the next step, by name."""
+        return {name: getattr(self, name) for name in self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of the form of the present one."""
-        self.real, self.fake = (x.clone() for x in state["averages"].to(self.device).unbind())
-        self.steps_d, self.steps_g = state["steps"]
-        self.averaging = state["averaging"]
+        for name in self.kept:
+            value = state[name]
+            setattr(self, name, value.to(self.device).clone() if isinstance(value, Tensor) else value)
 
     def migrated(self, state: dict[str, Any]) -> dict[str, Any]:
-        """A state of up to format 6, where one objective held the averages of all families, in the present form."""
-        return {**state, "averages": state["averages"][:2]}
+        """A state of up to format 6, where one objective served all families, in the present form."""
+        averages, (steps_d, steps_g) = state["averages"].unbind(), state["steps"]
+        known = dict(zip(("real", "fake", "length"), averages, strict=True))
+        known |= {"averaging": state["averaging"], "steps_d": steps_d, "steps_g": steps_g}
+        return {name: known.get(name, value) for name, value in self.state_dict().items()}
 
 
 def loss(found: Any) -> Loss:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from rggan.cli.spelling import flags, spelled
 from rggan.config import TrainConfig
 from rggan.data.audit.doctor import advice, inspect, shown
 from rggan.data.audit.mend import write_copy
@@ -79,7 +80,11 @@ def check(config: CheckConfig, console: Console) -> None:
         taken = estimate(training, read_data(training), health.readable)
     copy = None if config.fix is None else write_copy(pictures, health, config.fix, config.near)
     if config.json:
-        told: dict[str, Any] = {"health": health.to_json(), "advice": advices, "sheet": str(config.sheet)}
+        told: dict[str, Any] = {
+            "health": health.to_json(),
+            "advice": [spelled(each, flags(CheckConfig)) for each in advices],
+            "sheet": str(config.sheet),
+        }
         told |= {"training": taken and taken.to_json(), "copy": copy}
         print(json.dumps(told, indent=2))
         return

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rggan.errors import UserError, reason
 from rggan.metrics.features import Extractor, Shipped, resized
-from rggan.registry import Registry
+from rggan.registry import PLACE, Registry
 
 DIGITS = 3  # of the features on the probe, which stand in a function's hash
 
@@ -111,6 +111,8 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     path = Path(spec)
     if spec not in EXTRACTORS.names() and os.path.isfile(path):
         return exported(path, device) if path.suffix == ".pt2" else scripted(path, device)
+    if not PLACE.fullmatch(spec) and spec not in EXTRACTORS.names() and (path.suffix or path.parent != Path()):
+        raise UserError(f"`features` {spec}: there is no such file.")
     found = EXTRACTORS.get(spec)
     return found.on(device) if isinstance(found, Shipped) else program_of(found, spec, device)
 
@@ -177,7 +179,7 @@ def program_of(function: Callable[[Tensor], Any], spec: str, device: str) -> Pro
         with torch.no_grad():
             features = program(probe).double()
     except UserError as error:
-        raise UserError(f"{error} (If it takes one size only, give it an attribute `resolution`.)") from error
+        raise UserError(f"{error} (If it takes one size only, give it an attribute called resolution.)") from error
     told = [name, attribute, *(f"{value:.{DIGITS}g}" for value in (features.mean().item(), features.std().item()))]
     if isinstance(function, nn.Module):
         for key, tensor in sorted(function.state_dict().items()):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from rggan.networks.sizes import Sizes
-from rggan.steps import Steps
+from rggan.steps import Steps, always_possible
 
 
 class Argument(NamedTuple):
@@ -18,10 +18,6 @@ class Argument(NamedTuple):
     default: int
     low: int
     high: int
-
-
-def always_possible(options: Mapping[str, Any]) -> None:
-    """No combination of options is refused."""
 
 
 @dataclass(frozen=True)

@@ -341,6 +341,8 @@ class StyleGAN2Steps(Steps):
         length: the moving mean of the path lengths, a scalar.
     """
 
+    kept = (*Steps.kept, "length")
+
     def __init__(self, options: Mapping[str, Any], loss: Loss, gamma: float, device: torch.device) -> None:
         super().__init__(options, loss, gamma, device)
         self.length = torch.zeros((), device=device)
@@ -361,16 +363,6 @@ class StyleGAN2Steps(Steps):
         """Weighted for a lazy step; moves the mean length."""
         penalty, self.length = path_length(images, styles, self.length)
         return penalty * self.options["path_length"] * PATH_EVERY
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "length": self.length}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.length = state["length"].to(self.device).clone()
-
-    def migrated(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {**super().migrated(state), "length": state["averages"][2]}
 
 
 def rule_of_thumb(pixels: int, batch: int) -> float:

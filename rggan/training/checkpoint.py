@@ -135,7 +135,7 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         if training["schedule"] is not None:
             training["schedule"] = {"flips": 0, **training["schedule"]}
         state = {**state, "training": training}
-    # Before 4, a rule did not say its target: `fitted_pruner` takes that of the options.
+    # Before 4, a rule did not say its target: `checked_pruner` takes that of the options.
     if version < 5 and "training" in state:
         state = {**state, "training": swapped(state["training"])}
     if version < 6 and "training" in state:

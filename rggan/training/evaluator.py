@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import to_uint8
+from rggan.errors import UserError
 from rggan.gan import Gan
 from rggan.metrics import Memoriser, Score
 from rggan.networks.layers import layout_of
@@ -52,8 +53,12 @@ class Evaluator:
         }
         self.memoriser: Memoriser | None = None
         if reference is data:  # so few that none are held out: a good score may come from copying them
-            with contextlib.suppress(ValueError):  # fewer than three different ones
+            try:
                 self.memoriser = Memoriser(data, device=device)
+            except UserError:
+                raise
+            except ValueError:  # fewer than three different ones
+                self.memoriser = None
         self.real_diversity = real_diversity(data)
         self.latents = gan.sampler.fixed(config.score_samples, config.seed + 1, config.batch)
 

@@ -23,7 +23,7 @@ from rggan.training.progress import training_bar
 from rggan.training.trainer import Training
 
 CHECKED_EVERY = 100  # steps between two looks at the losses: each waits for the device
-FAR_ABOVE = 0.5  # of the best score's size, above the best: what --patience counts
+FAR_ABOVE = 0.5  # of the best score's size, above the best: what `patience` counts
 COLLAPSED, DIVERSE = 0.05, 0.25  # share of the real images' diversity
 
 

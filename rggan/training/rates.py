@@ -1,4 +1,4 @@
-"""What changes along a run by the clock: learning rates, D's rows, the average's length, and the dense finale."""
+"""What changes along a run by the clock: learning rates, D's rows, the EMA's decay, and the dense finale."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from rggan.config import TrainConfig
 
-FORGOTTEN = 0.25  # in the finale, of what the average forgets per step before
+FORGOTTEN = 0.25  # in the finale, of what the EMA forgets per step before
 
 
 def in_finale(config: TrainConfig, images: int) -> bool:
@@ -17,6 +17,15 @@ def in_finale(config: TrainConfig, images: int) -> bool:
     (False, True)
     """
     return config.finale > 0 and images >= (1 - config.finale) * config.kimg * 1000
+
+
+def learning_rate(config: TrainConfig, network: Literal["g", "d"]) -> float:
+    """Adam's, before anything multiplies it.
+
+    >>> learning_rate(TrainConfig(lr=1e-3), "d"), learning_rate(TrainConfig(lr=1e-3, lr_d=4e-4), "d")
+    (0.001, 0.0004)
+    """
+    return config.lr if network == "g" or config.lr_d is None else config.lr_d
 
 
 def lr_factor(config: TrainConfig, network: Literal["g", "d"], images: int, dense: bool = False) -> float:
@@ -49,7 +58,7 @@ def rows_of_d(config: TrainConfig, images: int) -> float:
 
 
 def ema_beta(config: TrainConfig, images: int) -> float:
-    """The decay of the generator's average at this place of the run.
+    """The decay of the generator's EMA at this place of the run.
 
     >>> round(ema_beta(TrainConfig(kimg=10, ema=0.99, finale=0.1), 9_500), 4)
     0.9975

@@ -15,6 +15,7 @@ from rggan.errors import UserError
 from rggan.networks import FAMILIES, check_resolution
 from rggan.run.folder import Run
 from rggan.training.progress import reading
+from rggan.training.setup import make_steps
 from rggan.training.sparsity import make_rules
 
 NONE_HELD_OUT = "`signal` r_v compares with held-out images, and of fewer than 1,000 none are held out: take r_t."
@@ -78,6 +79,7 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
                 )
     make_rules(config)  # somebody's rule that cannot be made is told before anything is written
     data = read_data(config, console)
+    make_steps(config, data.shape[1] * data.shape[2], check_device(config.device))  # as are training steps
     if config.signal == "r_v" and data.split(config.seed)[1] is None:
         raise UserError(NONE_HELD_OUT)
     return data

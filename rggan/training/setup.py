@@ -21,6 +21,7 @@ from rggan.options import network_arguments
 from rggan.registry import called
 from rggan.steps import LOSSES, Steps
 from rggan.training.limits import drop_out
+from rggan.training.rates import learning_rate
 from rggan.training.transfer import freeze_lower, start_from
 
 
@@ -75,9 +76,8 @@ def make_gan(
     bf16 = use_bf16(config.precision, device)
     gan = Gan(g, d, sampler, batches, augmentation(config, ada), device, classes > 0, bf16, config.compile)
     betas = (config.beta1, config.beta2)
-    rate_d = config.lr if config.lr_d is None else config.lr_d
-    gan.opt_g = torch.optim.Adam(gan.g.parameters(), lr=config.lr, betas=betas, fused=True)
-    gan.opt_d = torch.optim.Adam(gan.trained_d, lr=rate_d, betas=betas, fused=True)
+    gan.opt_g = torch.optim.Adam(gan.g.parameters(), lr=learning_rate(config, "g"), betas=betas, fused=True)
+    gan.opt_d = torch.optim.Adam(gan.trained_d, lr=learning_rate(config, "d"), betas=betas, fused=True)
     return gan
 
 
@@ -92,6 +92,13 @@ def unchanged(images: Tensor) -> Tensor:
     return images
 
 
+def foreign_steps(config: TrainConfig) -> str | None:
+    """The option by which code of somebody's own takes part in the training steps, as messages name it."""
+    if config.loss not in LOSSES.builtin:
+        return f"`loss` {config.loss}"
+    return None if config.network in FAMILIES.builtin else f"`network` {config.network}"
+
+
 def make_steps(config: TrainConfig, pixels: int, device: torch.device) -> Steps:
     """The family's steps, or those of a loss that brings its own, with the family's weight of R1 where none is given.
 
@@ -104,7 +111,8 @@ def make_steps(config: TrainConfig, pixels: int, device: torch.device) -> Steps:
     gamma = config.gamma
     if gamma is None:
         gamma = 0.0 if family.r1 is None else family.r1(pixels, config.batch)
-    made = called(f"`loss` {config.loss}", loss.steps or family.steps, vars(config), loss, gamma, device)
+    asked = f"`network` {config.network}" if loss.steps is None else f"`loss` {config.loss}"
+    made = called(asked, loss.steps or family.steps, vars(config), loss, gamma, device)
     if not isinstance(made, Steps):
-        raise UserError(f"`loss` {config.loss}: its steps are no Steps (rggan.steps).")
+        raise UserError(f"{asked}: its steps are no Steps (rggan.steps).")
     return made

@@ -50,7 +50,7 @@ class Signals:
         images: real ones that D had seen before the step.
         """
         on_real, batch = outcome.on_real, self.gan.batches.batch
-        assert on_real is not None, "a step of D tells D's outputs on real images"
+        assert on_real is not None
         self.on_real = on_real
         for schedule in self.schedules:
             schedule.observe(on_real)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,12 +15,14 @@ from rggan.data import ImageSet
 from rggan.errors import UserError
 from rggan.generation.build import build
 from rggan.pruning import Balance, Ledger, Pruner
+from rggan.registry import called
+from rggan.steps import Outcome
 from rggan.training.ema import EMA
 from rggan.training.evaluator import Evaluator
 from rggan.training.limits import DynamicRows
-from rggan.training.rates import ema_beta, in_finale, lr_factor, rows_of_d
+from rggan.training.rates import ema_beta, in_finale, learning_rate, lr_factor, rows_of_d
 from rggan.training.rewinding import Rewinding
-from rggan.training.setup import description_of, make_gan, make_steps
+from rggan.training.setup import description_of, foreign_steps, make_gan, make_steps
 from rggan.training.signals import Signals
 from rggan.training.sparsity import (
     Network,
@@ -67,7 +70,6 @@ class Training(Stateful):
         torch.manual_seed(config.seed)
         self.gan = gan = make_gan(config, data, self.description["network"], self.ada, fresh)
         self.dynamic = None if config.dynamic_d == 1 else DynamicRows(gan.d, selection(config.network))
-        self.learning_rates = {"g": config.lr, "d": config.lr if config.lr_d is None else config.lr_d}
         rules = make_rules(config) if rules is None else rules
         trained: dict[Network, tuple[nn.Module, torch.optim.Optimizer]] = {
             "g": (gan.g, gan.opt_g),
@@ -88,6 +90,7 @@ class Training(Stateful):
         if self.evaluator.held_out is None and any(target.signal == "r_v" for target in self.adaptive):
             raise UserError("`signal` r_v compares with held-out images, and there are none.")
         self.steps = make_steps(config, data.shape[1] * data.shape[2], gan.device)
+        self.foreign = foreign_steps(config)
         self.signals = Signals(
             gan, self.schedules, self.adaptive, self.balance, self.ada, self.evaluator.held_out, config.d_steps
         )
@@ -108,11 +111,26 @@ class Training(Stateful):
         self.draw_rows()
         real, labels = gan.real()
         gan.opt_d.zero_grad(set_to_none=True)
-        outcome = self.steps.discriminator_step(gan, real, labels)
+        outcome = self.outcome(self.steps.discriminator_step, gan, real, labels)
         gan.opt_d.step()
         self.loss_sums[1] += outcome.loss / self.config.d_steps
         self.logit_sums += self.signals.after_d(outcome, self.images) / self.config.d_steps
         self.images += self.config.batch
+
+    def outcome(self, step: Callable[..., Outcome], *arguments: Any) -> Outcome:
+        """What a step tells, detached.
+
+        Raises:
+            UserError: a step of somebody's own fails, or tells something else.
+        """
+        if self.foreign is None:
+            return step(*arguments).detached()
+        found: Any = called(self.foreign, step, *arguments)
+        if not isinstance(found, Outcome):
+            raise UserError(f"{self.foreign}: {step.__name__} gives a {type(found).__name__}, not an Outcome.")
+        if found.on_real is None and step == self.steps.discriminator_step:
+            raise UserError(f"{self.foreign}: the Outcome of {step.__name__} lacks on_real.")
+        return found.detached()
 
     def draw_rows(self) -> None:
         """Where D has fewer rows at each step: those of the next one."""
@@ -125,7 +143,7 @@ class Training(Stateful):
         drawn = gan.latents()
         gan.opt_g.zero_grad(set_to_none=True)
         with gan.fixed_d():
-            outcome = self.steps.generator_step(gan, drawn)
+            outcome = self.outcome(self.steps.generator_step, gan, drawn)
             gan.opt_g.step()
         self.signals.after_g(drawn, outcome.on_fake, self.images)
         if self.rewinding is not None and not self.finale and self.rewinding.due(self.images):
@@ -142,7 +160,7 @@ class Training(Stateful):
         for name, optimizer in rates:
             factor = self.lr_share * lr_factor(self.config, name, self.images, dense)
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rates[name] * factor
+                group["lr"] = learning_rate(self.config, name) * factor
         self.ema.beta = ema_beta(self.config, self.images)
 
     def begin_finale(self) -> None:

@@ -13,24 +13,25 @@ from rggan.steps import Loss, Outcome, Steps
 class RelativisticSteps(Steps):
     def discriminator_step(self, gan, real, labels):
         drawn = gan.latents()
-        with torch.no_grad():
+        with gan.autocast(), torch.no_grad():
             fake = gan.run_g(*drawn)
         on_real, r1 = self.penalised(gan, real, labels)
         on_fake, r2 = self.penalised(gan, fake, drawn[1:])
-        loss = F.softplus(on_fake - on_real).mean() + self.gamma / 2 * (r1 + r2)
+        loss = self.loss.d(on_real, on_fake) + self.gamma / 2 * (r1 + r2)
         loss.backward()
-        return Outcome(loss.detach(), on_fake.detach(), on_real.detach())
+        return Outcome(loss, on_fake, on_real)
 
     def generator_step(self, gan, drawn):
         real, labels = gan.real()
-        on_real = gan.run_d(gan.prepared(real), *labels)
-        on_fake = gan.run_d(gan.prepared(gan.run_g(*drawn)), *drawn[1:])
-        loss = F.softplus(on_real - on_fake).mean()
+        with gan.autocast():
+            on_real = gan.run_d(gan.prepared(real), *labels)
+            on_fake = gan.run_d(gan.prepared(gan.run_g(*drawn)), *drawn[1:])
+            loss = self.loss.d(on_fake, on_real)
         loss.backward()
-        return Outcome(loss.detach(), on_fake.detach(), on_real.detach())
+        return Outcome(loss, on_fake, on_real)
 
     def penalised(self, gan, images, labels):
-        x = images.detach().requires_grad_()
+        x = images.detach().float().requires_grad_()  # in float32, as all gradient penalties
         outputs = gan.d(gan.prepared(x), *labels)
         return outputs, r1_penalty(outputs, x)
 
@@ -39,4 +40,8 @@ def paired(real, fake):
     return F.softplus(fake - real).mean()
 
 
-LOSS = Loss(paired, lambda fake: F.softplus(-fake).mean(), steps=RelativisticSteps)
+def refused(options):
+    return "`lecam` means nothing with a relativistic loss." if options["lecam"] else None
+
+
+LOSS = Loss(paired, lambda fake: F.softplus(-fake).mean(), steps=RelativisticSteps, refuses=refused)

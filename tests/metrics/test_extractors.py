@@ -147,7 +147,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, name):
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1, ended.stderr
-    with pytest.raises(UserError, match=r"nothing\.pt: there are reporting, steering, a file with a TorchScript"):
+    with pytest.raises(UserError, match=r"nothing\.pt: there is no such file"):
         load_extractor(str(tmp_path / "nothing.pt"))
 
 
@@ -217,3 +217,9 @@ def test_blur_at_128_pixels_is_seen_by_patches_and_hardly_as_a_whole():
     (same, blur), (same_patch, blur_patch) = found["whole"], found["patches"]
     assert blur_patch.value > same_patch.value + 20 * same_patch.standard_error
     assert blur_patch.value - same_patch.value > 20 * abs(blur.value - same.value)
+
+
+@pytest.mark.parametrize("spec", ["missing.pt", "nowhere/features", "./x.pt2"])
+def test_a_file_that_is_not_there_is_told(spec):
+    with pytest.raises(UserError, match="there is no such file"):
+        load_extractor(spec)
