@@ -13,31 +13,13 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from benchmarks import networks, step
+from benchmarks.timing import hook_seconds
 from rggan.training.trainer import Training
-
-
-def hook_seconds(training: Training, steps: int) -> float:
-    """Seconds that the hooks of all pruners take of one training step; the mean over so many."""
-    spent = [0.0]
-
-    def timed(call: Callable[[Any], None]) -> Callable[[Any], None]:
-        def run(optimizer: Any) -> None:
-            started = time.perf_counter()
-            call(optimizer)
-            spent[0] += time.perf_counter() - started
-
-        return run
-
-    for pruner in training.pruners:
-        pruner.hooks.before, pruner.hooks.after = timed(pruner.hooks.before), timed(pruner.hooks.after)
-    for _ in range(steps):
-        training.step()
-    return spent[0] / steps
 
 
 def row(name: str, training: Training, steps: int) -> dict[str, Any]:
@@ -58,8 +40,6 @@ def row(name: str, training: Training, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    from benchmarks import networks, step
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--published", action="store_true")

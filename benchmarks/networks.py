@@ -26,7 +26,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.hooks import hook_seconds
+from benchmarks.timing import hook_seconds
 from rggan import TrainConfig
 from rggan.data import ImageSet
 from rggan.networks.stylegan2 import ModulatedConv2d

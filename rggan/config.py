@@ -56,6 +56,8 @@ class TrainConfig(  # fields of the last base come first
 ):
     """Train a generator on a folder of pictures. The same command again continues an unfinished run."""
 
+    # In Python: `TrainConfig()` is the paper's method, `TrainConfig.of(NETWORK)` what `rggan train` takes.
+
     def __post_init__(self) -> None:
         """Raises UserError for a value out of its range."""
         object.__setattr__(self, "data", str(self.data))
@@ -106,7 +108,12 @@ class TrainConfig(  # fields of the last base come first
         (0.5, 'd', 'auto')
         """
         if name not in PRESETS and ":" not in name and name not in FAMILIES.names():
-            raise UserError(f"Unknown `cfg` {name}; there are auto, {', '.join([*PRESETS, *FAMILIES.names()])}.")
+            known = ", ".join([*PRESETS, *FAMILIES.names()])
+            if name == "auto":
+                raise UserError(
+                    f"`cfg` auto looks at pictures, on the command line only; in Python take one of {known}."
+                )
+            raise UserError(f"Unknown `cfg` {name}; there are auto, {known}.")
         return cls(**{**settings(name), **pruning(options), **options})
 
     def to_json(self) -> dict[str, Any]:

@@ -157,9 +157,9 @@ class Registry(Generic[T]):
             return self.found[name]
         asked, place = f"{self.option} {name}", self.place(name)
         if not PLACE.fullmatch(place):
-            raise UserError(
-                f"{asked}: there are {', '.join([*self.names(), *self.besides])}, or package.module:OBJECT."
-            )
+            known = [*self.names(), *self.besides]
+            what = f"there are {', '.join(known)}, or package.module:OBJECT" if known else "give package.module:OBJECT"
+            raise UserError(f"{asked}: {what}.")
         try:
             self.found[name] = self.accept(load_object(place, asked, own=place == name))
         except TypeError as error:

@@ -83,6 +83,8 @@ def damage_told(weights: Path) -> Iterator[None]:
     """Converts any exception of json, safetensors or torch on an invalid file into a UserError."""
     try:
         yield
+    except UserError as error:
+        raise UserError(f"The generator in {weights}: {error}") from error
     except Exception as error:
         text = str(error) or type(error).__name__
         reason = "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip().rstrip(".")
@@ -110,8 +112,9 @@ def check_config(config: dict[str, Any]) -> None:
     network, classes = config["network"], config["classes"]
     if not FAMILIES.knows(name := network["name"]):
         if PLACE.fullmatch(str(name)):
-            raise ValueError(
-                f"its network {name} is code that is not installed; to let it run, name it: `trust` {name}"
+            raise UserError(
+                f"its network {name} is code that is not installed; to let it run, name it: `trust` {name} (in Python "
+                f"rggan.registry.trust({str(name)!r}))."
             )
         raise ValueError(f"there is no network {name}")
     ranges = RANGES | {name: (low, high) for name, (_, low, high) in FAMILIES.get(name).arguments.items()}

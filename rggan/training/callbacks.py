@@ -51,6 +51,14 @@ def callback(found: Any) -> Callable[[], Callback]:
 CALLBACKS: Registry[Callable[[], Callback]] = Registry("`callbacks`", {}, "rggan.callbacks", callback)
 
 
+def checked(callbacks: Sequence[Any]) -> list[Any]:
+    """Raises UserError for a class where one of its objects is meant."""
+    for one in callbacks:
+        if isinstance(one, type):
+            raise UserError(f"`callbacks` takes objects: give {one.__name__}(), not {one.__name__}.")
+    return list(callbacks)
+
+
 def make_callbacks(names: Sequence[str]) -> list[Callback]:
     """Raises UserError where one of them is none, or cannot be made."""
     return [called(f"`callbacks` {name}", CALLBACKS.get(name)) for name in names]

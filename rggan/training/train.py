@@ -20,7 +20,7 @@ from rggan.run.lock import locked
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run, runs
 from rggan.run.places import PROGRESS, REALS
-from rggan.training.callbacks import Callback, make_callbacks
+from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import record, sizes, summary
 from rggan.training.interrupt import Interrupted
@@ -42,7 +42,8 @@ def train(
     """Train, or continue the newest unfinished run with the same options; returns the run's folder.
 
     With `config.resume` that run is continued; options that differ from its own must be ones that can change.
-    At the end, also at one before its time, `progress.png` is drawn.
+    At the end, also at one before its time, `progress.png` is drawn. `TrainConfig.of("sngan", data=...)` is what the
+    command line takes; `TrainConfig(data=...)` alone is the paper's method.
 
     Args:
         rules: {"g": a rule, "d": a rule}, or one of them, instead of those that the options name; the other network
@@ -65,7 +66,9 @@ def train(
     ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console()
-    watching = [*make_callbacks(config.callbacks), *callbacks]
+    if not isinstance(config, TrainConfig):
+        raise UserError(f"train takes a TrainConfig, not a {type(config).__name__}: TrainConfig.of('sngan', data=...).")
+    watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
     if rules is not None and not rules.keys() <= {"g", "d"}:
         raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
     run = resumed(config) if config.resume else find_run(config)

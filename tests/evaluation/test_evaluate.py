@@ -281,7 +281,7 @@ def test_damaged_statistics_are_refused(tmp_path, refused, arrays, sentence):
         (["digits", "--reference", "nowhere"], "There is nothing at nowhere"),
         (
             ["digits", "--reference", "digits", "--features", "nowhere.pt"],
-            "nowhere.pt: there are reporting, steering",
+            "nowhere.pt: there is no such file",
         ),
         (["digits", "--reference", "digits", "--samples", "1"], "--samples must be at least 2"),
         (["digits", "--reference", "digits", "--replicates", "0"], "--replicates must be at least 1"),

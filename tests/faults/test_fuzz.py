@@ -167,5 +167,5 @@ def test_hostile_input_is_read_refused_or_left_out(tmp_path):
 
 @pytest.mark.slow
 def test_the_same_seed_makes_the_same_inputs(tmp_path):
-    first, second = (run(60, 4, tmp_path / name).to_json() for name in ("a", "b"))
+    first, second = (run(24, 4, tmp_path / name).to_json() for name in ("a", "b"))
     assert first["counts"] == second["counts"]

@@ -21,6 +21,7 @@ from rggan.run.folder import Run
 from rggan.run.log import RunLog
 from rggan.run.outdir import new_run
 from rggan.training import keeper, loop
+from rggan.training.callbacks import Callback
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.evaluator import Evaluator, Judgement, diversity
 from rggan.training.interrupt import Interrupted
@@ -576,3 +577,13 @@ def test_real_diversity_is_of_all_classes():
     digits = load_images("digits", 16, max_images=600)
     data = dataclasses.replace(digits, store=images)
     assert Training(config("."), data, data).evaluator.real_diversity == pytest.approx(127.5, rel=0.05)
+
+
+def test_beginners_of_python_are_told(tmp_path):
+    with pytest.raises(UserError, match="train takes a TrainConfig, not a dict"):
+        train({"data": "digits"})
+    with pytest.raises(UserError, match=r"`callbacks` takes objects: give Callback\(\), not Callback"):
+        train(TrainConfig(outdir=tmp_path / "runs"), callbacks=[Callback])
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(UserError, match="`cfg` auto looks at pictures, on the command line only"):
+        TrainConfig.of("auto")
