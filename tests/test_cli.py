@@ -258,7 +258,7 @@ def test_a_folder_that_is_no_run_is_not_resumed(tmp_path, capsys):
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     """A run interrupted in mid-tick and continued ends bit for bit where one ends that never stopped."""
-    command = [sys.executable, "-m", "rggan", "train", *TINY, "--kimg", "1.2", "--snap", "0.4", "--outdir"]
+    command = [sys.executable, "-m", "rggan", "train", *TINY, "--kimg", "0.6", "--snap", "0.2", "--outdir"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
     process = subprocess.Popen([*command, str(tmp_path / "cut")], env=environment, stdout=subprocess.PIPE, text=True)

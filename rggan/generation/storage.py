@@ -78,12 +78,16 @@ def migrate(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"format": FORMAT, "network": network}
 
 
+class NamesCode(UserError):
+    """A valid file, but of a network whose code is not installed and that the user did not name."""
+
+
 @contextmanager
 def damage_told(weights: Path) -> Iterator[None]:
     """Converts any exception of json, safetensors or torch on an invalid file into a UserError."""
     try:
         yield
-    except UserError as error:
+    except NamesCode as error:
         raise UserError(f"The generator in {weights}: {error}") from error
     except Exception as error:
         text = str(error) or type(error).__name__
@@ -112,7 +116,7 @@ def check_config(config: dict[str, Any]) -> None:
     network, classes = config["network"], config["classes"]
     if not FAMILIES.knows(name := network["name"]):
         if PLACE.fullmatch(str(name)):
-            raise UserError(
+            raise NamesCode(
                 f"its network {name} is code that is not installed; to let it run, name it: `trust` {name} (in Python "
                 f"rggan.registry.trust({str(name)!r}))."
             )
