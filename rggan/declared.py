@@ -281,6 +281,9 @@ class Device:
     """Arithmetic of the networks; 'auto' is bf16 where the processor multiplies it faster."""
     compile: bool = False
     """Compile both networks (torch.compile): slow to start, then faster."""
+    capture: Literal["auto", "on", "off"] = "auto"
+    """Record a training step on a CUDA GPU and replay it (CUDA graphs), which is several times faster; 'auto' does,
+    unless code of your own takes part in the step; 'on' records that too."""
 
 
 @dataclass(frozen=True)

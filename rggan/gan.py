@@ -67,7 +67,12 @@ class Gan:
 
     def real(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The next batch of real images, and D's other arguments: (labels [N],) of a conditional D, or ()."""
-        images, labels = self.batches.next()
+        self.batches.draw()
+        return self.drawn()
+
+    def drawn(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The batch of real images that was drawn last, as `real` gives it."""
+        images, labels = self.batches.drawn()
         return images, ((labels,) if self.conditional and labels is not None else ())
 
     def prepared(self, images: Tensor) -> Tensor:

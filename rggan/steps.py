@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -133,7 +133,8 @@ class Steps:
             real, fake = on_real.detach().mean(), on_fake.detach().mean()
             moved = 1 - LECAM_DECAY if self.averaging else 1.0  # the first values count whole
             self.averaging = True
-            self.real, self.fake = self.real.lerp(real, moved), self.fake.lerp(fake, moved)
+            self.real.lerp_(real, moved)
+            self.fake.lerp_(fake, moved)
             loss = loss + weight * lecam(on_real, on_fake, self.real, self.fake)
         return loss
 
@@ -146,6 +147,22 @@ class Steps:
         """R1 at real images as they are before augmentation, in float32, without its weight."""
         x = real.detach().float().requires_grad_()
         return r1_penalty(gan.d(gan.prepared(x), *labels), x)
+
+    def plan(self, network: str) -> Hashable:
+        """What the Python of the next step of 'g' or 'd' depends on, of what changes along a run: whether a lazy
+        penalty is due, say. A step is recorded once for each."""
+        if network == "d":
+            return self.averaging, self.gamma > 0 and self.steps_d % R1_EVERY == 0
+        return ()
+
+    def counts(self) -> list[int]:
+        """The numbers in what is `kept`."""
+        return [int(value) for value in self.state_dict().values() if not isinstance(value, Tensor)]
+
+    def set_counts(self, counts: Sequence[int]) -> None:
+        numbers = [(name, value) for name, value in self.state_dict().items() if not isinstance(value, Tensor)]
+        for (name, value), count in zip(numbers, counts, strict=True):
+            setattr(self, name, type(value)(count))
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the next step, by name."""

@@ -28,8 +28,8 @@ class AdaptiveAugment:
 
     Each transformation is applied to each image with probability p, on its own. Alpha moves with the picture; colours
     leave it alone. float64 stays float64, all else is computed in and returned as float32, under autocast too; but at
-    p = 0 the very tensor is returned, and nothing drawn. Random numbers come from torch's global CPU stream, so that no
-    call waits for a GPU; each call above p = 0 draws equally many, whatever p is.
+    p = 0 the very tensor is returned, and nothing drawn. Random numbers come from the global stream of the images'
+    device; each call above p = 0 draws equally many, whatever p is, and none waits for a GPU.
 
     Args:
         target: r_t, the mean sign of D's outputs on real images that p holds; above it p rises, below it falls.
@@ -45,6 +45,7 @@ class AdaptiveAugment:
 
     def __init__(self, target: float = 0.6, kimg: float = 500.0, p: float = 0.0) -> None:
         self.target, self.images, self.p = target, kimg * 1000, p
+        self.there: Tensor | None = None  # p on a GPU, where a recorded step finds it
         self.signs: Tensor | None = None  # sum over images of their mean sign, kept where it was computed
         self.seen = 0
 
@@ -64,12 +65,22 @@ class AdaptiveAugment:
         moved = round(self.p * self.images + direction * self.seen, 6)
         self.p = min(1.0, max(0.0, moved / self.images))
         self.signs, self.seen = None, 0
+        self.tell()
+
+    def tell(self) -> None:
+        """Let a GPU know p."""
+        if self.there is not None:
+            self.there.fill_(self.p)
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.p <= 0:
             return x
         x = x if x.dtype == torch.float64 else x.float()
-        return recoloured(moved(x, self.p), self.p)
+        if x.device.type == "cpu":
+            return recoloured(moved(x, self.p), self.p)
+        if self.there is None:
+            self.there = torch.full((), self.p, dtype=torch.float64, device=x.device)
+        return recoloured(moved_alike(x, self.there), self.there)
 
     def state_dict(self) -> dict[str, Any]:
         """p and what was observed since the last step: plain numbers, from which training goes on exactly."""
@@ -78,9 +89,10 @@ class AdaptiveAugment:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.p, self.seen = state["p"], state["seen"]
         self.signs = torch.tensor(state["signs"], dtype=torch.float64) if self.seen else None
+        self.tell()
 
 
-def chosen(matrices: Tensor, p: float) -> Tensor:
+def chosen(matrices: Tensor, p: float | Tensor) -> Tensor:
     """Each of [N, M, M] with probability p, else the identity."""
     coins = torch.rand(len(matrices)) < p
     return torch.where(coins[:, None, None], matrices, torch.eye(matrices.shape[-1], dtype=matrices.dtype))
@@ -123,7 +135,7 @@ def any_angle(n: int) -> Tensor:
     return (torch.rand(n, dtype=torch.float64) * 2 - 1) * math.pi
 
 
-def geometry(n: int, height: int, width: int, p: float) -> Tensor:
+def geometry(n: int, height: int, width: int, p: float | Tensor) -> Tensor:
     """Where output pixels come from: matrices float64 [N, 3, 3], each transformation in it with probability p.
 
     They map (x, y, 1) to (x, y, 1), in pixels from the middle of the picture, so that a rotation is one in a rectangle
@@ -131,16 +143,17 @@ def geometry(n: int, height: int, width: int, p: float) -> Tensor:
     appendix B; as the inverses are what is multiplied, the first stands on the left.
     """
     turns = torch.randint(4, (n,)) if height == width else 2 * torch.randint(2, (n,))
-    quarters = torch.tensor([1.0, 0.0, -1.0, 0.0])  # exact, as the cosine of a rounded pi / 2 is not
+    # Exact, as the cosine of a rounded pi / 2 is not.
+    cosine, sine = (((turns == up).double() - (turns == up + 2).double()) for up in (0, 1))
     whole = (torch.rand(2, n) * 2 - 1) * SHIFT
     scale = torch.exp2(-torch.randn(n) * SCALE)
     before, after = any_angle(n), any_angle(n)
     stretch = torch.exp2(torch.randn(n) * STRETCH)
     part = torch.randn(2, n) * SHIFT
-    either = 1 - math.sqrt(1 - p)  # the two rotations: at least one of them with probability p
+    either = 1 - (math.sqrt(1 - p) if isinstance(p, float | int) else (1 - p).sqrt())  # the two rotations: at least one of them with probability p
     matrix = chosen(scaling(1 - 2.0 * torch.randint(2, (n,)), torch.ones(n)), p)
     for inverse, probability in (
-        (rotation(quarters[turns], quarters[(turns + 3) % 4]), p),
+        (rotation(cosine, sine), p),
         (translation((whole[0] * width).round(), (whole[1] * height).round()), p),
         (scaling(scale, scale), p),
         (rotation(before.cos(), before.sin()), either),
@@ -159,16 +172,31 @@ def moved(x: Tensor, p: float) -> Tensor:
     """
     matrix = geometry(len(x), x.shape[2], x.shape[3], p)
     changed = (matrix != torch.eye(3, dtype=torch.float64)).flatten(1).any(dim=1)
-    whole = (matrix == matrix.round()).flatten(1).all(dim=1)  # nothing but flips, quarter turns, whole shifts
+    whole = permuting(matrix)
     out = x
     for those, samples in ((changed & whole, 1), (changed & ~whole, SAMPLES)):
-        if those.any():  # drawn on the CPU, so this is non-blocking
-            rows = those.nonzero()[:, 0].to(x.device)
+        if those.any():
+            rows = those.nonzero()[:, 0]
             out = out.index_copy(0, rows, sample(x[rows], matrix[those].to(x), samples))
     return out
 
 
-def sample(x: Tensor, matrix: Tensor, samples: int = 1) -> Tensor:
+def moved_alike(x: Tensor, p: float | Tensor) -> Tensor:
+    """What `moved` gives, by the same operations whatever was drawn: for a GPU, which then need not be waited for.
+
+    All images are sampled; the places in a pixel coincide where pixels are only permuted.
+    """
+    with x.device:  # where all of it is drawn
+        matrix = geometry(len(x), x.shape[2], x.shape[3], p)
+    return sample(x, matrix.to(x), SAMPLES, (~permuting(matrix)).to(x)[:, None, None])
+
+
+def permuting(matrix: Tensor) -> Tensor:
+    """Which of [N, 3, 3] are nothing but flips, quarter turns and whole shifts: boolean [N]."""
+    return (matrix == matrix.round()).flatten(1).all(dim=1)
+
+
+def sample(x: Tensor, matrix: Tensor, samples: int = 1, spread: Tensor | float = 1.0) -> Tensor:
     """Bilinear, mirrored at the outermost pixels' centres for any distance.
 
     Each output pixel is the mean over samples x samples places in it. By `gather`, whose derivative can be
@@ -177,6 +205,7 @@ def sample(x: Tensor, matrix: Tensor, samples: int = 1) -> Tensor:
     Args:
         x: float [N, C, H, W].
         matrix: [N, 3, 3] of the same dtype, from the output's pixels to those of x as in `geometry`.
+        spread: of the places in a pixel, 0 (all in its centre) to 1; a number or [N, 1, 1].
 
     >>> x = torch.arange(4.0).view(1, 1, 1, 4)
     >>> sample(x, translation(torch.tensor([1.5]), torch.tensor([0.0])).float())
@@ -188,9 +217,9 @@ def sample(x: Tensor, matrix: Tensor, samples: int = 1) -> Tensor:
     offsets = [(i + 0.5) / samples - 0.5 for i in range(samples)]
     total: Tensor | None = None
     for dy in offsets:
-        y = torch.arange(height, device=x.device, dtype=x.dtype)[:, None] + (dy - middle_y)
+        y = torch.arange(height, device=x.device, dtype=x.dtype)[:, None] + (dy * spread - middle_y)
         for dx in offsets:
-            place = torch.arange(width, device=x.device, dtype=x.dtype) + (dx - middle_x)
+            place = torch.arange(width, device=x.device, dtype=x.dtype) + (dx * spread - middle_x)
             # No matrix product: autocast, or a GPU's TF32, would round it to few bits.
             at_x = to_x[0] * place + to_x[1] * y + (to_x[2] + middle_x)
             at_y = to_y[0] * place + to_y[1] * y + (to_y[2] + middle_y)
@@ -232,13 +261,14 @@ def hue(angle: Tensor) -> Tensor:
     """Rotations by angles [N] about the grey axis (Rodrigues' formula), [N, 4, 4], float64."""
     angle = angle.double()[:, None, None]
     along = torch.full((3, 3), 1 / 3, dtype=torch.float64)
-    across = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / math.sqrt(3)
+    whole = torch.eye(3, dtype=torch.float64)
+    across = (whole.roll(1, dims=0) - whole.roll(1, dims=1)) / math.sqrt(3)  # the cross product with the grey axis
     matrix = torch.eye(4, dtype=torch.float64).repeat(len(angle), 1, 1)
-    matrix[:, :3, :3] = along + angle.cos() * (torch.eye(3, dtype=torch.float64) - along) + angle.sin() * across
+    matrix[:, :3, :3] = along + angle.cos() * (whole - along) + angle.sin() * across
     return matrix
 
 
-def colours(n: int, p: float, grey: bool = False) -> Tensor:
+def colours(n: int, p: float | Tensor, grey: bool = False) -> Tensor:
     """Matrices float64 [N, 4, 4] on (r, g, b, 1), each transformation in it with probability p (appendix B's order).
 
     Grey images get brightness, contrast and luma flip only: hue and saturation have no grey to change.
@@ -263,9 +293,10 @@ def colours(n: int, p: float, grey: bool = False) -> Tensor:
     return matrix
 
 
-def recoloured(x: Tensor, p: float) -> Tensor:
+def recoloured(x: Tensor, p: float | Tensor) -> Tensor:
     """Brightness, contrast, luma flip, hue and saturation of float images [N, C, H, W]; alpha stays as it is."""
-    matrix = colours(len(x), p, grey=x.shape[1] == 1).to(x)
+    with x.device:  # where all of it is drawn
+        matrix = colours(len(x), p, grey=x.shape[1] == 1).to(x)
     if x.shape[1] == 1:  # what the matrix makes of (x, x, x)
         return x * matrix[:, 0, :3].sum(dim=1)[:, None, None, None] + matrix[:, 0, 3][:, None, None, None]
     columns = matrix[:, :3, :, None, None].unbind(dim=2)

@@ -31,9 +31,13 @@ class Batches:
             there = size < torch.cuda.mem_get_info(self.device)[0] / 2
         self.images = data.images.to(self.device) if there else None
         self.labels = None if data.labels is None else data.labels.to(device)
-        self.batch, self.mirror = batch, mirror
+        self.batch = batch
         self.random = torch.Generator().manual_seed(seed)
         self.queue = torch.empty(0, dtype=torch.int64)
+        # What was drawn last lies at fixed places on the device, where a recorded step finds it.
+        self.index = torch.zeros(batch, dtype=torch.int64, device=self.device)
+        self.flips = torch.zeros(batch, 1, 1, 1, device=self.device) if mirror else None
+        self.pixels = None if there else torch.empty(batch, *data.shape, dtype=torch.uint8, device=self.device)
 
     def indices(self) -> Tensor:
         """Returns the next batch's indices, int64 [batch], on the CPU."""
@@ -46,17 +50,33 @@ class Batches:
         return taken
 
     def next(self) -> tuple[Tensor, Tensor | None]:
-        """Returns (images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or None)."""
+        """Draws a batch and returns it, as `drawn` does."""
+        self.draw()
+        return self.drawn()
+
+    def draw(self) -> None:
+        """Draw the next batch: on the CPU, so that its order is that of every device."""
+        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("images are drawn on the host, which no recording repeats")
         index = self.indices()
-        if self.images is None:
-            x = self.data.at(index).to(self.device, non_blocking=True)
+        self.index.copy_(index, non_blocking=True)
+        if self.pixels is not None:
+            self.pixels.copy_(self.data.at(index), non_blocking=True)
+        if self.flips is not None:
+            self.flips.copy_(torch.rand(self.batch, 1, 1, 1, generator=self.random), non_blocking=True)
+
+    def drawn(self) -> tuple[Tensor, Tensor | None]:
+        """Returns the batch that was drawn last: (images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or
+        None)."""
+        if self.pixels is not None:
+            x = self.pixels.float()
         else:
-            x = self.images[index.to(self.device, non_blocking=True)]
-        x = x.float().div_(127.5).sub_(1)
-        if self.mirror:
-            flips = torch.rand(self.batch, 1, 1, 1, generator=self.random).to(x.device, non_blocking=True)
-            x = torch.where(flips < 0.5, x.flip(3), x)
-        return x, None if self.labels is None else self.labels[index.to(self.device, non_blocking=True)]
+            assert self.images is not None
+            x = self.images[self.index].float()
+        x = x.div_(127.5).sub_(1)
+        if self.flips is not None:
+            x = torch.where(self.flips < 0.5, x.flip(3), x)
+        return x, None if self.labels is None else self.labels[self.index]
 
     def state_dict(self) -> dict[str, Any]:
         return {"random": self.random.get_state(), "queue": self.queue.clone()}

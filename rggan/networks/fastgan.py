@@ -298,10 +298,10 @@ class FastGANSteps(Steps):
 def random_part(features: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """A crop of half the sides of [N, K, h, w], at random, and the same part of [N, C, H, W].
 
-    Drawn on the CPU, and taken by index: nothing is read back from a GPU.
+    Drawn where they lie, and taken by index: nothing is read back from a GPU.
     """
     height, width = features.shape[2] // 2, features.shape[3] // 2
-    top, left = torch.randint(height + 1, ()), torch.randint(width + 1, ())
+    top, left = (torch.randint(last + 1, (), device=features.device) for last in (height, width))
     scale = images.shape[2] // features.shape[2]
     return part(features, top, left, height, width), part(
         images, scale * top, scale * left, scale * height, scale * width
@@ -316,7 +316,7 @@ def part(x: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tenso
               [10., 11.]]]])
     """
     rows, columns = (
-        (start + torch.arange(count)).to(x.device, non_blocking=True) for start, count in ((top, height), (left, width))
+        start + torch.arange(count, device=x.device) for start, count in ((top, height), (left, width))
     )
     last = x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format

@@ -10,7 +10,7 @@ normalised layer (there: a mapping network).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -47,11 +47,25 @@ def activated(x: Tensor) -> Tensor:
 
 
 def blurred(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    """Filtered with [1, 3, 3, 1] in both directions, [N, C, H, W] -> [N, C, H + 2 padding - 3, W + 2 padding - 3]."""
+    """Filtered with [1, 3, 3, 1] in both directions, [N, C, H, W] -> [N, C, H + 2 padding - 3, W + 2 padding - 3].
+
+    On a GPU by three averages of neighbours, as [1, 3, 3, 1] = [1, 1] * [1, 1] * [1, 1]: its depthwise convolutions
+    are far slower in bf16 (docs/performance.md), and those of a CPU are faster.
+    """
+    if x.device.type == "cuda":
+        x = averaged(x, padding)
+        return x if gain == 1 else x * gain
     line = x.new_full((4,), 1 / 8)  # filled where it lies: a list would be copied to a GPU at every call
     line[1:3] = 3 / 8
     kernel = (line[:, None] * line * gain).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
+
+
+def averaged(x: Tensor, padding: int, stride: int = 1) -> Tensor:
+    """`blurred` by averaging neighbours three times, with padding 0 to 3; of the result every `stride`-th place."""
+    for turn in range(3):
+        x = F.avg_pool2d(x, 2, stride if turn == 2 else 1, int(turn < padding))
+    return x
 
 
 class EqualLinear(nn.Linear):
@@ -84,6 +98,8 @@ class EqualConv2d(nn.Conv2d):
         pad = self.kernel_size[0] // 2
         if not self.down:
             return F.conv2d(input, weight, self.bias, padding=pad)
+        if pad == 0 and input.device.type == "cuda":  # only every second place of the blur is looked at
+            return F.conv2d(averaged(input, 1, stride=2), weight, self.bias)
         return F.conv2d(blurred(input, pad + 1), weight, self.bias, stride=2)
 
 
@@ -355,13 +371,19 @@ class StyleGAN2Steps(Steps):
             self.path_penalty(g.synthesis(styles), styles).backward()
         return outcome
 
+    def plan(self, network: str) -> Hashable:
+        if network == "g":
+            return self.options["path_length"] > 0 and self.steps_g % PATH_EVERY == 0
+        return super().plan(network)
+
     def path_due(self) -> bool:
         """Whether the step of G that was counted last carries the path length penalty."""
         return self.options["path_length"] > 0 and (self.steps_g - 1) % PATH_EVERY == 0
 
     def path_penalty(self, images: Tensor, styles: Tensor) -> Tensor:
         """Weighted for a lazy step; moves the mean length."""
-        penalty, self.length = path_length(images, styles, self.length)
+        penalty, average = path_length(images, styles, self.length)
+        self.length.copy_(average)
         return penalty * self.options["path_length"] * PATH_EVERY
 
 

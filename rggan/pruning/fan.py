@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rggan.pruning import host
 from rggan.pruning.layer import Layer
 
 Back = Callable[[Tensor], Tensor]
@@ -66,7 +67,7 @@ def lacking(layer: Layer, kept: Tensor, values: Tensor, fewest: int) -> Tensor |
         kept: boolean, weight-shaped. values: weight-shaped.
     """
     both = list(counts(layer, kept))
-    if not both or (kept.device.type == "cpu" and not any(bool((n < min(fewest, of)).any()) for n, of in both)):
+    if not both or (host.reads_freely(kept) and not any(bool((n < min(fewest, of)).any()) for n, of in both)):
         return None
     found = torch.zeros_like(kept)
     for (count, of), (rows, back) in zip(both, slices(layer, values), strict=True):

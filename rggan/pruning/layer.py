@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rggan.pruning import host
 from rggan.pruning.packing import pack, read
 
 BLOCK = 1 << 15  # elements per block, so that several passes find them in a core's cache
@@ -181,7 +182,7 @@ class Layer:
         dims = [d for d in range(self.weight.dim()) if d != self.alive]
         size = self.weight.abs()
         dead = (size * self.mask).amax(dim=dims, keepdim=True) == 0
-        if dead.device.type == "cpu" and not dead.any():  # needs no synchronisation there
+        if host.reads_freely(dead) and not dead.any():
             return
         largest = (size == size.amax(dim=dims, keepdim=True)) & (size > 0)
         self.mask.masked_fill_(dead & largest, 1)
@@ -248,7 +249,7 @@ class Layer:
 def keep_alive(layers: Sequence[Layer]) -> None:
     """Calls `Layer.keep_alive` on all layers that may need it; on a CPU, checks whole layers in one batch first."""
     whole = [layer for layer in layers if layer.alive is None]
-    if whole and whole[0].mask.device.type == "cpu":
+    if whole and host.reads_freely(whole[0].mask):
         largest = torch.stack(torch._foreach_norm([layer.mask for layer in whole], ord=math.inf))
         whole = [layer for layer, most in zip(whole, largest.tolist(), strict=True) if most == 0]
     for layer in [*whole, *(layer for layer in layers if layer.alive is not None)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -135,6 +135,9 @@ class PublishedThreshold(NeuronThresholds):
         self.adam: torch.optim.Adam | None = None  # made at the first step
         self.saved: dict[str, Any] | None = None  # a loaded state of it
 
+    def plan(self) -> Hashable | None:
+        return () if self.adam is not None and self.adam.defaults["capturable"] else None
+
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
@@ -146,7 +149,8 @@ class PublishedThreshold(NeuronThresholds):
         self.steps += 1
         thresholds = [layer.threshold for layer in layers]
         if self.adam is None:
-            self.adam = torch.optim.Adam(thresholds, lr=self.lr, betas=self.betas)
+            on_gpu = thresholds[0].device.type == "cuda"
+            self.adam = torch.optim.Adam(thresholds, lr=self.lr, betas=self.betas, capturable=on_gpu)
             if self.saved is not None:
                 self.adam.load_state_dict(self.saved)
         for threshold in thresholds:

@@ -65,6 +65,9 @@ class Ranking(Rule):
     def revise(self, layers: Sequence[Layer]) -> None:
         """Update the masks."""
 
+    def plan(self) -> Hashable | None:
+        return None if self.due else ()
+
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
         """After a dense phase: keep the largest weights."""
@@ -248,6 +251,9 @@ class OneShot(Ranking):
 
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # begins with all weights: a run may begin with a dense phase
+
+    def plan(self) -> Hashable | None:
+        return super().plan() if self.chosen else None
 
     @torch.no_grad()
     def update(self, layers: Sequence[Layer]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 from rggan.pruning.form import fitted
@@ -51,6 +51,12 @@ class Rule:
     def update(self, layers: Sequence[Layer]) -> None: ...
 
     def refresh(self, layers: Sequence[Layer]) -> None: ...
+
+    def plan(self) -> Hashable | None:
+        """What the Python of `gradient` and `update` depends on at the next step besides tensors, which are changed in
+        place; None: it must run. A step can be recorded as a CUDA graph once for each plan; a replay counts `steps`.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {}

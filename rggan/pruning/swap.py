@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -185,6 +185,35 @@ class Swap:
         self.optimizers, self.steps, self._noticed, self._loaded = optimizers, [0] * len(optimizers), None, True
         self._stepping, self._stepped = set(), set()
         self.hooks = Hooks(self.optimizers, self._before, self._after, self._foreign)
+
+    # ---- recorded steps ----
+
+    def plan(self) -> Hashable | None:
+        """What the Python of the next step of its optimizer depends on besides tensors; None: it must run.
+
+        A step may be recorded as a CUDA graph once for each plan. Its tensors are told by their places: those of
+        another phase, or of a state that was loaded, may lie elsewhere.
+        """
+        if len(self.optimizers) > 1 or self._unsent or not any(self.steps):
+            return None
+        if self.phase == "dense":
+            return None if self.fading is not None else "dense"
+        own = "fixed" if self.fixed else self.rule.plan()
+        held = [t for layer in self.layers for t in (layer.weight, layer.mask, layer.threshold, layer.aside)]
+        return None if own is None else (own, *(None if t is None else t.data_ptr() for t in held))
+
+    def counts(self) -> list[int]:
+        """Numbers that a step moves, and whether the parameters hold sparse weights."""
+        return [*self.steps, getattr(self.rule, "steps", 0), *(int(layer.hides) for layer in self.layers)]
+
+    def set_counts(self, counts: Sequence[int]) -> None:
+        rest = len(self.steps)
+        self.steps = list(counts[:rest])
+        if hasattr(self.rule, "steps"):
+            self.rule.steps = counts[rest]
+        for layer, hides in zip(self.layers, counts[rest + 1 :], strict=True):
+            layer.hides = bool(hides)
+        self._stepping, self._stepped, self._open = set(), set(), 0
 
     # ---- phases ----
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from rggan.pruning import host
 from rggan.pruning.distribute import Distribution, checked, pools
 from rggan.pruning.fan import lacking
 from rggan.pruning.granularity import Rows, Weights
@@ -115,6 +116,11 @@ class Threshold(NeuronThresholds):
         """Whether nothing is to be pruned now."""
         return self.target is not None and self.target.rests
 
+    def plan(self) -> Hashable | None:
+        if self.regrowth is not None or (self.target is not None and (self.steps + 1) % self.every == 0):
+            return None  # the offset's density is a number
+        return self.rests
+
     @property
     def reached(self) -> bool:  # type: ignore[override]
         return all(c.at(self.steps - self.steps % self.every) <= c.least + 1e-9 for c in self.courses)
@@ -189,7 +195,7 @@ class Threshold(NeuronThresholds):
             if not self.secure(layers, margins, by):
                 break
             by = cut(margins, density)  # secured weights count as kept, and others are pruned instead
-        if by.device.type != "cpu" or by.isinf():  # only secured weights are kept: mask all others
+        if not host.reads_freely(by) or by.isinf():  # only secured weights are kept: mask all others
             others = torch.stack([margin.masked_fill(margin.isinf(), -torch.inf).amax() for margin in margins]).amax()
             above = torch.where(others.isinf(), cut(plain, 1.0), others + ABOVE)
             by = torch.where(by.isinf(), above, by)
@@ -197,7 +203,7 @@ class Threshold(NeuronThresholds):
             # The thresholds of a layer rise no further than its floor allows.
             share = self.granularity.share(layer, self.floor)
             need = kept_number(share, margin.numel())
-            if share and (margin.device.type != "cpu" or int((margin >= by).sum()) < need):
+            if share and (not host.reads_freely(margin) or int((margin >= by).sum()) < need):
                 layer.threshold.add_(torch.minimum(by, cut([margin], share)))
             else:
                 layer.threshold.add_(by)

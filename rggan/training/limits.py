@@ -36,7 +36,9 @@ class DynamicRows:
             for name, module in d.named_modules()
             if isinstance(module, nn.Conv2d) and module.out_channels > 1 and select(name, module) is not None
         ]
-        self.scales: dict[nn.Module, Tensor | None] = dict.fromkeys(self.layers)
+        # At fixed places, where a recorded step finds them.
+        self.scales = {layer: next(layer.parameters()).new_ones(layer.out_channels, 1, 1) for layer in self.layers}
+        self.limited: set[nn.Module] = set()  # those where rows are left out
         for layer in self.layers:
             layer.register_forward_hook(self.scaled)
 
@@ -46,15 +48,16 @@ class DynamicRows:
             count = layer.out_channels
             kept = max(1, round(share * count))
             if kept >= count:
-                self.scales[layer] = None
+                self.limited.discard(layer)
                 continue
-            device = next(layer.parameters()).device  # not that of `layer.weight`, whose spectral norm would move
-            rows = torch.randperm(count, device=device)[:kept]
-            self.scales[layer] = torch.zeros(count, device=device).index_fill_(0, rows, count / kept)[:, None, None]
+            self.limited.add(layer)
+            rows = torch.randperm(count, device=self.scales[layer].device)[:kept]
+            self.scales[layer].zero_().index_fill_(0, rows, count / kept)
 
     def scaled(self, layer: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
-        scale = self.scales[layer]
-        return outputs if scale is None or not layer.training else outputs * scale.to(outputs.dtype)
+        if layer not in self.limited or not layer.training:
+            return outputs
+        return outputs * self.scales[layer].to(outputs.dtype)
 
 
 def drop_out(d: nn.Module, share: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Adam
 
 from rggan.augment.ada import AdaptiveAugment
 from rggan.augment.diffaugment import diff_augment
@@ -22,6 +23,7 @@ from rggan.registry import called
 from rggan.steps import LOSSES, Steps
 from rggan.training.limits import drop_out
 from rggan.training.rates import learning_rate
+from rggan.training.sparsity import Network
 from rggan.training.transfer import freeze_lower, start_from
 
 
@@ -75,10 +77,18 @@ def make_gan(
     sampler = Sampler(config.z_dim, device, batches.labels if classes else None)
     bf16 = use_bf16(config.precision, device)
     gan = Gan(g, d, sampler, batches, augmentation(config, ada), device, classes > 0, bf16, config.compile)
-    betas = (config.beta1, config.beta2)
-    gan.opt_g = torch.optim.Adam(gan.g.parameters(), lr=learning_rate(config, "g"), betas=betas, fused=True)
-    gan.opt_d = torch.optim.Adam(gan.trained_d, lr=learning_rate(config, "d"), betas=betas, fused=True)
+    gan.opt_g, gan.opt_d = (
+        make_adam(config, name, parameters, device)
+        for name, parameters in (("g", list(gan.g.parameters())), ("d", gan.trained_d))
+    )
     return gan
+
+
+def make_adam(config: TrainConfig, network: Network, parameters: list[nn.Parameter], device: torch.device) -> Adam:
+    """Of one network. On a GPU its learning rate lies there, where a recorded step finds it."""
+    rate, on_gpu = learning_rate(config, network), device.type == "cuda"
+    lr = torch.tensor(rate, device=device) if on_gpu else rate
+    return Adam(parameters, lr=lr, betas=(config.beta1, config.beta2), fused=True, capturable=on_gpu)
 
 
 def augmentation(config: TrainConfig, ada: AdaptiveAugment | None) -> Any:

@@ -43,9 +43,8 @@ class Signals:
         self.on_real: Tensor | None = None  # D's outputs in its last step
 
     @torch.no_grad()
-    def after_d(self, outcome: Outcome, images: int) -> Tensor:
-        """After a step of D. Returns float32 [3]: D's mean output on real images, the mean of its sign there, its mean
-        output on generated ones.
+    def after_d(self, outcome: Outcome, images: int) -> None:
+        """After a step of D.
 
         images: real ones that D had seen before the step.
         """
@@ -62,7 +61,6 @@ class Signals:
             self.ada.observe(on_real)
             if (images // batch + 1) % ADA_EVERY == 0:
                 self.ada.step()
-        return torch.stack([on_real.mean(), on_real.sign().mean(), outcome.on_fake.mean()])
 
     def on_held_out(self, look: int) -> Tensor:
         """D's outputs on a batch of held-out images, augmented as training images are; D's statistics stay.

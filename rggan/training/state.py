@@ -14,6 +14,7 @@ from rggan.gan import Gan
 from rggan.pruning import Balance, Ledger, Pruner, Schedule
 from rggan.pruning.form import fitted, fitted_adam, fitted_numbers
 from rggan.steps import Steps
+from rggan.training.capture import Recorder
 from rggan.training.ema import EMA
 from rggan.training.rates import in_finale
 from rggan.training.rewinding import Rewinding
@@ -34,6 +35,8 @@ class Stateful:
     ledgers: list[Ledger]
     ema: EMA
     steps: Steps
+    recorder: Recorder
+    rates: dict[str, float]
     ada: AdaptiveAugment | None
     images: int
     loss_sums: Tensor
@@ -116,6 +119,7 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
 
 def take_up(training: Stateful, state: dict[str, Any]) -> None:
     """Go on from a state that `checked` looked through."""
+    training.recorder.forget()
     training.gan.g.load_state_dict(state["g"])
     training.gan.d.load_state_dict(state["d"])
     training.gan.opt_g.load_state_dict(state["opt_g"])

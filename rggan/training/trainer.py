@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rggan.augment.ada import AdaptiveAugment
 from rggan.config import TrainConfig
@@ -17,6 +18,7 @@ from rggan.generation.build import build
 from rggan.pruning import Balance, Ledger, Pruner
 from rggan.registry import called
 from rggan.steps import Outcome
+from rggan.training.capture import Part, make_recorder
 from rggan.training.ema import EMA
 from rggan.training.evaluator import Evaluator
 from rggan.training.limits import DynamicRows
@@ -91,31 +93,71 @@ class Training(Stateful):
             raise UserError("`signal` r_v compares with held-out images, and there are none.")
         self.steps = make_steps(config, data.shape[1] * data.shape[2], gan.device)
         self.foreign = foreign_steps(config)
+        self.recorder = make_recorder(config.capture, gan.device, self.foreign is not None)
+        self.d_gradients, self.d_update, self.g_gradients, self.g_update = self.parts()
         self.signals = Signals(
             gan, self.schedules, self.adaptive, self.balance, self.ada, self.evaluator.held_out, config.d_steps
         )
         self.lr_share, self.finale = 1.0, False  # what returns to a good state left of the rates; whether it began
+        self.rates = {"g": math.nan, "d": math.nan}  # as they were set last
         self.images = 0
         self.loss_sums = torch.zeros(2, device=gan.device)
         self.logit_sums = torch.zeros(3, device=gan.device)
 
+    def parts(self) -> tuple[Part, Part, Part, Part]:
+        """What of a step can be recorded: gradients and update of D, and of G."""
+        made = []
+        networks: list[tuple[Network, Any, Any, list[nn.Parameter], Pruner | None]] = [
+            ("d", self.gradients_of_d, self.gan.opt_d, self.gan.trained_d, self.prune_d),
+            ("g", self.gradients_of_g, self.gan.opt_g, list(self.gan.g.parameters()), self.prune_g),
+        ]
+        for network, gradients, optimizer, parameters, pruner in networks:
+            plan = partial(self.plan_of_gradients, network)
+            made.append(Part(f"gradients of {network}", gradients, plan, [self.steps], parameters))
+            plan = partial(self.plan_of_update, optimizer, parameters, pruner)
+            made.append(Part(f"update of {network}", optimizer.step, plan, [] if pruner is None else [pruner]))
+        d_gradients, d_update, g_gradients, g_update = made
+        return d_gradients, d_update, g_gradients, g_update
+
+    def plan_of_gradients(self, network: Network) -> Hashable:
+        augmented = self.ada is not None and self.ada.p > 0
+        return self.steps.plan(network), augmented, None if self.dynamic is None else frozenset(self.dynamic.limited)
+
+    def plan_of_update(
+        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], pruner: Pruner | None
+    ) -> Hashable | None:
+        own = () if pruner is None else pruner.plan()
+        if own is None or (pruner is not None and not type(pruner.rule).__module__.startswith("rggan.")):
+            return None  # a rule of somebody's own may have inherited a plan that is not its own
+        moments = (t.data_ptr() for p in parameters for t in optimizer.state[p].values())
+        return own, tuple(p.grad is None for p in parameters), tuple(moments)
+
     def step(self) -> None:
         """d_steps discriminator steps and one generator step."""
         self.set_rates()
-        for _ in range(self.config.d_steps):
-            self.discriminator_step()
-        self.generator_step()
+        with self.recorder.working():
+            for _ in range(self.config.d_steps):
+                self.discriminator_step()
+            self.generator_step()
 
     def discriminator_step(self) -> None:
-        gan = self.gan
         self.draw_rows()
-        real, labels = gan.real()
-        gan.opt_d.zero_grad(set_to_none=True)
-        outcome = self.outcome(self.steps.discriminator_step, gan, real, labels)
-        gan.opt_d.step()
-        self.loss_sums[1] += outcome.loss / self.config.d_steps
-        self.logit_sums += self.signals.after_d(outcome, self.images) / self.config.d_steps
+        self.gan.batches.draw()
+        outcome = self.recorder.run(self.d_gradients)
+        self.recorder.run(self.d_update)
+        self.signals.after_d(outcome, self.images)
         self.images += self.config.batch
+
+    def gradients_of_d(self) -> Outcome:
+        gan = self.gan
+        gan.opt_d.zero_grad(set_to_none=True)
+        outcome = self.outcome(self.steps.discriminator_step, gan, *gan.drawn())
+        self.loss_sums[1] += outcome.loss / self.config.d_steps
+        assert outcome.on_real is not None
+        on_real, on_fake = outcome.on_real, outcome.on_fake
+        told = torch.stack([on_real.mean(), on_real.sign().mean(), on_fake.mean()])
+        self.logit_sums += told / self.config.d_steps
+        return outcome
 
     def outcome(self, step: Callable[..., Outcome], *arguments: Any) -> Outcome:
         """What a step tells, detached.
@@ -138,18 +180,22 @@ class Training(Stateful):
             self.dynamic.draw(rows_of_d(self.config, self.images))
 
     def generator_step(self) -> None:
-        gan = self.gan
         self.draw_rows()
+        drawn, outcome = self.recorder.run(self.g_gradients)
+        self.recorder.run(self.g_update)
+        self.signals.after_g(drawn, outcome.on_fake, self.images)
+        if self.rewinding is not None and not self.finale and self.rewinding.due(self.images):
+            self.rewinding.step()
+        self.ema.update(self.gan.g)
+
+    def gradients_of_g(self) -> tuple[tuple[Tensor, ...], Outcome]:
+        gan = self.gan
         drawn = gan.latents()
         gan.opt_g.zero_grad(set_to_none=True)
         with gan.fixed_d():
             outcome = self.outcome(self.steps.generator_step, gan, drawn)
-            gan.opt_g.step()
-        self.signals.after_g(drawn, outcome.on_fake, self.images)
-        if self.rewinding is not None and not self.finale and self.rewinding.due(self.images):
-            self.rewinding.step()
-        self.ema.update(gan.g)
         self.loss_sums[0] += outcome.loss
+        return drawn, outcome
 
     def set_rates(self) -> None:
         """Learning rates, the EMA's decay and the finale, as this place of the run wants them."""
@@ -159,8 +205,13 @@ class Training(Stateful):
         rates: list[tuple[Literal["g", "d"], torch.optim.Optimizer]] = [("g", self.gan.opt_g), ("d", self.gan.opt_d)]
         for name, optimizer in rates:
             factor = self.lr_share * lr_factor(self.config, name, self.images, dense)
+            rate = learning_rate(self.config, name) * factor
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, name) * factor
+                if not isinstance(group["lr"], Tensor):
+                    group["lr"] = rate
+                elif self.rates[name] != rate:  # on a GPU
+                    group["lr"].fill_(rate)
+            self.rates[name] = rate
         self.ema.beta = ema_beta(self.config, self.images)
 
     def begin_finale(self) -> None:

@@ -152,7 +152,7 @@ def test_gradients_of_steps_with_and_without_r1_equal_those_by_hand(pictures, co
     run = training(pictures, aug="none", rule="none", gamma=0.5, cond=cond)
     drawn, batches = run.gan.latents(), run.gan.batches.next()
     monkeypatch.setattr(run.gan, "latents", lambda: drawn)
-    monkeypatch.setattr(run.gan.batches, "next", lambda: batches)
+    monkeypatch.setattr(run.gan.batches, "drawn", lambda: batches)
     shares = []
     for step in (1, 2):
         d, g = copy.deepcopy(run.gan.d), copy.deepcopy(run.gan.g)
