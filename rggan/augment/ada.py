@@ -150,7 +150,9 @@ def geometry(n: int, height: int, width: int, p: float | Tensor) -> Tensor:
     before, after = any_angle(n), any_angle(n)
     stretch = torch.exp2(torch.randn(n) * STRETCH)
     part = torch.randn(2, n) * SHIFT
-    either = 1 - (math.sqrt(1 - p) if isinstance(p, float | int) else (1 - p).sqrt())  # the two rotations: at least one of them with probability p
+    either = 1 - (
+        math.sqrt(1 - p) if isinstance(p, float | int) else (1 - p).sqrt()
+    )  # the two rotations: at least one of them with probability p
     matrix = chosen(scaling(1 - 2.0 * torch.randint(2, (n,)), torch.ones(n)), p)
     for inverse, probability in (
         (rotation(cosine, sine), p),

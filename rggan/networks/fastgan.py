@@ -315,9 +315,7 @@ def part(x: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tenso
     tensor([[[[ 6.,  7.],
               [10., 11.]]]])
     """
-    rows, columns = (
-        start + torch.arange(count, device=x.device) for start, count in ((top, height), (left, width))
-    )
+    rows, columns = (start + torch.arange(count, device=x.device) for start, count in ((top, height), (left, width)))
     last = x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
     return x.index_select(2, rows).index_select(3, columns).contiguous(memory_format=layout)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from rggan.pruning import host
 from rggan.pruning.packing import pack, read
 
-BLOCK = 1 << 15  # elements per block, so that several passes find them in a core's cache
+BLOCK = 1 << 16  # elements per block, so that several passes find them in a core's cache
 
 
 def kept_number(share: float, total: int) -> int:
@@ -45,7 +45,9 @@ class Layer:
         mask: weight-shaped, of the weight's dtype, 0..1.
         threshold: [out], at least float32; in the units of the rule that updates it; starts at 0.
         keeps: whether the dense values of masked weights are stored; if not, they are lost.
-        hides: whether the parameter currently holds `W * M` and the dense weight is in `aside`.
+        fades: whether masks lie between 0 and 1.
+        hides: whether the parameter currently holds `W * M`. What the mask takes from the dense weight is in `aside`
+            then, or all of it where the mask `fades`; while the parameter is dense, its value when it was opened.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Layer:
     ) -> None:
         self.name, self.key, self.weight, self.dim, self.groups, self.alive = name, key, weight, dim, groups, alive
         self.optimizers = list(optimizers)
-        self.keeps = True
+        self.keeps, self.fades = True, False
         values = weight.detach()
         self.mask = torch.ones_like(values)
         out = weight.shape[dim] * groups
@@ -92,11 +94,11 @@ class Layer:
     def blocks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Yields weight-shaped tensors (or those with one number per row) in blocks of rows that fit a core's cache.
 
-        Yields them whole where blocking does not help: on other devices, in narrow layers, for other output dimensions.
+        Yields them whole where blocking does not help: on other devices, in narrow layers.
         """
         weight = self.weight
         rows = len(weight)
-        if self.dim == 0 and weight.numel() > BLOCK and weight.dim() > 1 and weight.device.type == "cpu":
+        if self.groups == 1 and weight.numel() > BLOCK and weight.dim() > 1 and weight.device.type == "cpu":
             rows = max(1, BLOCK * torch.get_num_threads() * rows // weight.numel())
         if rows >= len(weight):
             yield tensors
@@ -150,9 +152,10 @@ class Layer:
             return
         self.match()
         assert self.aside is not None
-        for shown, dense, mask in self.blocks(self.weight, self.aside, self.mask):
-            torch.where(torch.eq(dense * mask, shown), dense, shown, out=dense)
-            shown.copy_(dense)
+        for shown, aside, mask in self.blocks(self.weight, self.aside, self.mask):
+            untouched = torch.eq(aside * mask, shown) if self.fades else shown == 0
+            torch.where(untouched, aside, shown, out=aside)
+            shown.copy_(aside)
         self.hides = False
 
     def close(self) -> None:
@@ -166,7 +169,10 @@ class Layer:
         if self.aside is None:
             self.aside = torch.empty_like(self.weight.detach())
         for weight, aside, mask in self.blocks(self.weight, self.aside, self.mask):
-            aside.copy_(weight)
+            if self.fades:
+                aside.copy_(weight)
+            else:
+                torch.addcmul(weight, weight, mask, value=-1, out=aside)
             weight.mul_(mask)
         self.hides = True
 
@@ -194,7 +200,8 @@ class Layer:
             return self.weight.detach().clone()
         self.match()
         assert self.aside is not None
-        return torch.where(self.aside * self.mask == self.weight, self.aside, self.weight)
+        untouched = self.aside * self.mask == self.weight if self.fades else self.weight == 0
+        return torch.where(untouched, self.aside, self.weight)
 
     def match(self) -> None:
         """Follow the parameter to another device or dtype."""
@@ -205,9 +212,12 @@ class Layer:
         self.threshold = self.threshold.to(weight.device, dtype)
         if self.hides and self.aside is not None:  # compare with the masked value, rounded to the new dtype
             untouched = (self.aside * self.mask).to(weight) == weight
-            self.aside = torch.where(untouched, self.aside.to(weight), weight)
+            aside = self.aside.to(weight)
             self.mask = self.mask.to(weight)
-            weight.copy_(self.aside * self.mask)
+            if self.fades:
+                aside = torch.where(untouched, aside, weight)
+                weight.copy_(aside * self.mask)
+            self.aside = aside
         else:
             self.mask, self.aside = self.mask.to(weight), None
 
@@ -239,6 +249,7 @@ class Layer:
         if hidden is not None and hidden.numel():
             self.weight[self.mask != 1] = hidden.to(self.weight)
             keeps, self.keeps = self.keeps, True
+            self.fades = bool(((self.mask > 0) & (self.mask < 1)).any())
             self.close()
             self.keeps = keeps
         else:
@@ -250,7 +261,7 @@ def keep_alive(layers: Sequence[Layer]) -> None:
     """Calls `Layer.keep_alive` on all layers that may need it; on a CPU, checks whole layers in one batch first."""
     whole = [layer for layer in layers if layer.alive is None]
     if whole and host.reads_freely(whole[0].mask):
-        largest = torch.stack(torch._foreach_norm([layer.mask for layer in whole], ord=math.inf))
+        largest = torch.stack([layer.mask.amax() for layer in whole])  # far faster than a norm of all at once
         whole = [layer for layer, most in zip(whole, largest.tolist(), strict=True) if most == 0]
     for layer in [*whole, *(layer for layer in layers if layer.alive is not None)]:
         layer.keep_alive()

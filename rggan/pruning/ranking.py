@@ -7,7 +7,7 @@ the start of each sparse phase). A schedule decides when they act: docs/method.m
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch

@@ -132,6 +132,8 @@ class Swap:
         for layer in layers:
             layer.keeps = (self.rule.masked != "zero" or self.fading is not None) and not isinstance(layer, BehindNorm)
             if self.phase == "prune" or self.fading is not None:
+                if not layer.hides:
+                    layer.fades = self.fading is not None
                 layer.close()
             else:
                 layer.aside = None

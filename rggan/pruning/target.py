@@ -16,6 +16,9 @@ from torch import Tensor
 from rggan.pruning.adaptive import Adaptive
 from rggan.pruning.layer import Layer, kept_number
 
+SAMPLE = 8192  # numbers that tell about where a place lies, and how far from there it is looked for
+WITHIN = 150
+
 
 @dataclass(frozen=True)
 class Ramp:
@@ -211,5 +214,24 @@ def cut(sizes: Sequence[Tensor], density: float) -> Tensor:
     flat = torch.cat([size.flatten() for size in sizes])
     place = len(flat) - kept_number(density, len(flat))
     if flat.device.type == "cpu":
-        return flat.kthvalue(place + 1).values
+        return nth(flat, place)
     return flat.sort().values[place]  # much faster than kthvalue on a GPU
+
+
+def nth(flat: Tensor, place: int) -> Tensor:
+    """Returns the number at this place of the sorted ones, a scalar: that of `kthvalue`, some four times faster.
+
+    Every so many numbers, sorted, tell two bounds about the place; few of all lie between them.
+
+    >>> nth(torch.arange(100_000.0).flip(0), 70_000)
+    tensor(70000.)
+    """
+    some = flat[:: max(1, len(flat) // SAMPLE)].sort().values
+    about = place * len(some) // len(flat)
+    low, high = some[max(0, about - WITHIN)], some[min(len(some) - 1, about + WITHIN)]
+    below = flat < low
+    between = flat[(flat <= high) ^ below]
+    left = place - int(below.sum())
+    if 0 <= left < len(between):
+        return between.kthvalue(left + 1).values
+    return flat.kthvalue(place + 1).values

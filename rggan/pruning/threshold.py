@@ -101,6 +101,8 @@ class Threshold(NeuronThresholds):
         if self.target is not None and not isinstance(self.granularity, Rows):
             self.min_fan = int(self.target.least < SPARSE) if min_fan is None else min_fan
         self.regrowth = regrowth
+        self.rms: dict[str, Tensor] = {}  # of each layer's weights at the last update
+        self.current = False  # whether weights have moved since only by hand, if at all
         self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
         self.held: dict[str, dict[str, Tensor]] = {}  # moments of masked weights, to restore after the step
 
@@ -119,7 +121,7 @@ class Threshold(NeuronThresholds):
     def plan(self) -> Hashable | None:
         if self.regrowth is not None or (self.target is not None and (self.steps + 1) % self.every == 0):
             return None  # the offset's density is a number
-        return self.rests
+        return self.rests, self.current
 
     @property
     def reached(self) -> bool:  # type: ignore[override]
@@ -132,7 +134,7 @@ class Threshold(NeuronThresholds):
         if self.regrowth is not None:
             self.regrowth.observe(layers)
         if not self.hard:
-            for name, pull in self.granularity.descend(layers, self.scales(layers)).items():
+            for name, pull in self.granularity.descend(layers, self.known_scales(layers)).items():
                 self.pull[name] = self.pull[name] + pull if name in self.pull else pull
             return
         for layer in layers:
@@ -149,14 +151,16 @@ class Threshold(NeuronThresholds):
         self.steps += 1
         if self.rests:
             self.pull = {}  # from an optimizer that stepped before the density reached 1
+            self.current = False
             self.refresh(layers)
             return
+        self.learn_scales(layers)
         self.move(layers)
         if self.regrowth is not None and self.steps % self.regrowth.every == 0:
             self.regrowth.update(layers, self.reaching(layers), self.granularity, self.hard)
         if self.target is not None and self.steps % self.every == 0:
             self.offset(layers)
-        self.refresh(layers)
+        self.show(layers)
 
     def move(self, layers: Sequence[Layer]) -> None:
         """One step of gradient descent on every threshold."""
@@ -219,12 +223,12 @@ class Threshold(NeuronThresholds):
 
     def margins(self, layers: Sequence[Layer]) -> list[Tensor]:
         """Returns, for each layer, weight sizes minus thresholds, weight-shaped."""
-        sizes = self.granularity.sizes(layers, self.scales(layers))
+        sizes = self.granularity.sizes(layers, self.known_scales(layers))
         return [size - layer.per_neuron(layer.threshold) for layer, size in zip(layers, sizes, strict=True)]
 
     def reaching(self, layers: Sequence[Layer]) -> list[Tensor]:
         """Returns, for each layer, which weights reach their thresholds, weight-shaped and boolean."""
-        sizes = self.granularity.sizes(layers, self.scales(layers))
+        sizes = self.granularity.sizes(layers, self.known_scales(layers))
         return [size >= layer.per_neuron(layer.threshold) for layer, size in zip(layers, sizes, strict=True)]
 
     @torch.no_grad()
@@ -233,12 +237,33 @@ class Threshold(NeuronThresholds):
             for layer in layers:
                 layer.mask.fill_(1)
             return
+        self.learn_scales(layers)
+        self.show(layers)
+
+    def show(self, layers: Sequence[Layer]) -> None:
+        """Write the masks."""
         # Thresholds move between two offsets: a layer that would fall below its floor keeps its mask.
-        self.granularity.show(layers, self.scales(layers), None if self.target is None else self.floor)
+        self.granularity.show(layers, self.known_scales(layers), None if self.target is None else self.floor)
         if self.regrowth is not None:
             self.regrowth.show(layers)
         if self.target is None:
             self.rescue(layers)
+
+    def learn_scales(self, layers: Sequence[Layer]) -> None:
+        """Weights move only between `gradient` and `update`: what is computed there holds until the next one. The
+        tensors stay, as a recorded step reads them where they lie."""
+        found = self.scales(layers)
+        for layer, scale in zip(layers, found, strict=True):
+            if layer.name not in self.rms or self.rms[layer.name].device != scale.device:
+                self.rms[layer.name] = torch.empty_like(scale)
+        torch._foreach_copy_([self.rms[layer.name] for layer in layers], found)
+        self.current = True
+
+    def known_scales(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """As `scales`, of the last update where there was one."""
+        if not self.current:
+            return self.scales(layers)
+        return [self.rms[layer.name] for layer in layers]
 
     def scales(self, layers: Sequence[Layer]) -> list[Tensor]:
         """Returns the unit of each layer's thresholds: the root mean square of its weights, a scalar."""
@@ -257,7 +282,7 @@ class Threshold(NeuronThresholds):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps, self.pull, self.held = state["steps"], {}, {}
+        self.steps, self.pull, self.held, self.current = state["steps"], {}, {}, False
         self.target = None if self.target is None else self.target.taken_up(state["target"])
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])

@@ -172,7 +172,7 @@ class Recorder:
                     self.fixed[parameter] = torch.empty_like(parameter)
             places = [self.fixed[parameter] for parameter in given]
             with torch.no_grad():
-                torch._foreach_copy_(places, [p.grad for p in given])
+                torch._foreach_copy_(places, [p.grad for p in given])  # type: ignore[misc]
             for parameter, place in zip(given, places, strict=True):
                 parameter.grad = place
         return returned

@@ -54,7 +54,7 @@ class DynamicRows:
             rows = torch.randperm(count, device=self.scales[layer].device)[:kept]
             self.scales[layer].zero_().index_fill_(0, rows, count / kept)
 
-    def scaled(self, layer: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
+    def scaled(self, layer: Any, arguments: Any, outputs: Tensor) -> Tensor:
         if layer not in self.limited or not layer.training:
             return outputs
         return outputs * self.scales[layer].to(outputs.dtype)

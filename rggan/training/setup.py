@@ -77,10 +77,8 @@ def make_gan(
     sampler = Sampler(config.z_dim, device, batches.labels if classes else None)
     bf16 = use_bf16(config.precision, device)
     gan = Gan(g, d, sampler, batches, augmentation(config, ada), device, classes > 0, bf16, config.compile)
-    gan.opt_g, gan.opt_d = (
-        make_adam(config, name, parameters, device)
-        for name, parameters in (("g", list(gan.g.parameters())), ("d", gan.trained_d))
-    )
+    gan.opt_g = make_adam(config, "g", list(gan.g.parameters()), device)
+    gan.opt_d = make_adam(config, "d", gan.trained_d, device)
     return gan
 
 
