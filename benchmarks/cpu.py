@@ -72,16 +72,15 @@ def measure(cell: str, until: float) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| network | batch | prunable weights | real images/s, pruned | a step | in hooks | share | goal | whole steps |",
+        "| network | batch | prunable weights | images/s, pruned | a step | in hooks | share | goal | whole steps |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        lines.append(
-            f"| {row['cell']} | {row['batch']} | {row['weights'] / 1e6:.2f} M | {row['images_per_second']:,.0f} | "
-            f"{row['ms']:,.0f} ms | {row['hooks_ms']:.1f} ms | {row['share']:.1%} | {row['goal']:.0%} | "
-            f"{row['cost']:+.1%} |"
-        )
-    return "\n".join(lines)
+    cells = (
+        f"| {row['cell']} | {row['batch']} | {row['weights'] / 1e6:.2f} M | {row['images_per_second']:,.0f} | "
+        f"{row['ms']:,.0f} ms | {row['hooks_ms']:.1f} ms | {row['share']:.1%} | {row['goal']:.0%} | {row['cost']:+.1%} |"
+        for row in rows
+    )
+    return "\n".join([*lines, *cells])
 
 
 def main(arguments: argparse.Namespace) -> None:
