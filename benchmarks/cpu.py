@@ -77,7 +77,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     cells = (
         f"| {row['cell']} | {row['batch']} | {row['weights'] / 1e6:.2f} M | {row['images_per_second']:,.0f} | "
-        f"{row['ms']:,.0f} ms | {row['hooks_ms']:.1f} ms | {row['share']:.1%} | {row['goal']:.0%} | {row['cost']:+.1%} |"
+        f"{row['ms']:,.0f} ms | {row['hooks_ms']:.1f} ms | {row['share']:.1%} | {row['goal']:.0%} | "
+        f"{row['cost']:+.1%} |"
         for row in rows
     )
     return "\n".join([*lines, *cells])
