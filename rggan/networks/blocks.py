@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rggan.networks.layers import Conv2d
+from rggan.networks.layers import Conv2d, doubled, halved
 
 
 class GeneratorBlock(nn.Module):
@@ -25,10 +25,10 @@ class GeneratorBlock(nn.Module):
         self.shortcut = Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        h = F.interpolate(F.relu(normalised(self.norm1, x, condition)), scale_factor=2)
+        h = doubled(F.relu(normalised(self.norm1, x, condition)))
         h = F.relu(normalised(self.norm2, self.conv1(h), condition))
         # A 1x1 convolution commutes with nearest upsampling: applied first it costs a quarter.
-        out: Tensor = self.conv2(h) + F.interpolate(self.shortcut(x), scale_factor=2)
+        out: Tensor = self.conv2(h) + doubled(self.shortcut(x))
         return out
 
 
@@ -46,7 +46,7 @@ class DiscriminatorBlock(nn.Module):
         h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
         if self.down:  # the 1x1 shortcut commutes with pooling: applied last it costs a quarter
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+            h, x = halved(h), halved(x)
         out: Tensor = h + self.shortcut(x)
         return out
 

@@ -31,7 +31,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from rggan.gan import Gan
 from rggan.networks.family import Family
-from rggan.networks.layers import Conv2d
+from rggan.networks.layers import Conv2d, doubled, halved
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.steps import Steps
 
@@ -109,7 +109,7 @@ class UpBlock(nn.Module):
         self.conv2 = GatedConv(outputs, outputs, noise=True) if deep else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv2(self.conv1(F.interpolate(x, scale_factor=2)))
+        out: Tensor = self.conv2(self.conv1(doubled(x)))
         return out
 
 
@@ -126,8 +126,16 @@ class Excitation(nn.Module):
         self.conv2 = Conv2d(outputs, outputs, 1, bias=False)
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(low, 4)
+        pooled = pooled_to(low, 4)
         return high * torch.sigmoid(self.conv2(F.silu(self.conv1(pooled))))
+
+
+def pooled_to(x: Tensor, side: int) -> Tensor:
+    """`F.adaptive_avg_pool2d`; on a GPU, where that is slow, by plain means if the sides divide."""
+    height, width = x.shape[2:]
+    if x.device.type == "cpu" or height % side or width % side:
+        return F.adaptive_avg_pool2d(x, side)
+    return x.unflatten(3, (side, width // side)).unflatten(2, (side, height // side)).mean(dim=(3, 5))
 
 
 class FastGANGenerator(nn.Module):
@@ -171,6 +179,11 @@ class FastGANGenerator(nn.Module):
         return torch.tanh(images.float())
 
 
+class Halved(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return halved(x)
+
+
 class DownBlock(nn.Module):
     """[N, in, H, W] -> [N, out, H/2, W/2]: the mean of a strided and a pooled branch."""
 
@@ -183,7 +196,7 @@ class DownBlock(nn.Module):
             nn.LeakyReLU(0.2),
         )
         self.direct = nn.Sequential(
-            nn.AvgPool2d(2), Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)
+            Halved(), Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -265,8 +278,8 @@ class FastGANDiscriminator(nn.Module):
             if i >= GATED_IN_D:
                 h = self.excitations[i - GATED_IN_D](maps[i - GATED_IN_D], h)
             maps.append(h)
-        halved = F.avg_pool2d(x, 2)
-        small = self.small(halved)
+        half = halved(x)
+        small = self.small(half)
         head = self.head(maps[-1])
         with torch.autocast(x.device.type, enabled=False):
             patches = self.logits(head.float()), self.logits_small(small.float())
@@ -280,8 +293,8 @@ class FastGANDiscriminator(nn.Module):
             return logits
         crop, part = random_part(maps[-2], x)
         loss = (
-            difference(self.rebuild_whole(maps[-1]), halved)
-            + difference(self.rebuild_halved(small), halved)
+            difference(self.rebuild_whole(maps[-1]), half)
+            + difference(self.rebuild_halved(small), half)
             + difference(self.rebuild_part(crop), part)
         )
         return logits, loss

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rggan.gan import Gan
 from rggan.losses import path_length
 from rggan.networks.family import Argument, Family
-from rggan.networks.layers import layout_of, one_hot
+from rggan.networks.layers import banded, blurred, layout_of, one_hot
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.steps import Loss, Outcome, Steps
 
@@ -44,28 +44,6 @@ def channels_at(level: int, width: int) -> int:
 def activated(x: Tensor) -> Tensor:
     """Leaky ReLU, slope 0.2, that keeps the variance."""
     return F.leaky_relu(x, 0.2) * 2**0.5
-
-
-def blurred(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
-    """Filtered with [1, 3, 3, 1] in both directions, [N, C, H, W] -> [N, C, H + 2 padding - 3, W + 2 padding - 3].
-
-    On a GPU by three averages of neighbours, as [1, 3, 3, 1] = [1, 1] * [1, 1] * [1, 1]: its depthwise convolutions
-    are far slower in bf16 (docs/performance.md), and those of a CPU are faster.
-    """
-    if x.device.type == "cuda":
-        x = averaged(x, padding)
-        return x if gain == 1 else x * gain
-    line = x.new_full((4,), 1 / 8)  # filled where it lies: a list would be copied to a GPU at every call
-    line[1:3] = 3 / 8
-    kernel = (line[:, None] * line * gain).expand(x.shape[1], 1, 4, 4)
-    return F.conv2d(x, kernel, padding=padding, groups=x.shape[1])
-
-
-def averaged(x: Tensor, padding: int, stride: int = 1) -> Tensor:
-    """`blurred` by averaging neighbours three times, with padding 0 to 3; of the result every `stride`-th place."""
-    for turn in range(3):
-        x = F.avg_pool2d(x, 2, stride if turn == 2 else 1, int(turn < padding))
-    return x
 
 
 class EqualLinear(nn.Linear):
@@ -99,7 +77,7 @@ class EqualConv2d(nn.Conv2d):
         if not self.down:
             return F.conv2d(input, weight, self.bias, padding=pad)
         if pad == 0 and input.device.type == "cuda":  # only every second place of the blur is looked at
-            return F.conv2d(averaged(input, 1, stride=2), weight, self.bias)
+            return F.conv2d(banded(input, 1, stride=2), weight, self.bias)
         return F.conv2d(blurred(input, pad + 1), weight, self.bias, stride=2)
 
 

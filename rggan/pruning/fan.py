@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rggan.pruning import host
 from rggan.pruning.layer import Layer
+from rggan.pruning.together import Together, parted
 
 Back = Callable[[Tensor], Tensor]
 
@@ -79,6 +80,28 @@ def lacking(layer: Layer, kept: Tensor, values: Tensor, fewest: int) -> Tensor |
 
 def hold(layers: Sequence[Layer], fewest: int) -> None:
     """While the parameters are dense: unmask the largest weights of every neuron and channel that keeps too few."""
-    for layer in layers:
+    flat, rest = parted(layers) if fewest == 1 else (None, list(layers))
+    if flat is not None:
+        hold_one(flat)
+    for layer in rest:
         if (more := lacking(layer, layer.mask != 0, layer.seen().abs(), fewest)) is not None:
             layer.mask.masked_fill_(more, 1)
+
+
+def hold_one(flat: Together) -> None:
+    """`hold` for at least one weight in each neuron and channel."""
+    sizes, masks = flat.weights().abs_(), flat.masks()
+    flat.put([layer.mask for layer in flat.layers], masks.masked_fill_(lacking_one(flat, masks, sizes), 1))
+
+
+def lacking_one(flat: Together, kept: Tensor, sizes: Tensor) -> Tensor:
+    """`lacking` for at least one: [weights], the largest `sizes` of each neuron and channel where nothing is `kept`.
+
+    kept: 0 where not.
+    """
+    kept = (kept != 0).float()
+    best = torch.where(flat.row_maxima(kept) == 0, flat.row_maxima(sizes), -1)
+    more = sizes == flat.each(best)
+    empty = flat.channel_maxima(kept) == 0
+    best = torch.where(empty, flat.channel_maxima(sizes), -1)
+    return more.logical_or_(sizes == flat.each_of_channels(best))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rggan.pruning import host
 from rggan.pruning.layer import Layer, kept_number
+from rggan.pruning.together import Together, parted
 
 
 def step_slope(x: Tensor) -> Tensor:
@@ -49,7 +50,11 @@ class Weights:
     def show(self, layers: Sequence[Layer], scales: Sequence[Tensor], stays: float | None = None) -> None:
         """Write the masks: 1 where a weight reaches its threshold. A layer whose new density would be below its
         `share` of the floor `stays` keeps its old mask (None: no floor)."""
-        for layer, scale in zip(layers, scales, strict=True):
+        own = {layer.name: scale for layer, scale in zip(layers, scales, strict=True)}
+        flat, rest = parted(layers)
+        if flat is not None:
+            show_together(flat, torch.stack([own[layer.name] for layer in flat.layers]), stays)
+        for layer, scale in ((layer, own[layer.name]) for layer in rest):
             weight, threshold, mask = layer.seen(), layer.per_neuron(layer.threshold), layer.mask
             reaches = torch.empty_like(mask, dtype=torch.bool)
             for w, t, here in layer.blocks(weight, threshold, reaches):
@@ -62,8 +67,12 @@ class Weights:
 
         `dW = g * (mask + |W|/scale * slope)` and `dt = -sum(g * W * slope)`.
         """
-        pulls = {}
-        for layer, scale in zip(layers, scales, strict=True):
+        pulls: dict[str, Tensor] = {}
+        own = {layer.name: scale for layer, scale in zip(layers, scales, strict=True)}
+        flat, _ = parted([layer for layer in layers if layer.weight.grad is not None])
+        if flat is not None:
+            pulls |= descend_together(flat, torch.stack([own[layer.name] for layer in flat.layers]))
+        for layer, scale in ((layer, own[layer.name]) for layer in layers if layer.name not in pulls):
             gradient = layer.weight.grad
             if gradient is None:
                 pulls[layer.name] = torch.zeros_like(layer.threshold)
@@ -82,6 +91,29 @@ class Weights:
                 parts.append(layer.neuron_sum(products))
             pulls[layer.name] = -(parts[0] if len(parts) == 1 else torch.cat(parts))
         return pulls
+
+
+def descend_together(flat: Together, scales: Tensor) -> dict[str, Tensor]:
+    """`Weights.descend` of layers whose weights all have a gradient. scales: [layers]."""
+    gradients = [layer.weight.grad for layer in flat.layers if layer.weight.grad is not None]
+    gradient, weight = flat.cat(gradients), flat.weights()
+    threshold = flat.each(torch.cat([layer.threshold for layer in flat.layers]))
+    size = weight.abs().div_(flat.each(flat.of_layers(scales)))
+    slope = step_slope(size - threshold)
+    pulls = flat.row_sums(weight.mul_(gradient).mul_(slope)).neg_().split(flat.neurons)
+    flat.put(gradients, gradient.mul_(slope.mul_(size).add_(flat.masks())))
+    return {layer.name: pull for layer, pull in zip(flat.layers, pulls, strict=True)}
+
+
+def show_together(flat: Together, scales: Tensor, stays: float | None) -> None:
+    """`Weights.show`. scales: [layers]."""
+    threshold = flat.each(torch.cat([layer.threshold for layer in flat.layers]))
+    reaches = flat.weights().abs_().div_(flat.each(flat.of_layers(scales))) >= threshold
+    masks = reaches.float()
+    if stays:
+        enough = flat.layer_sums(flat.row_sums(masks)) >= flat.need([kept_number(stays, n) for n in flat.sizes])
+        masks = torch.where(flat.each(flat.of_layers(enough)), masks, flat.masks())
+    flat.put([layer.mask for layer in flat.layers], masks)
 
 
 def write(mask: Tensor, reaches: Tensor, enough: Tensor | None) -> None:

@@ -63,6 +63,7 @@ class Layer:
         self.name, self.key, self.weight, self.dim, self.groups, self.alive = name, key, weight, dim, groups, alive
         self.optimizers = list(optimizers)
         self.keeps, self.fades = True, False
+        self.together: dict[Any, Any] = {}  # with others, see `rggan.pruning.together`
         values = weight.detach()
         self.mask = torch.ones_like(values)
         out = weight.shape[dim] * groups
@@ -255,13 +256,3 @@ class Layer:
         else:
             self.aside = None
             self.weight.mul_(self.mask)
-
-
-def keep_alive(layers: Sequence[Layer]) -> None:
-    """Calls `Layer.keep_alive` on all layers that may need it; on a CPU, checks whole layers in one batch first."""
-    whole = [layer for layer in layers if layer.alive is None]
-    if whole and host.reads_freely(whole[0].mask):
-        largest = torch.stack([layer.mask.amax() for layer in whole])  # far faster than a norm of all at once
-        whole = [layer for layer, most in zip(whole, largest.tolist(), strict=True) if most == 0]
-    for layer in [*whole, *(layer for layer in layers if layer.alive is not None)]:
-        layer.keep_alive()

@@ -52,6 +52,9 @@ class Rule:
 
     def refresh(self, layers: Sequence[Layer]) -> None: ...
 
+    def prepare(self, layers: Sequence[Layer]) -> None:
+        """Before a step that may be recorded: write the numbers that it depends on to tensors on the device."""
+
     def plan(self) -> Hashable | None:
         """What the Python of `gradient` and `update` depends on at the next step besides tensors, which are changed in
         place; None: it must run. A step can be recorded as a CUDA graph once for each plan; a replay counts `steps`.

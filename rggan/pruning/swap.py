@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 
 from rggan.pruning.broadcast import broadcast_tensors
 from rggan.pruning.fan import hold
-from rggan.pruning.layer import Layer, keep_alive
+from rggan.pruning.layer import Layer
 from rggan.pruning.optimizers import Hooks, PruningWarning, plain_optimizers, trainers
 from rggan.pruning.published import BehindNorm
 from rggan.pruning.rule import Rule
+from rggan.pruning.whole import close_all, keep_alive, open_all
 
 
 @contextlib.contextmanager
@@ -69,8 +70,7 @@ class Swap:
         if self._unsent:
             broadcast_tensors([t for layer in self.layers for t in (layer.mask, layer.threshold, layer.aside)])
             self._unsent = False
-        for layer in layers:
-            layer.open()
+        open_all(layers)
         if self.phase == "prune" and not self.fixed:
             self.rule.gradient(layers)
             return
@@ -131,12 +131,13 @@ class Swap:
             return
         for layer in layers:
             layer.keeps = (self.rule.masked != "zero" or self.fading is not None) and not isinstance(layer, BehindNorm)
-            if self.phase == "prune" or self.fading is not None:
-                if not layer.hides:
-                    layer.fades = self.fading is not None
-                layer.close()
-            else:
-                layer.aside = None
+            if not layer.hides:
+                layer.fades = self.fading is not None
+        if self.phase == "prune" or self.fading is not None:
+            close_all(layers)
+            return
+        for layer in layers:
+            layer.aside = None
 
     def _foreign(self, optimizer: Optimizer) -> None:
         """Warn if another optimizer that steps trains one of these weights."""
@@ -200,6 +201,7 @@ class Swap:
             return None
         if self.phase == "dense":
             return None if self.fading is not None else "dense"
+        self.rule.prepare(self.layers)
         own = "fixed" if self.fixed else self.rule.plan()
         held = [t for layer in self.layers for t in (layer.weight, layer.mask, layer.threshold, layer.aside)]
         return None if own is None else (own, *(None if t is None else t.data_ptr() for t in held))
@@ -232,8 +234,7 @@ class Swap:
         3
         """
         with plainly():
-            for layer in self.layers:
-                layer.open()
+            open_all(self.layers)
         self._open += 1
         try:
             yield

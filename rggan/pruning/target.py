@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rggan.pruning import host
 from rggan.pruning.adaptive import Adaptive
 from rggan.pruning.layer import Layer, kept_number
 
@@ -203,19 +204,26 @@ def some(layers: Sequence[Layer]) -> str:
     return ", ".join([layer.name for layer in layers[:4]] + ["..."] * (len(layers) > 4))
 
 
-def cut(sizes: Sequence[Tensor], density: float) -> Tensor:
+def place_of(density: float, count: int) -> int:
+    """Returns where in so many ascending numbers the least one is that this share keeps."""
+    return count - kept_number(density, count)
+
+
+def cut(sizes: Sequence[Tensor], density: float, place: Tensor | None = None) -> Tensor:
     """Returns the value that the share `density` of all these numbers reaches: a scalar on their device, non-blocking.
 
     At least one number reaches it; below density 1, at least one may not.
+
+    place: `place_of` it on their device, int64 [1], where a recorded step looks.
 
     >>> cut([torch.tensor([1.0, 5.0]), torch.tensor([3.0, 4.0])], 0.5)
     tensor(4.)
     """
     flat = torch.cat([size.flatten() for size in sizes])
-    place = len(flat) - kept_number(density, len(flat))
-    if flat.device.type == "cpu":
-        return nth(flat, place)
-    return flat.sort().values[place]  # much faster than kthvalue on a GPU
+    if place is None and host.reads_freely(flat):
+        return nth(flat, place_of(density, len(flat)))
+    ascending = flat.sort().values  # much faster than kthvalue on a GPU
+    return ascending[place_of(density, len(flat))] if place is None else ascending.index_select(0, place)[0]
 
 
 def nth(flat: Tensor, place: int) -> Tensor:

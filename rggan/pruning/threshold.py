@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,14 +11,15 @@ from torch import Tensor
 
 from rggan.pruning import host
 from rggan.pruning.distribute import Distribution, checked, pools
-from rggan.pruning.fan import lacking
+from rggan.pruning.fan import lacking, lacking_one
 from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.kind import Kind, Wanted
 from rggan.pruning.layer import Layer, kept_number
 from rggan.pruning.neuron_thresholds import Granularity, NeuronThresholds
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.rule import Rule
-from rggan.pruning.target import Course, Target, cut
+from rggan.pruning.target import Course, Target, cut, place_of
+from rggan.pruning.together import Together, parted
 
 SPARSE = 0.1  # density below which layers may lose whole neurons
 ROUNDS = 3  # iterations between the cut and the weights that min_fan requires
@@ -103,6 +104,8 @@ class Threshold(NeuronThresholds):
         self.regrowth = regrowth
         self.rms: dict[str, Tensor] = {}  # of each layer's weights at the last update
         self.current = False  # whether weights have moved since only by hand, if at all
+        self.places: list[Tensor] = []  # of the cut of each pool, on a GPU: see `cut`
+        self.prepared = False  # whether they are those of this step
         self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
         self.held: dict[str, dict[str, Tensor]] = {}  # moments of masked weights, to restore after the step
 
@@ -119,9 +122,17 @@ class Threshold(NeuronThresholds):
         return self.target is not None and self.target.rests
 
     def plan(self) -> Hashable | None:
-        if self.regrowth is not None or (self.target is not None and (self.steps + 1) % self.every == 0):
-            return None  # the offset's density is a number
-        return self.rests, self.current
+        due = self.target is not None and (self.steps + 1) % self.every == 0
+        return None if self.regrowth is not None else (self.rests, self.current, due)
+
+    def prepare(self, layers: Sequence[Layer]) -> None:
+        if self.target is None or (self.steps + 1) % self.every != 0 or host.reads_freely(layers[0].mask):
+            return
+        for number, (pool, density) in enumerate(self.pools(layers, self.steps + 1)):
+            if number == len(self.places):
+                self.places.append(torch.zeros(1, dtype=torch.int64, device=layers[0].mask.device))
+            self.places[number].fill_(place_of(density, sum(layer.weight.numel() for layer in pool)))
+        self.prepared = True
 
     @property
     def reached(self) -> bool:  # type: ignore[override]
@@ -184,21 +195,54 @@ class Threshold(NeuronThresholds):
 
         With a distribution other than 'global', each layer has its own offset.
         """
+        if not self.prepared:
+            self.steps -= 1
+            self.prepare(layers)
+            self.steps += 1
+        for number, (pool, density) in enumerate(self.pools(layers, self.steps)):
+            place = self.places[number] if self.prepared else None
+            flat, rest = parted(pool)
+            one = self.min_fan <= 1 and self.regrowth is None and isinstance(self.granularity, Weights)
+            if flat is None or rest or place is None or not one:
+                self.offset_pool(pool, density, place)
+            else:
+                self.offset_together(flat, place)
+        self.prepared = False
+
+    def pools(self, layers: Sequence[Layer], step: int) -> Iterator[tuple[Sequence[Layer], float]]:
+        """Yields the layers that share an offset, with their density at this step."""
         assert self.target is not None
         for group, course in self.target.groups(layers):
-            for pool, density in pools(group, course.at(self.steps), self.distribution):
-                self.offset_pool(pool, density)
+            yield from pools(group, course.at(step), self.distribution)
 
-    def offset_pool(self, layers: Sequence[Layer], density: float) -> None:
+    def offset_together(self, flat: Together, place: Tensor) -> None:
+        """`offset_pool` of layers as one."""
+        weights = flat.weights().abs_()
+        scales = flat.of_layers(torch.stack(self.known_scales(flat.layers)))
+        thresholds = torch.cat([layer.threshold for layer in flat.layers])
+        plain = weights.div(flat.each(scales)).sub_(flat.each(thresholds))
+        margins = plain.clone()
+        by = cut([margins], 1.0, place)
+        for _ in range(ROUNDS if self.min_fan else 0):
+            margins.masked_fill_(lacking_one(flat, margins >= by, weights), torch.inf)
+            by = cut([margins], 1.0, place)
+        others = margins.masked_fill(margins.isinf(), -torch.inf).amax()
+        by = torch.where(by.isinf(), torch.where(others.isinf(), plain.amin(), others + ABOVE), by)
+        if self.floor:
+            by = torch.minimum(by, flat.nth_largest(plain, [kept_number(self.floor, n) - 1 for n in flat.sizes]))
+        rises = flat.of_layers(by.expand(len(flat.layers)))
+        torch._foreach_copy_([layer.threshold for layer in flat.layers], list((thresholds + rises).split(flat.neurons)))
+
+    def offset_pool(self, layers: Sequence[Layer], density: float, place: Tensor | None = None) -> None:
         plain = self.margins(layers)
         margins = [margin.clone() for margin in plain] if self.min_fan else plain  # `secure` changes them
         if self.regrowth is not None:
             self.regrowth.keep(layers, margins)
-        by = cut(margins, density)
+        by = cut(margins, density, place)
         for _ in range(ROUNDS if self.min_fan else 0):
             if not self.secure(layers, margins, by):
                 break
-            by = cut(margins, density)  # secured weights count as kept, and others are pruned instead
+            by = cut(margins, density, place)  # secured weights count as kept, and others are pruned instead
         if not host.reads_freely(by) or by.isinf():  # only secured weights are kept: mask all others
             others = torch.stack([margin.masked_fill(margin.isinf(), -torch.inf).amax() for margin in margins]).amax()
             above = torch.where(others.isinf(), cut(plain, 1.0), others + ABOVE)
