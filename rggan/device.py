@@ -29,10 +29,17 @@ def check_device(name: str) -> torch.device:
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md)."""
+    """Whether networks compute in bf16: where the processor has matrix units for it (docs/performance.md).
+
+    Raises:
+        UserError: it is asked for on a GPU that does not have it.
+    """
+    supported = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and device.type == "cuda" and not supported:
+        raise UserError("`precision` bf16: this GPU does not multiply in bf16; take fp32, or auto.")
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return bool(supported)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return amx is not None and bool(amx())

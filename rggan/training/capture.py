@@ -80,7 +80,7 @@ class Recorder:
 
     Args:
         graphs: makes an empty recording; None: all parts are run. stream: on which everything is done.
-        say: takes a sentence for the user.
+        batch: for messages. say: takes a sentence for the user.
 
     Attributes:
         recorded: by name and plan.
@@ -94,9 +94,10 @@ class Recorder:
         self,
         graphs: Callable[[], Graph] | None = None,
         stream: torch.cuda.Stream | None = None,
+        batch: int = 0,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.graphs, self.stream, self.say = graphs, stream, say
+        self.graphs, self.stream, self.batch, self.say = graphs, stream, batch, say
         self.recorded: dict[Hashable, Recording] = {}
         self.ran: set[Hashable] = set()
         self.fixed: dict[nn.Parameter, Tensor] = {}  # where gradients lie
@@ -155,7 +156,10 @@ class Recorder:
             self.graphs = None
             self.forget()
             if isinstance(error, torch.OutOfMemoryError):
-                raise UserError(f"Not enough memory on the GPU to record a training step ({reason(error)}).") from error
+                raise UserError(
+                    f"Not enough memory on the GPU to record a training step at `batch` {self.batch} "
+                    f"({reason(error)}): take a smaller one, or `capture` off. What was saved before is kept."
+                ) from error
             self.say(f"a training step cannot be recorded ({reason(error)}); going on without (`capture`).")
             return False
         after = [counted.counts() for counted in part.counted]
@@ -178,7 +182,7 @@ class Recorder:
         return returned
 
 
-def make_recorder(capture: str, device: torch.device, own: bool) -> Recorder:
+def make_recorder(capture: str, device: torch.device, own: bool, batch: int) -> Recorder:
     """The recorder that the option `capture` asks for: 'auto', 'on' or 'off'.
 
     own: whether code of somebody's own takes part in a step: 'auto' does not record it, as it may draw random numbers
@@ -193,4 +197,4 @@ def make_recorder(capture: str, device: torch.device, own: bool) -> Recorder:
         return Recorder()
     stream = torch.cuda.Stream(device)
     pool = torch.cuda.graph_pool_handle()
-    return Recorder(lambda: CudaGraph(stream, pool), stream)
+    return Recorder(lambda: CudaGraph(stream, pool), stream, batch)

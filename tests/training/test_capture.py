@@ -11,11 +11,13 @@ import rggan.steps
 from rggan import TrainConfig, UserError
 from rggan.augment.ada import AdaptiveAugment, moved, moved_alike, recoloured
 from rggan.data import load_images
+from rggan.device import use_bf16
 from rggan.networks import FAMILIES
 from rggan.pruning import Threshold, host
 from rggan.training.capture import Part, Recorder, make_recorder
 from rggan.training.trainer import Training
 from tests.replay import Replay
+from tests.test_steps import NothingIsRead
 
 SMALL = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 8, "device": "cpu", "precision": "fp32"}
 SMALL |= {"d_steps": 2, "mirror": True, "kimg": 1.0}
@@ -100,6 +102,19 @@ def test_a_recorded_step_trains_to_the_same_bits(name, images, monkeypatch):
     assert run.recorder.graphs is not None
     assert sum(graph.replays for graph in graphs) > 16  # of 96 parts
     assert len(graphs) <= 10
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("published", "set")])
+def test_a_whole_step_reads_nothing_back(name, images, monkeypatch):
+    """But for what decides: an adaptive density reads its signal every eighth step of D, in `Adaptive.move`."""
+    own = {"target_g": 0.5, "target_d": 0.3, "gamma": 1.0, "lecam": 0.1, **CASES[name]}
+    run = Training(TrainConfig.of(own.pop("network"), **SMALL, **own), images, images)
+    monkeypatch.setattr(host, "reads_freely", lambda values: False)
+    run.step()  # what is made once
+    for _ in range(6):
+        with NothingIsRead():
+            run.step()
+    assert run.losses_are_finite()
 
 
 def test_recordings_survive_phases_and_states(images, monkeypatch):
@@ -189,17 +204,19 @@ def test_too_little_memory_is_one_sentence():
         def record(self, part):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    recorder = Recorder(Full)
+    recorder = Recorder(Full, batch=48)
     one = Part("large", lambda: torch.ones(2), plan=lambda: ())
     recorder.run(one)
-    with pytest.raises(UserError, match=r"Not enough memory on the GPU to record a training step .*2.00 GiB"):
+    with pytest.raises(
+        UserError, match=r"to record a training step at `batch` 48 .*2.00 GiB.*: take a smaller one, or `capture` off"
+    ):
         recorder.run(one)
 
 
 def test_capture_on_needs_a_gpu(images):
     with pytest.raises(UserError, match="`capture` on records training steps for a CUDA GPU, and this run is on cpu"):
         Training(TrainConfig.of("sngan", **SMALL, capture="on"), images, images)
-    assert make_recorder("auto", torch.device("cpu"), own=False).graphs is None
+    assert make_recorder("auto", torch.device("cpu"), own=False, batch=4).graphs is None
 
 
 class Own(Threshold):
@@ -252,3 +269,10 @@ def test_states_of_a_recorded_run_are_plain(images):
     torch.set_rng_state(state)
     other.step()
     assert_same(other.state_dict(), run.state_dict())
+
+
+def test_a_gpu_without_bf16_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(UserError, match="`precision` bf16: this GPU does not multiply in bf16; take fp32, or auto"):
+        use_bf16("bf16", torch.device("cuda"))
+    assert not use_bf16("auto", torch.device("cuda"))
