@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rggan.data.images import ImageSet
+
+Drawn = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 class Batches:
@@ -38,6 +41,11 @@ class Batches:
         self.index = torch.zeros(batch, dtype=torch.int64, device=self.device)
         self.flips = torch.zeros(batch, 1, 1, 1, device=self.device) if mirror else None
         self.pixels = None if there else torch.empty(batch, *data.shape, dtype=torch.uint8, device=self.device)
+        # What is read from a disk, or copied to a GPU, is read one batch ahead.
+        ahead = not there and (data.mapped or self.device.type == "cuda")
+        self.reader = ThreadPoolExecutor(1, "rggan-batches") if ahead else None
+        self.ahead: Future[Drawn] | None = None
+        self.before = self.order()  # where the order stood before the batch that is read ahead
 
     def indices(self) -> Tensor:
         """Returns the next batch's indices, int64 [batch], on the CPU."""
@@ -58,12 +66,34 @@ class Batches:
         """Draw the next batch: on the CPU, so that its order is that of every device."""
         if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
             raise RuntimeError("images are drawn on the host, which no recording repeats")
-        index = self.indices()
+        index, pixels, flips = self.read() if self.ahead is None else self.ahead.result()
+        self.ahead = None
         self.index.copy_(index, non_blocking=True)
-        if self.pixels is not None:
-            self.pixels.copy_(self.data.at(index), non_blocking=True)
-        if self.flips is not None:
-            self.flips.copy_(torch.rand(self.batch, 1, 1, 1, generator=self.random), non_blocking=True)
+        if self.pixels is not None and pixels is not None:
+            self.pixels.copy_(pixels, non_blocking=True)
+        if self.flips is not None and flips is not None:
+            self.flips.copy_(flips, non_blocking=True)
+        if self.reader is not None:
+            self.before = self.order()
+            self.ahead = self.reader.submit(self.read)
+
+    def read(self) -> Drawn:
+        """Returns the next indices, their pixels if not on the device, and a number in 0..1 for each flip."""
+        index = self.indices()
+        pixels = None if self.pixels is None else self.data.at(index)
+        if pixels is not None and self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        flips = None if self.flips is None else torch.rand(self.batch, 1, 1, 1, generator=self.random)
+        return index, pixels, flips
+
+    def reseed(self, seed: int) -> None:
+        """Draw another order from here on."""
+        self.load_state_dict(self.state_dict())
+        self.random.manual_seed(seed)
+
+    def order(self) -> dict[str, Any]:
+        """What decides the next batch that is read."""
+        return {"random": self.random.get_state(), "queue": self.queue.clone()}
 
     def drawn(self) -> tuple[Tensor, Tensor | None]:
         """Returns the batch that was drawn last: (images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or
@@ -79,7 +109,7 @@ class Batches:
         return x, None if self.labels is None else self.labels[self.index]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": self.random.get_state(), "queue": self.queue.clone()}
+        return self.order() if self.ahead is None else self.before
 
     def checked(self, state: dict[str, Any]) -> dict[str, Any]:
         """Returns the state if it is valid for this stream.
@@ -98,5 +128,8 @@ class Batches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a `state_dict`; use `checked` first for untrusted ones."""
+        if self.ahead is not None:
+            wait([self.ahead])
+            self.ahead = None
         self.random.set_state(state["random"])
         self.queue = state["queue"]

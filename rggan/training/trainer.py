@@ -249,7 +249,7 @@ class Training(Stateful):
     def reseed(self, number: int) -> None:
         """Other latents, augmentations and order from here on than in the attempts before."""
         torch.manual_seed(self.config.seed + 7919 * number)
-        self.gan.batches.random.manual_seed(self.config.seed + 7919 * number)
+        self.gan.batches.reseed(self.config.seed + 7919 * number)
 
     def densities(self) -> tuple[float, float]:
         """Of G and D."""

@@ -1,5 +1,8 @@
 """Every image once an epoch, resumable, in range."""
 
+import dataclasses
+
+import pytest
 import torch
 
 from rggan.data import Batches, load_images
@@ -55,3 +58,43 @@ def test_resumed_stream_goes_on():
     other = Batches(digits(50), batch=15, seed=9, mirror=True)
     other.load_state_dict(state)
     assert all(torch.equal(other.next()[0], x) for x in expected)
+
+
+def test_what_is_read_ahead_comes_in_the_same_order_and_goes_on():
+    data = digits(50)
+    on_disk = dataclasses.replace(data, mapped=True)
+    here, ahead = (Batches(each, batch=15, seed=1, mirror=True) for each in (data, on_disk))
+    assert (here.reader is None, ahead.reader is None) == (True, False)
+    for _ in range(7):
+        assert torch.equal(here.next()[0], ahead.next()[0])
+    state = ahead.state_dict()
+    assert torch.equal(state["queue"], here.state_dict()["queue"])
+    assert torch.equal(state["random"], here.state_dict()["random"])
+    other = Batches(on_disk, batch=15, seed=9, mirror=True)
+    other.next()
+    other.load_state_dict(state)
+    for _ in range(5):
+        assert torch.equal(other.next()[0], here.next()[0])
+    for each in (here, other):
+        each.reseed(3)
+    assert torch.equal(other.next()[0], here.next()[0])
+
+
+class Gone:
+    """A disk that was taken away."""
+
+    def __len__(self):
+        return 50
+
+    def at(self, index):
+        raise OSError(5, "Input/output error")
+
+
+def test_what_cannot_be_read_ahead_is_told_of():
+    batches = Batches(dataclasses.replace(digits(50), mapped=True), batch=15)
+    batches.draw()
+    batches.ahead.result()
+    batches.data = Gone()
+    batches.draw()  # was read before
+    with pytest.raises(OSError, match="Input/output error"):
+        batches.draw()
