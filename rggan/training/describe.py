@@ -67,7 +67,9 @@ def sizes(training: Training) -> list[str]:
         prunable = f", {pruner.total:,} of them prunable" if pruner is not None else ""
         lines.append(f"network {name}  {training.config.network}, {total:,} parameters{prunable}")
     precision = "bf16" if training.gan.bf16 else "fp32"
-    lines.append(f"device     {training.gan.device}, {precision}, score: {training.evaluator.score.kind} distance")
+    recorded = ", steps recorded" if training.recorder.graphs is not None else ""
+    kind = training.evaluator.score.kind
+    lines.append(f"device     {training.gan.device}, {precision}{recorded}, score: {kind} distance")
     return lines
 
 

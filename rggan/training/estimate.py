@@ -71,7 +71,8 @@ def estimate(config: TrainConfig, data: ImageSet, images: int | None = None, sec
         forget_peak()
         if cuda:
             torch.cuda.reset_peak_memory_stats(training.gan.device)
-        training.step()  # the first one is slower: memory is taken, kernels are chosen
+        for _ in range(4 if cuda else 1):  # slower: memory is taken, kernels are chosen, steps are recorded
+            training.step()
         if cuda:
             torch.cuda.synchronize(training.gan.device)
         steps, started = 0, time.perf_counter()

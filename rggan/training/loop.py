@@ -61,6 +61,7 @@ class Loop:
     ) -> None:
         self.config, self.training, self.key, self.run, self.log = config, training, key, run, log
         self.callbacks = Callbacks(callbacks)
+        training.recorder.say = log.say
         self.keeper = Keeper(config, training, run, log, self.state_dict)
         self.rows: list[Row] = []
         self.rollbacks = 0
