@@ -78,7 +78,7 @@ CASES |= {
     "published": {"network": "sngan", "rule": "published", "target_g": None, "target_d": None, "penalty": 1e-3},
     "set": {"network": "sngan", "rule": "set"},
     "dense": {"network": "sngan", "rule": "none", "target_g": None, "target_d": None},
-    "dynamic": {"network": "sngan", "dynamic_d": 0.5},
+    "dynamic": {"network": "sngan", "dynamic_d": 0.25, "kimg": 0.15},
     "regrown": {"network": "sngan", "rule": "hard", "regrow": 0.05},
 }
 
@@ -86,7 +86,7 @@ CASES |= {
 @pytest.mark.parametrize("name", CASES)
 def test_a_recorded_step_trains_to_the_same_bits(name, images, monkeypatch):
     own = {"target_g": 0.5, "target_d": 0.3, "gamma": 1.0, "lecam": 0.1, **CASES[name]}
-    config = TrainConfig.of(own.pop("network"), **SMALL, **own)
+    config = TrainConfig.of(own.pop("network"), **{**SMALL, **own})
     plain, run = (Training(config, images, images) for _ in range(2))
     graphs = recorded(run)
     for number in range(16):
@@ -108,7 +108,7 @@ def test_a_recorded_step_trains_to_the_same_bits(name, images, monkeypatch):
 def test_a_whole_step_reads_nothing_back(name, images, monkeypatch):
     """But for what decides: an adaptive density reads its signal every eighth step of D, in `Adaptive.move`."""
     own = {"target_g": 0.5, "target_d": 0.3, "gamma": 1.0, "lecam": 0.1, **CASES[name]}
-    run = Training(TrainConfig.of(own.pop("network"), **SMALL, **own), images, images)
+    run = Training(TrainConfig.of(own.pop("network"), **{**SMALL, **own}), images, images)
     monkeypatch.setattr(host, "reads_freely", lambda values: False)
     run.step()  # what is made once
     for _ in range(6):
