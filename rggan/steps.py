@@ -150,17 +150,17 @@ class Steps:
 
     def plan(self, network: str) -> Hashable:
         """What the Python of the next step of 'g' or 'd' depends on, of what changes along a run: whether a lazy
-        penalty is due, say. A step is recorded once for each."""
+        penalty is due, say. A step is recorded once for each; `steps_d` and `steps_g` are those before it."""
         if network == "d":
             return self.averaging, self.gamma > 0 and self.steps_d % R1_EVERY == 0
         return ()
 
     def counts(self) -> list[int]:
-        """The numbers in what is `kept`."""
-        return [int(value) for value in self.state_dict().values() if not isinstance(value, Tensor)]
+        """The whole numbers in what is `kept`."""
+        return [int(value) for value in self.state_dict().values() if isinstance(value, int)]
 
     def set_counts(self, counts: Sequence[int]) -> None:
-        numbers = [(name, value) for name, value in self.state_dict().items() if not isinstance(value, Tensor)]
+        numbers = [(name, value) for name, value in self.state_dict().items() if isinstance(value, int)]
         for (name, value), count in zip(numbers, counts, strict=True):
             setattr(self, name, type(value)(count))
 

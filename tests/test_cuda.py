@@ -94,6 +94,23 @@ def test_a_state_continues_to_the_same_numbers(images):
     assert_same(other.state_dict(), run.state_dict())
 
 
+def test_a_step_that_reads_a_value_back_goes_on_without_recordings(images, monkeypatch):
+    run = Training(config_of("sngan", capture="on"), images, images)
+    said, plain = [], run.steps.generator_step
+
+    def reading(gan, drawn):
+        outcome = plain(gan, drawn)
+        outcome.loss.item()
+        return outcome
+
+    monkeypatch.setattr(run.steps, "generator_step", reading)
+    run.recorder.say = said.append
+    for _ in range(6):
+        run.step()
+    assert len(said) == 1
+    assert run.losses_are_finite()
+
+
 @pytest.mark.parametrize("padding", [1, 2])
 def test_the_blur_is_that_of_a_convolution(padding):
     x = torch.randn(2, 5, 9, 12, dtype=torch.float64)

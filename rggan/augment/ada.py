@@ -44,8 +44,9 @@ class AdaptiveAugment:
     """
 
     def __init__(self, target: float = 0.6, kimg: float = 500.0, p: float = 0.0) -> None:
-        self.target, self.images, self.p = target, kimg * 1000, p
+        self.target, self.images = target, kimg * 1000
         self.there: Tensor | None = None  # p on a GPU, where a recorded step finds it
+        self.p = p
         self.signs: Tensor | None = None  # sum over images of their mean sign, kept where it was computed
         self.seen = 0
 
@@ -65,12 +66,17 @@ class AdaptiveAugment:
         moved = round(self.p * self.images + direction * self.seen, 6)
         self.p = min(1.0, max(0.0, moved / self.images))
         self.signs, self.seen = None, 0
-        self.tell()
 
-    def tell(self) -> None:
-        """Let a GPU know p."""
+    @property
+    def p(self) -> float:
+        """The probability of each transformation, 0..1."""
+        return self._p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        self._p = p
         if self.there is not None:
-            self.there.fill_(self.p)
+            self.there.fill_(p)
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.p <= 0:
@@ -89,7 +95,6 @@ class AdaptiveAugment:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.p, self.seen = state["p"], state["seen"]
         self.signs = torch.tensor(state["signs"], dtype=torch.float64) if self.seen else None
-        self.tell()
 
 
 def chosen(matrices: Tensor, p: float | Tensor) -> Tensor:

@@ -66,8 +66,7 @@ class Batches:
         """Draw the next batch: on the CPU, so that its order is that of every device."""
         if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
             raise RuntimeError("images are drawn on the host, which no recording repeats")
-        index, pixels, flips = self.read() if self.ahead is None else self.ahead.result()
-        self.ahead = None
+        index, pixels, flips = self.taken()
         self.index.copy_(index, non_blocking=True)
         if self.pixels is not None and pixels is not None:
             self.pixels.copy_(pixels, non_blocking=True)
@@ -76,6 +75,16 @@ class Batches:
         if self.reader is not None:
             self.before = self.order()
             self.ahead = self.reader.submit(self.read)
+
+    def taken(self) -> Drawn:
+        """Returns what was read ahead, or what is next; where reading fails, it is still the next."""
+        ahead, self.ahead = self.ahead, None
+        before = self.order() if ahead is None else self.before
+        try:
+            return self.read() if ahead is None else ahead.result()
+        except BaseException:
+            self.load_state_dict(before)
+            raise
 
     def read(self) -> Drawn:
         """Returns the next indices, their pixels if not on the device, and a number in 0..1 for each flip."""

@@ -100,8 +100,7 @@ def lacking_one(flat: Together, kept: Tensor, sizes: Tensor) -> Tensor:
     kept: 0 where not.
     """
     kept = (kept != 0).float()
-    best = torch.where(flat.row_maxima(kept) == 0, flat.row_maxima(sizes), -1)
-    more = sizes == flat.each(best)
-    empty = flat.channel_maxima(kept) == 0
-    best = torch.where(empty, flat.channel_maxima(sizes), -1)
-    return more.logical_or_(sizes == flat.each_of_channels(best))
+    more = torch.zeros_like(kept, dtype=torch.bool)
+    more.scatter_(0, flat.row_places(sizes), flat.row_maxima(kept) == 0)
+    of_channels = torch.zeros_like(more).scatter_(0, flat.channel_places(sizes), flat.channel_maxima(kept) == 0)
+    return more.logical_or_(of_channels)

@@ -69,7 +69,7 @@ class Weights:
         """
         pulls: dict[str, Tensor] = {}
         own = {layer.name: scale for layer, scale in zip(layers, scales, strict=True)}
-        flat, _ = parted([layer for layer in layers if layer.weight.grad is not None])
+        flat, _ = parted([layer for layer in layers if alike(layer.weight.grad, layer.weight)])
         if flat is not None:
             pulls |= descend_together(flat, torch.stack([own[layer.name] for layer in flat.layers]))
         for layer, scale in ((layer, own[layer.name]) for layer in layers if layer.name not in pulls):
@@ -91,6 +91,11 @@ class Weights:
                 parts.append(layer.neuron_sum(products))
             pulls[layer.name] = -(parts[0] if len(parts) == 1 else torch.cat(parts))
         return pulls
+
+
+def alike(gradient: Tensor | None, weight: Tensor) -> bool:
+    """Whether there is a gradient that lies in memory as the weight does."""
+    return gradient is not None and gradient.stride() == weight.stride()
 
 
 def descend_together(flat: Together, scales: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,8 @@ class NeuronThresholds(Rule):
         ValueError: an argument out of its range.
     """
 
+    binary = True
+
     def __init__(self, penalty: float, lr: float, floor: float, granularity: Granularity) -> None:
         if penalty < 0 or lr < 0 or not 0 <= floor < 1:
             raise ValueError("penalty and lr must not be negative, and floor must lie in [0, 1)")

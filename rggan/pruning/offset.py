@@ -26,7 +26,7 @@ class Offset(NeuronThresholds):
 
     Attributes:
         rms: of each layer's weights at the last update, a scalar. current: whether they are those of now, unless
-            somebody wrote to the weights. places: on a GPU, of the cut of each pool (see `cut`). prepared: the step
+            somebody wrote to the weights. cuts: on a GPU, of the cut of each pool (see `cut`). prepared: the step
             that these are for.
     """
 
@@ -38,16 +38,16 @@ class Offset(NeuronThresholds):
         super().__init__(*arguments)
         self.rms: dict[str, Tensor] = {}
         self.current = False
-        self.places: list[Tensor] = []
+        self.cuts: list[Tensor] = []
         self.prepared = 0
 
     def prepare(self, layers: Sequence[Layer]) -> None:
         if self.target is None or (self.steps + 1) % self.every != 0 or host.reads_freely(layers[0].mask):
             return
         for number, (pool, density) in enumerate(self.pools(layers, self.steps + 1)):
-            if number == len(self.places):
-                self.places.append(torch.zeros(1, dtype=torch.int64, device=layers[0].mask.device))
-            self.places[number].fill_(place_of(density, sum(layer.weight.numel() for layer in pool)))
+            if number == len(self.cuts):
+                self.cuts.append(torch.zeros(1, dtype=torch.int64, device=layers[0].mask.device))
+            self.cuts[number].fill_(place_of(density, sum(layer.weight.numel() for layer in pool)))
         self.prepared = self.steps + 1
 
     def offset(self, layers: Sequence[Layer]) -> None:
@@ -60,7 +60,7 @@ class Offset(NeuronThresholds):
             self.prepare(layers)
             self.steps += 1
         for number, (pool, density) in enumerate(self.pools(layers, self.steps)):
-            place = self.places[number] if self.prepared == self.steps else None
+            place = self.cuts[number] if self.prepared == self.steps else None
             flat, rest = parted(pool)
             one = self.min_fan <= 1 and self.regrowth is None and isinstance(self.granularity, Weights)
             if flat is None or rest or place is None or not one:

@@ -138,6 +138,9 @@ class PublishedThreshold(NeuronThresholds):
     def plan(self) -> Hashable | None:
         return () if self.adam is not None and self.adam.defaults["capturable"] else None
 
+    def places(self) -> Hashable:
+        return () if self.adam is None else tuple(t.data_ptr() for s in self.adam.state.values() for t in s.values())
+
     @torch.no_grad()
     def gradient(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
@@ -151,6 +154,7 @@ class PublishedThreshold(NeuronThresholds):
         if self.adam is None:
             on_gpu = thresholds[0].device.type == "cuda"
             self.adam = torch.optim.Adam(thresholds, lr=self.lr, betas=self.betas, capturable=on_gpu)
+            self.adam._warned_capturable_if_run_uncaptured = True
             if self.saved is not None:
                 self.adam.load_state_dict(self.saved)
         for threshold in thresholds:

@@ -34,6 +34,7 @@ class Ranking(Rule):
         ValueError: a density outside (0, 1], `every` below 1, an unknown distribution, `min_fan` below 0.
     """
 
+    binary = True
     masked = "zero"
 
     def __init__(

@@ -24,12 +24,14 @@ class Rule:
 
     min_fan: the minimum number of unmasked weights in each output neuron and each input channel, enforced whatever the
     rule does; 0: none.
+    binary: whether its masks are 0 or 1, rather than between.
     masked: what an optimizer step does to masked weights. 'train': they are updated like all others, and stored by the
     pruner. 'freeze': they are stored unchanged, bit for bit, whatever momentum and weight decay do. 'zero': they are
     lost.
     """
 
     min_fan = 0
+    binary = False
     masked: Literal["train", "freeze", "zero"] = "train"
     reached = True  # whether the masks have reached their target density
     taken = False  # by a pruner: a rule has state, and serves one network
@@ -51,6 +53,10 @@ class Rule:
     def update(self, layers: Sequence[Layer]) -> None: ...
 
     def refresh(self, layers: Sequence[Layer]) -> None: ...
+
+    def places(self) -> Hashable:
+        """Where tensors of its own lie that others may replace."""
+        return ()
 
     def prepare(self, layers: Sequence[Layer]) -> None:
         """Before a step that may be recorded: write the numbers that it depends on to tensors on the device."""

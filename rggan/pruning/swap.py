@@ -132,7 +132,7 @@ class Swap:
         for layer in layers:
             layer.keeps = (self.rule.masked != "zero" or self.fading is not None) and not isinstance(layer, BehindNorm)
             if not layer.hides:
-                layer.fades = self.fading is not None
+                layer.fades = self.fading is not None or not self.rule.binary
         if self.phase == "prune" or self.fading is not None:
             close_all(layers)
             return
@@ -194,17 +194,19 @@ class Swap:
     def plan(self) -> Hashable | None:
         """What the Python of the next step of its optimizer depends on besides tensors; None: it must run.
 
-        A step may be recorded as a CUDA graph once for each plan. Its tensors are told by their places: those of
-        another phase, or of a state that was loaded, may lie elsewhere.
+        A step may be recorded as a CUDA graph once for each plan, as long as its tensors keep their `places`.
         """
         if len(self.optimizers) > 1 or self._unsent or not any(self.steps):
             return None
         if self.phase == "dense":
             return None if self.fading is not None else "dense"
         self.rule.prepare(self.layers)
-        own = "fixed" if self.fixed else self.rule.plan()
+        return "fixed" if self.fixed else self.rule.plan()
+
+    def places(self) -> Hashable:
+        """Where the tensors of a step lie: those of another phase, or of a state that was loaded, may lie elsewhere."""
         held = [t for layer in self.layers for t in (layer.weight, layer.mask, layer.threshold, layer.aside)]
-        return None if own is None else (own, *(None if t is None else t.data_ptr() for t in held))
+        return self.rule.places(), tuple(None if t is None else t.data_ptr() for t in held)
 
     def counts(self) -> list[int]:
         """Numbers that a step moves, and whether the parameters hold sparse weights."""
@@ -218,6 +220,8 @@ class Swap:
         for layer, hides in zip(self.layers, counts[rest + 1 :], strict=True):
             layer.hides = bool(hides)
         self._stepping, self._stepped, self._open = set(), set(), 0
+        if isinstance(pull := getattr(self.rule, "pull", None), dict):
+            pull.clear()  # of a recording that failed: never computed
 
     # ---- phases ----
 

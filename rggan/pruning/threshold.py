@@ -176,6 +176,7 @@ class Threshold(Offset):
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
         if self.rests:
+            self.current = False
             for layer in layers:
                 layer.mask.fill_(1)
             return
@@ -201,6 +202,7 @@ class Threshold(Offset):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps, self.pull, self.held, self.current = state["steps"], {}, {}, False
+        self.prepared = 0
         self.target = None if self.target is None else self.target.taken_up(state["target"])
         if self.regrowth is not None:
             self.regrowth.load_state_dict(state["regrowth"])

@@ -52,7 +52,6 @@ class Together:
         )
         self.rows = self.rows.to(device)
         self.needs: dict[tuple[int, ...], Tensor] = {}
-        self.channel_index: Tensor | None = None
 
     # ---- to and fro ----
 
@@ -119,19 +118,27 @@ class Together:
         parts = [flat[a:b].view(view).amax(dim=[1, 5 - channels]) for a, b, view, channels in self.groups]
         return torch.cat([part.flatten() for part in parts])
 
-    def each_of_channels(self, values: Tensor) -> Tensor:
-        """[input channels] -> [weights]."""
-        if self.channel_index is None:
-            parts, start = [], 0
-            for _, _, view, channels in self.groups:
-                count, inputs = view[0], view[channels]
-                index = torch.arange(start, start + count * inputs, dtype=torch.int32, device=self.rows.device)
-                shape = [count, 1, 1, 1]
-                shape[channels] = inputs
-                parts.append(index.view(shape).expand(view).flatten())
-                start += count * inputs
-            self.channel_index = torch.cat(parts)
-        return values.index_select(0, self.channel_index)
+    def row_places(self, flat: Tensor) -> Tensor:
+        """Where in [weights] the largest of each row is: int64 [rows]."""
+        parts = []
+        for a, _, view, _ in self.groups:
+            count, out, fan = view[0], view[1], view[2] * view[3]
+            first = torch.arange(a, a + count * out * fan, fan, device=flat.device)
+            parts.append(first + flat[a : a + count * out * fan].view(count * out, fan).argmax(dim=1))
+        return torch.cat(parts)
+
+    def channel_places(self, flat: Tensor) -> Tensor:
+        """Where in [weights] the largest of each layer's input channels is: int64 [input channels of all layers]."""
+        parts = []
+        for a, b, view, channels in self.groups:
+            count, out, inputs, inner = view[0], view[1], view[channels], view[5 - channels]
+            best = flat[a:b].view(view).movedim(channels, 1).flatten(2).argmax(dim=2)  # of [rows, inner]
+            row, within = best // inner, best % inner
+            layer = torch.arange(count, device=flat.device)[:, None] * (out * inputs * inner)
+            channel = torch.arange(inputs, device=flat.device)
+            place = within * inputs + channel if channels == 3 else channel * inner + within
+            parts.append((a + layer + row * (inputs * inner) + place).flatten())
+        return torch.cat(parts)
 
 
 def channels_last(weight: Tensor) -> bool:

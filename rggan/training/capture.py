@@ -39,6 +39,7 @@ class Part:
         name: of it. run: Python that works on tensors at fixed places, and returns such. It draws random numbers on the
             device only, and reads nothing back.
         plan: what its Python depends on besides tensors; None: it must be run. Each plan is recorded apart.
+        places: where the tensors lie that others may replace; where they change, recordings are dropped.
         counted: whose host-side numbers it moves.
         gradients: parameters whose gradients it leaves, at fixed places.
     """
@@ -46,6 +47,7 @@ class Part:
     name: str
     run: Callable[[], Any]
     plan: Callable[[], Hashable | None]
+    places: Callable[[], Hashable] = tuple
     counted: Sequence[Counted] = ()
     gradients: Sequence[nn.Parameter] = ()
 
@@ -80,7 +82,8 @@ class Recorder:
 
     Args:
         graphs: makes an empty recording; None: all parts are run. stream: on which everything is done.
-        batch: for messages. say: takes a sentence for the user.
+        batch: for messages. insist: too little memory for a recording ends the run, instead of going on without.
+        say: takes a sentence for the user.
 
     Attributes:
         recorded: by name and plan.
@@ -95,11 +98,13 @@ class Recorder:
         graphs: Callable[[], Graph] | None = None,
         stream: torch.cuda.Stream | None = None,
         batch: int = 0,
+        insist: bool = False,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.graphs, self.stream, self.batch, self.say = graphs, stream, batch, say
-        self.recorded: dict[Hashable, Recording] = {}
-        self.ran: set[Hashable] = set()
+        self.graphs, self.stream, self.batch, self.insist, self.say = graphs, stream, batch, insist, say
+        self.recorded: dict[tuple[str, Hashable], Recording] = {}
+        self.ran: set[tuple[str, Hashable]] = set()
+        self.places: dict[str, Hashable] = {}  # of each part, in its recordings
         self.fixed: dict[nn.Parameter, Tensor] = {}  # where gradients lie
 
     @contextlib.contextmanager
@@ -116,12 +121,16 @@ class Recorder:
 
     def forget(self) -> None:
         """Drop all recordings: tensors that they work on were replaced."""
-        self.recorded, self.ran = {}, set()
+        self.recorded, self.ran, self.places = {}, set(), {}
 
     def run(self, part: Part) -> Any:
-        """Do a part, and return what it returns; what a replay returns lies where it lay before."""
+        """Do a part, and return what it returns."""
         if self.graphs is None or (plan := part.plan()) is None:
             return self.settled(part)
+        if self.places.get(part.name) != (places := part.places()):
+            self.places[part.name] = places
+            self.ran = {key for key in self.ran if key[0] != part.name}
+            self.recorded = {key: one for key, one in self.recorded.items() if key[0] != part.name}
         key = (part.name, plan)
         if key not in self.recorded:
             if key not in self.ran:  # what is made lazily (optimizer states, libraries' handles) is made now
@@ -130,16 +139,16 @@ class Recorder:
             if not self.record(key, part):
                 return self.settled(part)
             self.recorded[key].graph.replay()  # its counts moved while it was recorded
-            return self.recorded[key].returned
+            return copied(self.recorded[key].returned)
         found = self.recorded[key]
         found.graph.replay()
         for counted, moved in zip(part.counted, found.moved, strict=True):
             counted.set_counts([n + by for n, by in zip(counted.counts(), moved, strict=True)])
         for parameter, gradient in zip(part.gradients, found.gradients, strict=True):
             parameter.grad = gradient
-        return found.returned
+        return copied(found.returned)
 
-    def record(self, key: Hashable, part: Part) -> bool:
+    def record(self, key: tuple[str, Hashable], part: Part) -> bool:
         """Whether it could be recorded; where not, everything is as before, and nothing is recorded any more.
 
         Raises:
@@ -155,12 +164,17 @@ class Recorder:
                 counted.set_counts(counts)
             self.graphs = None
             self.forget()
-            if isinstance(error, torch.OutOfMemoryError):
+            cause = next(
+                (each for each in (error, error.__context__) if isinstance(each, torch.OutOfMemoryError)), None
+            )
+            if cause is not None and self.insist:
                 raise UserError(
                     f"Not enough memory on the GPU to record a training step at `batch` {self.batch} "
-                    f"({reason(error)}): take a smaller one, or `capture` off. What was saved before is kept."
+                    f"({reason(cause)}): take a smaller one, or `capture` off. What was saved before is kept."
                 ) from error
-            self.say(f"a training step cannot be recorded ({reason(error)}); going on without (`capture`).")
+            at = f" at `batch` {self.batch}" if cause is not None else ""
+            why = reason(cause or error.__context__ or error)  # what ends a recording fails too, and hides it
+            self.say(f"a training step{at} cannot be recorded ({why}); going on without (`capture`).")
             return False
         after = [counted.counts() for counted in part.counted]
         moved = [[new - old for new, old in zip(*both, strict=True)] for both in zip(after, before, strict=True)]
@@ -182,6 +196,16 @@ class Recorder:
         return returned
 
 
+def copied(returned: Any) -> Any:
+    """A copy: recordings share their memory, so that the next one may write where this one's results lie."""
+    if isinstance(returned, Tensor):
+        return returned.clone()
+    if isinstance(returned, tuple):
+        each = [copied(part) for part in returned]
+        return type(returned)(*each) if hasattr(returned, "_fields") else tuple(each)
+    return returned
+
+
 def make_recorder(capture: str, device: torch.device, own: bool, batch: int) -> Recorder:
     """The recorder that the option `capture` asks for: 'auto', 'on' or 'off'.
 
@@ -197,4 +221,4 @@ def make_recorder(capture: str, device: torch.device, own: bool, batch: int) -> 
         return Recorder()
     stream = torch.cuda.Stream(device)
     pool = torch.cuda.graph_pool_handle()
-    return Recorder(lambda: CudaGraph(stream, pool), stream, batch)
+    return Recorder(lambda: CudaGraph(stream, pool), stream, batch, insist=capture == "on")

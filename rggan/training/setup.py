@@ -86,7 +86,9 @@ def make_adam(config: TrainConfig, network: Network, parameters: list[nn.Paramet
     """Of one network. On a GPU its learning rate lies there, where a recorded step finds it."""
     rate, on_gpu = learning_rate(config, network), device.type == "cuda"
     lr = torch.tensor(rate, device=device) if on_gpu else rate
-    return Adam(parameters, lr=lr, betas=(config.beta1, config.beta2), fused=True, capturable=on_gpu)
+    adam = Adam(parameters, lr=lr, betas=(config.beta1, config.beta2), fused=True, capturable=on_gpu)
+    adam._warned_capturable_if_run_uncaptured = True  # the first steps always are
+    return adam
 
 
 def augmentation(config: TrainConfig, ada: AdaptiveAugment | None) -> Any:

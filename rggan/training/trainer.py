@@ -113,13 +113,16 @@ class Training(Stateful):
         ]
         for network, gradients, optimizer, parameters, pruner in networks:
             plan = partial(self.plan_of_gradients, network)
-            made.append(Part(f"gradients of {network}", gradients, plan, [self.steps], parameters))
+            made.append(Part(f"gradients of {network}", gradients, plan, tuple, [self.steps], parameters))
             plan = partial(self.plan_of_update, optimizer, parameters, pruner)
-            made.append(Part(f"update of {network}", optimizer.step, plan, [] if pruner is None else [pruner]))
+            places = partial(self.places_of_update, optimizer, parameters, pruner)
+            made.append(Part(f"update of {network}", optimizer.step, plan, places, [] if pruner is None else [pruner]))
         d_gradients, d_update, g_gradients, g_update = made
         return d_gradients, d_update, g_gradients, g_update
 
-    def plan_of_gradients(self, network: Network) -> Hashable:
+    def plan_of_gradients(self, network: Network) -> Hashable | None:
+        if any(isinstance(value, float) for value in self.steps.state_dict().values()):
+            return None  # a replay moves whole numbers only
         augmented = self.ada is not None and self.ada.p > 0
         return self.steps.plan(network), augmented, None if self.dynamic is None else frozenset(self.dynamic.limited)
 
@@ -129,8 +132,15 @@ class Training(Stateful):
         own = () if pruner is None else pruner.plan()
         if own is None or (pruner is not None and not type(pruner.rule).__module__.startswith("rggan.")):
             return None  # a rule of somebody's own may have inherited a plan that is not its own
-        moments = (t.data_ptr() for p in parameters for t in optimizer.state[p].values())
-        return own, tuple(p.grad is None for p in parameters), tuple(moments)
+        if any(p.grad is not None and p not in optimizer.state for p in parameters):
+            return None  # its moments are yet to be made
+        return own, tuple(p.grad is None for p in parameters)
+
+    def places_of_update(
+        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], pruner: Pruner | None
+    ) -> Hashable:
+        moments = (t.data_ptr() for p in parameters if p in optimizer.state for t in optimizer.state[p].values())
+        return () if pruner is None else pruner.places(), tuple(moments)
 
     def step(self) -> None:
         """d_steps discriminator steps and one generator step."""

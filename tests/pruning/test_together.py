@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rggan.pruning import Adaptive, Pruner, Ramp, Regrowth, Rows, Threshold, host
+from rggan.pruning import Adaptive, Pruner, Ramp, Regrowth, Rows, Rule, Threshold, host
 from rggan.pruning.fan import hold
 from rggan.pruning.layer import Layer
 from rggan.pruning.together import LARGE, Together, fits, parted
@@ -113,11 +113,64 @@ def test_sums_maxima_and_places_are_those_of_each_layer(last):
     assert torch.equal(flat.channel_maxima(weights), torch.cat(channels))
     third = torch.stack([w.flatten().sort(descending=True).values[2] for w in own])
     assert torch.equal(flat.nth_largest(weights, [2] * len(own)), third)
-    spread = flat.each_of_channels(torch.cat(channels))
+    assert torch.equal(weights[flat.row_places(weights)], flat.row_maxima(weights))
+    assert torch.equal(weights[flat.channel_places(weights)], flat.channel_maxima(weights))
     targets = [torch.empty_like(w) for w in own]
-    flat.put(targets, spread)
-    for target, each, w in zip(targets, channels, own, strict=True):
-        assert torch.equal(target, each.view(1, -1, *[1] * (w.dim() - 2)).expand_as(w))
+    flat.put(targets, weights)
+    assert all(torch.equal(target, w) for target, w in zip(targets, own, strict=True))
+
+
+def test_of_equal_weights_one_is_kept(monkeypatch):
+    monkeypatch.setattr(host, "reads_freely", lambda values: False)
+    layers = layers_of((4, 3), (4, 3))
+    for layer in layers:
+        layer.mask.zero_()
+        layer.weight.data.zero_()
+    hold(layers, 1)
+    for layer in layers:
+        assert layer.mask.sum(dim=1).amin() >= 1
+        assert layer.mask.sum(dim=0).amin() >= 1
+        assert layer.mask.sum() <= 4 + 3
+
+
+def test_gradients_that_lie_otherwise_are_converted_too(monkeypatch):
+    def run():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        pruner = Pruner(model, optimizer, Threshold(target=0.4, every=2))
+        for _ in range(6):
+            optimizer.zero_grad()
+            model(torch.randn(4, 6)).square().mean().backward()
+            model[0].weight.grad = model[0].weight.grad.t().contiguous().t()
+            optimizer.step()
+        return pruner.layers[0].dense()
+
+    plain = run()
+    monkeypatch.setattr(host, "reads_freely", lambda values: False)
+    torch.testing.assert_close(run(), plain)
+
+
+def test_a_loaded_state_has_its_own_density(monkeypatch):
+    monkeypatch.setattr(host, "reads_freely", lambda values: False)
+
+    def made(density):
+        model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        return model, optimizer, Pruner(model, optimizer, Threshold(target=density, every=10))
+
+    def train(model, optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(torch.randn(4, 20)).square().mean().backward()
+            optimizer.step()
+
+    ours, other = made(0.5), made(0.2)
+    train(*ours[:2], 10)
+    train(*other[:2], 5)
+    ours[2].load_state_dict(copy.deepcopy(other[2].state_dict()))
+    train(*ours[:2], 5)
+    assert ours[2].density() == pytest.approx(0.2, abs=0.01)
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -161,3 +214,27 @@ def test_a_network_that_was_pruned_as_one_is_read_and_goes_on_elsewhere(monkeypa
     for ours, theirs in zip(follower.layers, pruner.layers, strict=True):
         assert torch.equal(ours.dense(), theirs.dense())
         assert torch.equal(ours.weight, theirs.weight)
+
+
+class Soft(Rule):
+    """Masks between 0 and 1."""
+
+    def update(self, layers):
+        for layer in layers:
+            layer.mask.fill_(0.5)
+
+
+@pytest.mark.parametrize("freely", [True, False])
+def test_masks_between_0_and_1_lose_nothing(freely, monkeypatch):
+    monkeypatch.setattr(host, "reads_freely", lambda values: freely)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    pruner = Pruner(model, optimizer, Soft())
+    before = [layer.dense() for layer in pruner.layers]
+    for _ in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+    for layer, dense in zip(pruner.layers, before, strict=True):
+        assert torch.equal(layer.dense(), dense)
+        assert torch.equal(layer.weight, dense / 2)

@@ -146,6 +146,7 @@ def test_recordings_survive_phases_and_states(images, monkeypatch):
     both(lambda one: one.load_state_dict(copy.deepcopy(saved)))
     steps(5)
     assert sum(graph.replays for graph in graphs) > 40
+    assert len(run.recorder.recorded) < len(graphs)  # those of other phases were dropped
 
 
 def test_a_number_of_the_host_in_a_step_would_be_seen():
@@ -194,7 +195,7 @@ def test_counts_are_as_before_where_recording_fails(images):
     run.recorder = Recorder(Failing)
     run.recorder.ran = {(part.name, part.plan()) for part in (run.d_update,)}
     before = run.prune_d.counts()
-    run.recorder.record("key", run.d_update)
+    run.recorder.record(("key", ()), run.d_update)
     assert run.prune_d.counts() == before
     assert run.recorder.graphs is None
 
@@ -204,8 +205,13 @@ def test_too_little_memory_is_one_sentence():
         def record(self, part):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    recorder = Recorder(Full, batch=48)
-    one = Part("large", lambda: torch.ones(2), plan=lambda: ())
+    one, said = Part("large", lambda: torch.ones(2), plan=lambda: ()), []
+    going_on = Recorder(Full, batch=48, say=said.append)
+    for _ in range(3):
+        assert torch.equal(going_on.run(one), torch.ones(2))
+    assert len(said) == 1
+    assert "at `batch` 48 cannot be recorded (CUDA out of memory. Tried to allocate 2.00 GiB)" in said[0]
+    recorder = Recorder(Full, batch=48, insist=True)
     recorder.run(one)
     with pytest.raises(
         UserError, match=r"to record a training step at `batch` 48 .*2.00 GiB.*: take a smaller one, or `capture` off"
@@ -254,6 +260,26 @@ def test_a_recorded_augmentation_follows_p():
     graph.replay()
     torch.manual_seed(2)
     torch.testing.assert_close(found, AdaptiveAugment(p=0.9)(x), rtol=0, atol=1e-6)
+
+
+def test_what_a_part_returned_stays_when_it_is_done_again():
+    at = torch.zeros(())
+    one = Part("counting", lambda: (at.add_(1) * 1, None), plan=lambda: ())
+    recorder = Recorder(Replay)
+    assert [recorder.run(one)[0] for _ in range(4)] == [1, 2, 3, 4]
+
+
+def test_steps_that_keep_a_share_are_not_recorded(images, monkeypatch):
+    monkeypatch.setattr(host, "reads_freely", lambda values: False)
+    config = TrainConfig.of("sngan", **SMALL, target_g=0.5, target_d=0.5)
+    run = Training(config, images, images)
+    recorded(run)
+    run.steps.margin = 0.37
+    run.steps.kept = (*run.steps.kept, "margin")
+    for _ in range(4):
+        run.step()
+    assert {name for name, _ in run.recorder.recorded} == {"update of d", "update of g"}
+    assert run.steps.margin == 0.37
 
 
 def test_states_of_a_recorded_run_are_plain(images):
