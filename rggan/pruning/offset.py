@@ -44,9 +44,12 @@ class Offset(NeuronThresholds):
     def prepare(self, layers: Sequence[Layer]) -> None:
         if self.target is None or (self.steps + 1) % self.every != 0 or host.reads_freely(layers[0].mask):
             return
+        device = layers[0].mask.device
+        if self.cuts and self.cuts[0].device != device:
+            self.cuts = []  # the model moved
         for number, (pool, density) in enumerate(self.pools(layers, self.steps + 1)):
             if number == len(self.cuts):
-                self.cuts.append(torch.zeros(1, dtype=torch.int64, device=layers[0].mask.device))
+                self.cuts.append(torch.zeros(1, dtype=torch.int64, device=device))
             self.cuts[number].fill_(place_of(density, sum(layer.weight.numel() for layer in pool)))
         self.prepared = self.steps + 1
 
