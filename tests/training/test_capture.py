@@ -68,7 +68,8 @@ def assert_same(ours, theirs):
             assert value == theirs[place], place
 
 
-CASES = {network: {"network": network} for network in FAMILIES.builtin}
+CASES = {network: {"network": network, "d_steps": 1} for network in FAMILIES.builtin}
+CASES["sngan"]["d_steps"] = 2
 CASES["stylegan2"] |= {"path_length": 1.0, "style_mixing": 0.5}
 CASES |= {
     "conditional": {"network": "sngan", "cond": True, "dropout_d": 0.2},
