@@ -30,7 +30,7 @@ CELLS = [
     ("biggan", "dense", "diff", "conditional"),
     ("biggan", "RG-GAN", "ada", "unconditional"),
 ]
-STEPS = 40
+STEPS = 24
 WIDTHS = {"sngan": 8, "stylegan2": 8, "fastgan": 2, "biggan": 4}  # in channels they are much alike
 
 
