@@ -1,4 +1,4 @@
-"""Speed of training on a CUDA GPU: every network, dense and pruned, run as Python, recorded, and compiled.
+"""Speed of training on a CUDA GPU: every network, dense and pruned; eager, captured, and compiled.
 
     python -m benchmarks gpu [--minutes 5] [--only sngan-64 ...] [--out gpu.json]
 
@@ -13,7 +13,6 @@ multi-process service, where it was started, serves them).
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gc
 import json
 import statistics
@@ -26,8 +25,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.timing import on_noise
 from rggan import TrainConfig, UserError
-from rggan.data import ImageSet
 from rggan.training.trainer import Training
 
 WIDE = {"width_g": 64, "width_d": 64}
@@ -53,11 +52,7 @@ def make(cell: str, arm: str, way: str) -> Training:
     name, side, own = CELLS[cell]
     options = {"resolution": side, "score_samples": TICK_SAMPLES, "device": "cuda", **own, **ARMS[arm], **WAYS[way]}
     config = TrainConfig.of(name, **options)
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (1024, 3, side, side), dtype=torch.uint8, generator=random)
-    names = tuple(map(str, range(len(images))))
-    data = ImageSet(store=images, rows=torch.arange(len(images)), labels=None, classes=(), names=names, hashes=names)
-    return Training(config, data, dataclasses.replace(data))  # another set, as if it were held out
+    return on_noise(config, 1024, side)
 
 
 def seconds(training: Training, steps: int = STEPS) -> float:

@@ -14,7 +14,6 @@ grouped one instead, forward and backward in bf16.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import statistics
@@ -26,9 +25,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import hook_seconds
+from benchmarks.timing import hook_seconds, on_noise
 from rggan import TrainConfig
-from rggan.data import ImageSet
 from rggan.networks.stylegan2 import ModulatedConv2d
 from rggan.presets import Found, choose
 from rggan.training.estimate import peak_memory
@@ -53,11 +51,7 @@ def make(name: str, side: int, arm: str) -> Training:
         options = {key: chosen[key] for key in ("width_g", "width_d", "batch")}
     options |= {"resolution": side, "score_samples": 2, "aug": "diff", "cond": False, **ARMS[arm]}
     config = TrainConfig.of(name, **options)
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (128, 3, side, side), dtype=torch.uint8, generator=random)
-    names = tuple(map(str, range(len(images))))
-    data = ImageSet(store=images, rows=torch.arange(len(images)), labels=None, classes=(), names=names, hashes=names)
-    return Training(config, data, dataclasses.replace(data))  # another set, as if it were held out
+    return on_noise(config, 128, side)
 
 
 def seconds(training: Training) -> float:

@@ -13,7 +13,6 @@ hundred steps apart (here 244 of D): such a step is not among those timed, its e
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import statistics
@@ -25,8 +24,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.timing import on_noise
 from rggan import TrainConfig
-from rggan.data import ImageSet
 from rggan.device import check_device, use_bf16
 from rggan.pruning import Ranking
 from rggan.training.estimate import peak_memory
@@ -66,11 +65,7 @@ def make(size: str, rule: str, precision: str) -> Training:
         mirror=True,
         score_samples=2,
     )
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (256, 3, 32, 32), dtype=torch.uint8, generator=random)
-    names = tuple(map(str, range(len(images))))
-    data = ImageSet(store=images, rows=torch.arange(len(images)), labels=None, classes=(), names=names, hashes=names)
-    return Training(config, data, dataclasses.replace(data))  # another set, as if it were held out
+    return on_noise(config, 256, 32)
 
 
 def seconds(training: Training) -> float:

@@ -1,12 +1,26 @@
-"""What the hooks of pruning take of a training step."""
+"""What all benchmarks do: a training on noise, and what the hooks of pruning take of its step."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from rggan import TrainConfig
+from rggan.data import ImageSet
 from rggan.training.trainer import Training
+
+
+def on_noise(config: TrainConfig, count: int, side: int) -> Training:
+    """A training on so many images of noise, which are held out too."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=random)
+    names = tuple(map(str, range(count)))
+    data = ImageSet(store=images, rows=torch.arange(count), labels=None, classes=(), names=names, hashes=names)
+    return Training(config, data, dataclasses.replace(data))  # another set, as if it were held out
 
 
 def hook_seconds(training: Training, steps: int) -> float:
