@@ -180,6 +180,8 @@ class FastGANGenerator(nn.Module):
 
 
 class Halved(nn.Module):
+    """`halved` as a layer."""
+
     def forward(self, x: Tensor) -> Tensor:
         return halved(x)
 

@@ -42,16 +42,21 @@ class Offset(NeuronThresholds):
         self.prepared = 0
 
     def prepare(self, layers: Sequence[Layer]) -> None:
-        if self.target is None or (self.steps + 1) % self.every != 0 or host.reads_freely(layers[0].mask):
+        if self.target is not None and (self.steps + 1) % self.every == 0:
+            self.place_cuts(layers, self.steps + 1)
+
+    def place_cuts(self, layers: Sequence[Layer], step: int) -> None:
+        """Write where this step cuts to the device, if it is one that is not read back from."""
+        if host.reads_freely(layers[0].mask):
             return
         device = layers[0].mask.device
         if self.cuts and self.cuts[0].device != device:
             self.cuts = []  # the model moved
-        for number, (pool, density) in enumerate(self.pools(layers, self.steps + 1)):
+        for number, (pool, density) in enumerate(self.pools(layers, step)):
             if number == len(self.cuts):
                 self.cuts.append(torch.zeros(1, dtype=torch.int64, device=device))
             self.cuts[number].fill_(place_of(density, sum(layer.weight.numel() for layer in pool)))
-        self.prepared = self.steps + 1
+        self.prepared = step
 
     def offset(self, layers: Sequence[Layer]) -> None:
         """Shift the thresholds of all layers that share a target by one offset, so that its density is reached.
@@ -59,9 +64,7 @@ class Offset(NeuronThresholds):
         With a distribution other than 'global', each layer has its own offset.
         """
         if self.prepared != self.steps:
-            self.steps -= 1
-            self.prepare(layers)
-            self.steps += 1
+            self.place_cuts(layers, self.steps)
         for number, (pool, density) in enumerate(self.pools(layers, self.steps)):
             place = self.cuts[number] if self.prepared == self.steps else None
             flat, rest = parted(pool)

@@ -36,7 +36,6 @@ class Stateful:
     ema: EMA
     steps: Steps
     recorder: Recorder
-    rates: dict[str, float]
     ada: AdaptiveAugment | None
     images: int
     loss_sums: Tensor
