@@ -63,6 +63,7 @@ FLOORS = {
     "training.train": 5,
     "training": 0,  # the package itself: no imports
     "report.plot": 1,
+    "report.verdict": 2,
     "report": 5,
     "evaluation": 5,
     "cli": 6,
