@@ -1,10 +1,10 @@
-# make demo | make test | make check | make drill | make dist. Everything is installed into .venv by the first of them.
+# make demo | make test | make check | make drill | make docs | make dist. Everything is installed into .venv by the first of them.
 PYTHON ?= python3
 BIN := .venv/bin
 # The release that was tried, in whichever build pip offers; TORCH= takes the newest in pyproject.toml's range.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check lint drill dist install clean
+.PHONY: demo test check lint drill docs dist install clean
 
 install: .venv/installed
 
@@ -33,10 +33,14 @@ check: lint
 drill: install
 	$(BIN)/python -m tests.faults --page docs/reliability.md
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html; $(BIN)/mkdocs serve shows it with its search"
+
 dist: install
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache demo
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache demo

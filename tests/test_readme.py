@@ -66,7 +66,10 @@ def test_tree_names_every_room_and_nothing_that_is_not_there():
     assert rooms | files <= listed
 
 
-@pytest.mark.parametrize("document", ["README.md", *[str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md")]])
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *[str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md")]],
+)
 def test_links_and_pictures_exist(document):
     path = ROOT / document
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
