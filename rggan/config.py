@@ -37,6 +37,9 @@ from rggan.presets import PRESETS, pruning, settings
 from rggan.registry import PLACE, Registry
 from rggan.steps import LOSSES
 
+NEVER_SAVED = ("config", "dry_run", "resume", "cfg", "callbacks", "track")
+WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard"}  # what options of several words look like
+
 
 @dataclass(frozen=True)
 class TrainConfig(  # fields of the last base come first
@@ -66,11 +69,12 @@ class TrainConfig(  # fields of the last base come first
             value = getattr(self, name)
             flag = f"`{name}`"
             if get_origin(kind) is tuple:
+                if name == "track":
+                    value = listed(value)
                 words = as_words(value) if isinstance(value, Mapping | list | tuple) else (None,)
                 if not all(isinstance(word, str) for word in words):
-                    what = "package.module:CALLBACK" if name == "callbacks" else "name=value"
-                    raise UserError(f"{flag} takes words like {what}, not {value!r}.")
-                object.__setattr__(self, name, words if name == "callbacks" else tuple(sorted(words)))
+                    raise UserError(f"{flag} takes words like {WORDS.get(name, 'name=value')}, not {value!r}.")
+                object.__setattr__(self, name, words if name in WORDS else tuple(sorted(words)))
                 continue
             choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
             if choices is not None:
@@ -119,7 +123,8 @@ class TrainConfig(  # fields of the last base come first
     def to_json(self) -> dict[str, Any]:
         """What is saved beside the weights."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
-        del values["config"], values["dry_run"], values["resume"], values["cfg"], values["callbacks"]
+        for name in NEVER_SAVED:
+            del values[name]
         values["init"] = None if self.init is None else str(self.init)
         if self.resolution is not None:
             height, width = parse_size(self.resolution)
@@ -136,7 +141,8 @@ class TrainConfig(  # fields of the last base come first
         try:
             values = json.loads(Path(path).read_text())
             refuse_code(values)
-            values.pop("callbacks", None)  # never from a file
+            for name in ("callbacks", "track"):  # never from a file: code runs, and data are sent, where they are named
+                values.pop(name, None)
             values["outdir"] = Path(values.get("outdir", "runs"))
             if values.get("init") is not None:
                 values["init"] = Path(values["init"])
@@ -163,6 +169,18 @@ class TrainConfig(  # fields of the last base come first
     def same_run(self, saved: dict[str, Any]) -> bool:
         """Whether saved options describe this run (where it works may differ)."""
         return not self.differences(saved) and set(saved) <= set(self.to_json())
+
+
+def listed(names: Any) -> Any:
+    """Names that may stand together with commas, each once; what is neither text nor a list of it stays as it is.
+
+    >>> listed("wandb, trackio"), listed(["wandb,trackio", "wandb"])
+    (('wandb', 'trackio'), ('wandb', 'trackio'))
+    """
+    words = [names] if isinstance(names, str) else names
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        return names
+    return tuple(dict.fromkeys(part.strip() for word in words for part in word.split(",") if part.strip()))
 
 
 def refuse_code(options: dict[str, Any]) -> None:

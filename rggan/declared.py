@@ -266,6 +266,9 @@ class Keeping:
     """Training states that are kept on disk; the best generator is kept besides."""
     on_write_error: Literal["stop", "go-on"] = "stop"
     """Where the disk is full or read-only: stop, or go on and try again at the next evaluation."""
+    track: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Show the run in tensorboard, wandb or trackio (several: with commas, or the option again), or in
+    package.module:TRACKER of your own. Nothing is sent without it."""
     callbacks: tuple[str, ...] = ()
     """package.module:CALLBACK of your own, called at the beginning, after each evaluation and at the end: that is code,
     and it runs."""

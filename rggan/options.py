@@ -19,7 +19,7 @@ TrainConfig = Any  # that of rggan.config, which looks itself through with what 
 # Options that say where and how a run works, not what it computes: they may differ when it is resumed.
 HERE = (
     *("outdir", "device", "compile", "capture", "memory_share", "keep", "on_write_error"),
-    *("dry_run", "config", "resume", "cfg", "callbacks"),
+    *("dry_run", "config", "resume", "cfg", "callbacks", "track"),
 )
 # Options that may change in the middle of a run (with --resume): no saved state has their shape.
 CHANGEABLE = (

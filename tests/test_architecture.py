@@ -50,6 +50,8 @@ FLOORS = {
     "training.rates": 3,
     "training.rewinding": 3,
     "training.signals": 3,
+    "training.track": 3,
+    "training.trackers": 3,
     "training.transfer": 3,
     "training.setup": 4,
     "training.reading": 4,

@@ -161,6 +161,14 @@ class Run:
                 before += b"\n"
             write_whole(path, before + text([row]))
 
+    def tracked(self) -> dict[str, Any]:
+        """Returns what trackers have of the run, from track.json; {} if it is missing or invalid."""
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found = json.loads((self.path / places.TRACKED).read_text())
+            if isinstance(found, dict) and isinstance(found.get("id"), str) and isinstance(found.get("logged"), dict):
+                return found
+        return {}
+
     def append_log(self, line: str) -> None:
         with (self.path / places.LOG).open("a") as file:
             file.write(line + "\n")

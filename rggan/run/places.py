@@ -10,6 +10,7 @@ DATA = "data.jsonl"  # how its images were prepared and sampled, then a line for
 STATS = "stats.jsonl"  # a line for each tick
 METRICS = "metrics.jsonl"  # a line for each evaluation of `rggan evaluate`
 LOG = "log.txt"
+TRACKED = "track.json"  # its id for trackers, and what each of them has
 BEST, LAST = "best", "last"  # its snapshots
 CHECKPOINTS = "checkpoints"  # training states
 REALS, PROGRESS, PLOT = "reals.png", "progress.png", "plot.png"

@@ -28,6 +28,7 @@ from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Diverged, Loop, given_up
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.sparsity import Rules, Schedules
+from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
 
 
@@ -69,6 +70,7 @@ def train(
     if not isinstance(config, TrainConfig):
         raise UserError(f"train takes a TrainConfig, not a {type(config).__name__}: TrainConfig.of('sngan', data=...).")
     watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
+    trackers = make_trackers(config.track)
     if rules is not None and not rules.keys() <= {"g", "d"}:
         raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
     run = resumed(config) if config.resume else find_run(config)
@@ -96,12 +98,15 @@ def train(
                     soft_wrap=True,
                 )
                 draw_progress(run)
+                with Tracking(trackers, config.to_json(), RunLog(run, console).say) as tracking:
+                    tracking.begin(run.path)  # what they lack
                 return run.path
             data = read_data(config, console)
             log = RunLog(run, console)
+        tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
         with drawn(run):
             try:
-                loop = begin(config, data, run, log, rules, schedules, watching)
+                loop = begin(config, data, run, log, rules, schedules, [tracking, *watching])
                 if config.resume:
                     take_over(config, run, log)
                 loop.go()
