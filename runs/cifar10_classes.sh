@@ -12,4 +12,4 @@ $python -m rggan train --data "$cifar/train" --pattern '*[02468].jpg' --max-imag
     --target-g 0.5 --target-d 0.5 --ramp 40 --fade 5 --dead-band 0.05 --precision bf16 --seed 0 --outdir "$out"
 run=$out/00000-train-32-sngan-threshold
 $python -m rggan generate "$run" --seeds 0-11 --grid --per-class --outdir "$out/classes"
-$python -m rggan evaluate "$run" --reference "$cifar/test" --metrics fid kid --samples 5000 --replicates 1 --memorisation on
+$python -m rggan evaluate "$run" --reference "$cifar/test" --metrics fd kid --samples 5000 --replicates 1 --memorisation on

@@ -35,13 +35,13 @@ show() { # a command and what it prints
 }
 show run evaluate "$run" --reference "$cifar/test"
 show all evaluate "$out"/cifar/*-none "$out"/cifar/*-threshold --reference "$cifar/test" --replicates 2 \
-    --metrics fid kid --memorisation off
+    --metrics fd kid --memorisation off
 show fid compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none
 show kid compare "$out"/cifar/*-threshold -- "$out"/cifar/*-none --metric kid
 show faces evaluate "$face" --samples 1000
 show replay evaluate "$faces" --reference "$faces" --metrics kid --sheet "$out/replay.png"
 show real evaluate "$cifar/test" --reference "$cifar/train"
-show steering evaluate "$run" --reference "$cifar/test" --features steering --metrics fid --replicates 2 \
+show steering evaluate "$run" --reference "$cifar/test" --features steering --metrics fd --replicates 2 \
     --memorisation off --save-statistics "$out/cifar-test.npz"
 show saved evaluate "$run" --reference "$out/cifar-test.npz" --features steering --replicates 2 --memorisation off
 show mine evaluate "$face" --features mine:thumbnail --samples 200 --replicates 2 --memorisation off

@@ -62,7 +62,7 @@ CHOSEN: dict[str, Any] = {
 BEST_BASELINE = "magnitude"
 TUNING_SEED = 100
 KEPT = ("dense", "RG-GAN")  # arms whose last training states stay; studies/checks.py reads RG-GAN's
-EVALUATE = ("--metrics", "fid", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
+EVALUATE = ("--metrics", "fd", "kid", "--samples", "10000", "--replicates", "1", "--memorisation", "off")
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@
     python -m studies.capacity CIFAR10_FOLDER OUT work faces --faces FOLDER  # the other networks, on a hundred images
 
 CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs and appends one row to
-studies/results/capacity.jsonl, with the curve of its snapshots (studies/curves.py): the FID of 2,000 samples by the
+studies/results/capacity.jsonl, with the curve of its snapshots (studies/curves.py): fd-small of 2,000 samples by the
 reporting extractor at every evaluation. A job whose row is there is not done again; one that was stopped goes on at its
 last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
 
-Stages: `pilot` and `longer` (dense, how long it takes until its FID rises again), `tune` (seeds from 100, evaluated
+Stages: `pilot` and `longer` (dense, how long it takes until it overfits), `tune` (seeds from 100, evaluated
 against CIFAR-10 training images), the claims and the controls (seeds from 0, evaluated against test images), `faces`
 (FastGAN and StyleGAN2 at 64 pixels, evaluated against their training images, for there are no others: described, no
 claim). Fixed before they were run:
 
-    end points  "best": FID of the snapshot with the best validation score. "last": mean FID of the last quarter.
+    end points  "best": fd-small of the snapshot with the best validation score. "last": mean of the last quarter.
     (a)         adaptive D against dense, 100 images, no augmentation
     (b), (c)    the same with 1,000 images; with 100 and DiffAugment
     (d)         G at half of its weights besides: at most 1.05 of (a)'s arm
@@ -52,7 +52,7 @@ COMMON: dict[str, Any] = {
 DENSE: dict[str, Any] = {"rule": "none"}
 ADAPTIVE: dict[str, Any] = {"rule": "threshold", "networks": "d", "target_d": "auto"}
 PILOT = {100: (96, 6), 200: (128, 8), 500: (288, 12), 1000: (512, 16)}  # images: kimg, between two evaluations
-LONGER_PILOT = {1000: (1024, 32), 500: (576, 24), 200: (256, 16)}  # in PILOT only the FID of 100 rose again
+LONGER_PILOT = {1000: (1024, 32), 500: (576, 24), 200: (256, 16)}  # in PILOT only that of 100 rose again
 TUNED: dict[str, tuple[dict[str, Any], str, tuple[Any, ...]]] = {  # arm: options, tuned, tried
     "dense": (DENSE, "lr", (1e-3, 5e-4)),
     "adaptive": ({**ADAPTIVE, "adapt_kimg": 10}, "set_point", (0.5, 0.7)),
@@ -141,7 +141,7 @@ def density_path(seed: int, out: Path) -> Path:
 
 
 def end_points(curve: list[Point]) -> dict[str, float]:
-    """Of the FID. best: at the lowest validation score. last: mean of the last quarter. lowest: of the run.
+    """Of fd-small. best: at the lowest validation score. last: mean of the last quarter. lowest: of the run.
 
     >>> end_points([{"score": s, "fid": f} for s, f in ((3.0, 90), (1.0, 60), (1.5, 55), (2.0, 70))])
     {'best': 60, 'last': 70.0, 'lowest': 55}

@@ -99,7 +99,7 @@ def controls_table(rows: Sequence[Row]) -> list[str]:
 
 
 def regret_table(rows: Sequence[Row]) -> list[str]:
-    """FID at the snapshot that a validation score chooses, over the lowest of its run: mean over all curves."""
+    """fd-small at the snapshot that a validation score chooses, over the lowest of its run: mean over all curves."""
     lines = ["| validation score | mean regret | worst |", "|---|---|---|"]
     for name, validation in VALIDATION.items():
         regrets = [regret(row["curve"], validation) for row in rows]
@@ -108,7 +108,7 @@ def regret_table(rows: Sequence[Row]) -> list[str]:
 
 
 def regret(curve: Sequence[Row], validation: Callable[[Sequence[Row]], list[float]]) -> float:
-    """FID at the chosen snapshot, over the lowest of the run.
+    """fd-small at the chosen snapshot, over the lowest of the run.
 
     >>> curve = [{"fid": 20.0, "s": 1.0}, {"fid": 10.0, "s": 2.0}]
     >>> regret(curve, lambda points: [point["s"] for point in points])
@@ -148,7 +148,7 @@ VALIDATION: dict[str, Callable[[Sequence[Row]], list[float]]] = {
 
 
 def curves_figure(rows: Sequence[Row], path: Path) -> None:
-    """FID over kimg of every seed of claim (a), and below it D's density."""
+    """fd-small over kimg of every seed of claim (a), and below it D's density."""
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     told: set[str] = set()
@@ -165,7 +165,7 @@ def curves_figure(rows: Sequence[Row], path: Path) -> None:
     ticks = [25, 30, 40, 50, 60, 80]
     above.set_yticks(ticks, list(map(str, ticks)))
     above.tick_params(axis="y", which="minor", labelleft=False)
-    above.set_ylabel("FID (reporting extractor)")
+    above.set_ylabel("fd-small (reporting extractor)")
     above.legend(frameon=False, title="discriminator")
     below.set(ylabel="D's density", xlabel="kimg (thousands of real images that D has seen)", ylim=(0, 1.05))
     for axes in (above, below):
@@ -182,7 +182,7 @@ def dot_plot(rows: Sequence[Row], path: Path) -> None:
             values = [row[key] for row in by_seed(rows, stage, arm).values()]
             axes.plot(values, [place] * len(values), "o", color=COLORS.get(arm, "0.35"), alpha=0.7)
             axes.plot(sum(values) / len(values), place, "|", color="black", markersize=16)
-        axes.set(title=title, xlabel="FID (reporting extractor), lower is better")
+        axes.set(title=title, xlabel="fd-small (reporting extractor), lower is better")
         axes.set_yticks(range(len(arms)), [arm for _, arm in arms])
         axes.grid(alpha=0.3)
     figure.axes[0].invert_yaxis()

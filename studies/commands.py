@@ -43,7 +43,8 @@ class CommandJob(Job):
         chosen, last = min(rows, key=lambda row: row["score"]), rows[-1]
         quarter = rows[-max(1, len(rows) // 4) :]
         row: Row = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
-        row |= {name: best[name]["value"] if best.get(name) else None for name in ("fid", "kid")}  # no FID of a hundred
+        for column, name in (("fid", "fd-small"), ("kid", "kid")):  # the first as in the rows of earlier versions
+            row[column] = best[name]["value"] if best.get(name) else None  # no fd-small of a hundred
         row |= {"steering": chosen["score"], "steering_last_quarter": sum(r["score"] for r in quarter) / len(quarter)}
         row |= {name: chosen.get(name) for name in ("kimg", "density_g", "density_d", "phase", "copies", "diversity")}
         row |= {

@@ -1,4 +1,4 @@
-"""Training curves of what a run itself must not see: FID by the reporting extractor, and D's outputs on test images.
+"""Training curves of what a run itself must not see: fd-small (column `fid`) and D's outputs on test images.
 
 `train_with_curve` trains one run as `rggan train` does, resumable at its last evaluation, and writes a row for each
 evaluation into watch.jsonl in its folder.
@@ -35,7 +35,7 @@ Point = dict[str, Any]  # of a curve: one evaluation
 
 @dataclass
 class Evaluator:
-    """The FID of a study: `samples` generated images against `reference`, by the reporting extractor."""
+    """The fd-small of a study: `samples` generated images against `reference`, by the reporting extractor."""
 
     reference: ImageSet
     samples: int = 2000

@@ -65,7 +65,7 @@ class FamilyJob(CommandJob):
     def evaluation(self, cifar: Path) -> list[str]:
         if self.faces:
             return ["--metrics", "kid", "--samples", "2000", *ONCE]
-        return ["--reference", str(cifar / "test"), "--metrics", "fid", "kid", "--samples", "5000", *ONCE]
+        return ["--reference", str(cifar / "test"), "--metrics", "fd", "kid", "--samples", "5000", *ONCE]
 
 
 def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[FamilyJob]:

@@ -2,8 +2,8 @@
 
     python -m studies.families_report       # prints the tables, writes docs/images/families.png
 
-On CIFAR-10 the FID with the reporting extractor against the test images; on a hundred faces the KID against these, for
-a FID with a hundred reference images means nothing. Ratios to dense are over paired seeds,
+On CIFAR-10 fd-small (column `fid`) against the test images; on a hundred faces the KID against these, for
+a distance with a hundred reference images means nothing. Ratios to dense are over paired seeds,
 with their 95 % t interval on the logarithm.
 """
 
@@ -22,7 +22,7 @@ from studies.places import IMAGES
 from studies.queue import Row, done_rows
 
 FIGURE = IMAGES / "families.png"
-DATA = {"3-cifar": ("CIFAR-10, n = 1,000, 32x32", "fid", "FID"), "3-faces": ("100 faces, 64x64", "kid", "KID")}
+DATA = {"3-cifar": ("CIFAR-10, n = 1,000, 32x32", "fid", "fd-small"), "3-faces": ("100 faces, 64x64", "kid", "KID")}
 
 
 def table(rows: Sequence[Row], stage: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""Do FID and KID rise with damage? Both shipped extractors on CIFAR-10: docs/images/score.png.
+"""Do the Fréchet distance and KID rise with damage? Both shipped extractors on CIFAR-10: docs/images/score.png.
 
     python -m studies.score_figure CIFAR10_FOLDER [OUT.png]
 
-Reference: training images with an even number (the extractors were trained on odd ones), 5,000 for the FID and 500 of
+Reference: training images with an even number (the extractors were trained on odd ones), 5,000 for the first and 500 of
 them for the KID. Compared: 2,000 test images, damaged at five strengths.
 """
 

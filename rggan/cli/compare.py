@@ -24,8 +24,8 @@ class CompareConfig:
     """The runs in question."""
     against: tuple[Path, ...] = ()
     """Those that they are compared with: what stands behind --."""
-    metric: str = "fid"
-    """Which number of `rggan evaluate`: fid, kid, precision, recall, density, coverage, or patch_fid and so on; or that
+    metric: str = "fd"
+    """Which number of `rggan evaluate`: fd, kid, precision, recall, density, coverage, or patch_fd and so on; or that
     of another metric by which the runs were evaluated."""
     trust: tuple[str, ...] = ()
     """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from rggan.errors import UserError
 from rggan.metrics.features import View
-from rggan.metrics.metric import METRICS, PATCHES, Metric
+from rggan.metrics.metric import METRICS, Metric
+from rggan.run.naming import FD, FID, PATCHES, is_distance
 
 PREFIX: dict[View, str] = {"whole": "", "patches": PATCHES}
 # What else stands beside the numbers in a line of JSON; no number may have such a name.
@@ -31,18 +32,21 @@ def chosen(names: Sequence[str] = ()) -> list[Chosen]:
 
     Args:
         names: of built-in metrics, of those of installed packages, or package.module:METRIC; none: all built-in ones.
+            The Fréchet distance goes by `fd`, by `fid` and by the names that it has with an extractor (`fd-small`).
 
     Raises:
         UserError: there is no such metric; or two give a number of the same name.
 
     >>> [one.metric.name for one in chosen(["prdc", "fid"])], len(chosen())
-    (['fid', 'prdc'], 3)
+    (['fd', 'prdc'], 3)
     """
+    names = [FD if is_distance(name) else name for name in names]
     builtin = [name for name in METRICS.builtin if name in names or not names]
     found = [Chosen(METRICS.get(name)) for name in builtin]
     owners = dict.fromkeys(BESIDE, "what stands beside the numbers")
     for name in METRICS.builtin:
         owners |= dict.fromkeys((name, *METRICS.get(name).values), f"the built-in metric {name}")
+    owners[FID] = f"the built-in metric {FD}"
     for name in names:
         metric = METRICS.get(name)
         if any(metric is one.metric for one in found):  # asked for twice, maybe by an installed name and by its place

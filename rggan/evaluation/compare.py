@@ -14,6 +14,7 @@ from rggan.evaluation.record import file_hash
 from rggan.metrics.provenance import COMPARED, differences
 from rggan.metrics.uncertainty import Ratio, paired_ratio
 from rggan.run.folder import Run
+from rggan.run.naming import FD, find, general
 from rggan.run.places import BEST, WEIGHTS
 
 NEEDED = {*COMPARED, "extractor", "reference", "reference_split"} - {"metric_hash", "class_mix"}  # of a provenance
@@ -26,6 +27,7 @@ class Judged:
 
     run: Path
     options: TrainConfig
+    metric: str
     value: float
     lower_is_better: bool
     provenance: dict[str, Any]
@@ -66,7 +68,7 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = "fid") -> Comparison:
+def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = FD) -> Comparison:
     """Read the runs' numbers and compare them, paired by seed; what a side has alone is left out, with a note.
 
     Raises:
@@ -88,13 +90,14 @@ def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = "fid") 
             "kinds with more seeds (`seed`)."
         )
     check_provenance(list(pairs.values()))
+    called = next(iter(pairs.values()))[0].metric
     try:
         ratio = paired_ratio([one.value for one, _ in pairs.values()], [other.value for _, other in pairs.values()])
     except ValueError as error:
         raise UserError(
-            f"Some {metric} is not above 0, so that ratios mean nothing; compare by another `metric`."
+            f"Some {called} is not above 0, so that ratios mean nothing; compare by another `metric`."
         ) from error
-    return Comparison(metric, pairs, ratio, notes + option_notes(list(pairs.values())))
+    return Comparison(called, pairs, ratio, notes + option_notes(list(pairs.values())))
 
 
 def code_of(runs: Sequence[Path], metric: str) -> str:
@@ -104,12 +107,12 @@ def code_of(runs: Sequence[Path], metric: str) -> str:
         UserError: it is none of those, nor one that any of the runs was given.
     """
     known = dict.fromkeys(builtin_numbers(), "")
-    if metric in known:
+    if general(metric) in known:
         return ""
     for path in runs:
         for row in (Run.at(path) or Run(path.parent)).evaluations():
             for name, number in row.items():
-                if name not in known and better(name, number) is not None:
+                if general(name) not in known and better(name, number) is not None:
                     known[name] = str(number["provenance"].get("metric_code"))
     if metric not in known:
         raise UserError(f"`metric` is one of {', '.join(known)}, not {metric}.")
@@ -129,16 +132,17 @@ def judged(path: Path, metric: str, code: str = "") -> Judged:
         run, snapshot = Run.at(path.parent) or Run.named(path), path.name
     options = run.checked_config()
     for row in reversed(run.evaluations()):
-        number: Any = row.get(metric)
+        name = find(row, metric)
+        number: Any = row.get(name)
         if row.get("snapshot") != snapshot:
             continue
-        if (lower := better(metric, number)) is not None:
+        if (lower := better(name, number)) is not None:
             weights = run.path / snapshot / WEIGHTS
             if "weights" in row and weights.is_file() and row["weights"] != file_hash(weights):
-                raise UserError(f"{path} was trained on since its {metric} was taken: evaluate it again.")
+                raise UserError(f"{path} was trained on since its {name} was taken: evaluate it again.")
             # Before it was told, classes were drawn equally often.
             mix = {"class_mix": "even"} if options.cond else {}
-            return Judged(path, options, number["value"], lower, {**mix, **number["provenance"]})
+            return Judged(path, options, name, number["value"], lower, {**mix, **number["provenance"]})
     command = f"`rggan evaluate {path} --reference PICTURES`"
     if code:
         command = f"`rggan evaluate {path} --reference PICTURES --metrics {code}`"
@@ -155,7 +159,7 @@ def better(name: str, number: Any) -> bool | None:
     provenance = number.get("provenance")
     if not isinstance(provenance, dict) or not set(provenance) >= NEEDED:
         return None
-    lower = number.get("lower_is_better", builtin_numbers().get(name))
+    lower = number.get("lower_is_better", builtin_numbers().get(general(name)))
     return lower if isinstance(lower, bool) else None
 
 

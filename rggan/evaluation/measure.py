@@ -19,6 +19,7 @@ from rggan.metrics.features import Extractor, View
 from rggan.metrics.memorisation import Memorisation
 from rggan.metrics.provenance import Provenance
 from rggan.metrics.uncertainty import Interval, mean_interval
+from rggan.run.naming import FD, distance_name, is_distance
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,19 @@ def measure(
     if not possible:
         return found
     rows = [
-        values(features, reference, possible)
+        values(features, reference, possible, extractor)
         for features in replicate_features(
             subject, reference, extractor, samples, replicates, limit, precision, progress
         )
     ]
     seeds = f"0-{len(rows) * samples - 1}" if subject.generator is not None else ""
     giver = {name: one for one in possible for name in one.metric.values}
+    distance = distance_name(extractor.name, extractor.hash)
+    if any(is_distance(name) and name not in (FD, distance) for name in metrics):
+        found.notes.append(f"FID is by the published Inception network; by {extractor.name} it is called {distance}.")
     for name in rows[0]:
         plain = name.removeprefix(PREFIX["patches"])
+        plain = FD if plain == distance else plain
         view: View = "whole" if plain == name else "patches"
         told = provenance(plain, giver[plain], view, subject, reference, extractor, count, limit, precision, seeds)
         found.numbers[name] = number(name, rows, giver[plain].metric, told)
@@ -165,11 +170,12 @@ def why_not(metric: Metric, subject: Subject, count: int | None, reference: Refe
 
 
 def values(
-    features: dict[View, Features], reference: Reference, metrics: Sequence[Chosen]
+    features: dict[View, Features], reference: Reference, metrics: Sequence[Chosen], extractor: Extractor
 ) -> dict[str, tuple[float, float]]:
     """{name: (value, standard error or NaN)} of one sample set."""
+    distance = distance_name(extractor.name, extractor.hash)
     return {
-        PREFIX[view] + name: value
+        PREFIX[view] + (distance if name == FD else name): value
         for view, found in features.items()
         for one in metrics
         for name, value in one.metric(reference.features[view], found).items()

@@ -23,8 +23,9 @@ def lines(found: Evaluation) -> list[str]:
         fewer = {(n.provenance.samples, n.provenance.reference_images) for n in found.numbers.values()}
         for samples, real in fewer - {(by.samples, by.reference_images)}:
             told.append(f"subset     {of_subset(found)}: {samples:,} samples against {real:,} reference images")
-        told += ["", f"{'metric':<16} {'value':>9}   {'95 % interval':<20} {'standard error':<14}".rstrip()]
-        told += [row(name, number) for name, number in found.numbers.items()]
+        width = max(16, *map(len, found.numbers))
+        told += ["", f"{'metric':<{width}} {'value':>9}   {'95 % interval':<20} {'standard error':<14}".rstrip()]
+        told += [row(name, number, width) for name, number in found.numbers.items()]
     if found.memorisation is not None:
         told += ["", *found.memorisation.lines()]
         if found.sheet is not None:
@@ -69,7 +70,7 @@ def sample_sets(number: Number) -> str:
     return f"{sets}, seeds {by.seeds}{average}"
 
 
-def row(name: str, number: Number) -> str:
+def row(name: str, number: Number, width: int) -> str:
     interval = "" if number.interval is None else f"{number.interval.low:.4g} to {number.interval.high:.4g}"
     error = "" if number.standard_error is None else f"{number.standard_error:.2g}"
-    return f"{name:<16} {number.value:>9.4g}   {interval:<20} {error:<14}".rstrip()
+    return f"{name:<{width}} {number.value:>9.4g}   {interval:<20} {error:<14}".rstrip()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rggan.metrics.metric import Features, Metric, Value
 from rggan.metrics.moments import Statistics
+from rggan.run.naming import FD
 
 BLOCK = 2048  # rows and columns of a kernel matrix that are in memory at once
 
@@ -38,20 +39,20 @@ def of_statistics(features: Features) -> Frechet:
     return Frechet(features.statistics)
 
 
-def fid(reference: Features, found: Features) -> dict[str, float]:
-    return {"fid": reference.once(of_statistics)(found.statistics)}
+def fd(reference: Features, found: Features) -> dict[str, float]:
+    return {FD: reference.once(of_statistics)(found.statistics)}
 
 
 def singular(images: int, features: int) -> str | None:
     if images > features:
         return None
     return (
-        f"fid needs more images on each side than there are features ({features}), and there are {images}: the "
+        f"{FD} needs more images on each side than there are features ({features}), and there are {images}: the "
         "covariance is singular then, and the distance tells more of the count than of the images; kid suits few."
     )
 
 
-FID = Metric("fid", {"fid": "lower"}, "statistics", fid, singular)
+FRECHET = Metric(FD, {FD: "lower"}, "statistics", fd, singular)
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

@@ -14,11 +14,11 @@ from torch import Tensor
 from rggan.errors import UserError, reason
 from rggan.metrics.moments import Statistics
 from rggan.registry import Registry
+from rggan.run.naming import PATCHES
 
 T = TypeVar("T")
 Better = Literal["lower", "higher"]
 Value = float | tuple[float, float]  # a value, or (value, standard error), which is NaN if unknown
-PATCHES = "patch_"  # prefix of the names of values computed on patches
 WORD = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
@@ -173,7 +173,7 @@ def accept(found: Any) -> Metric:
 METRICS: Registry[Metric] = Registry(
     "`metrics`",
     {
-        "fid": "rggan.metrics.distances:FID",
+        "fd": "rggan.metrics.distances:FRECHET",
         "kid": "rggan.metrics.distances:KID",
         "prdc": "rggan.metrics.coverage:NEIGHBOURS",
     },

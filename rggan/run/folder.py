@@ -15,6 +15,7 @@ from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.files import write_whole
 from rggan.run import places
+from rggan.run.naming import of_today
 
 Row = dict[str, Any]
 OF_EVERY_VERSION = {"data", "outdir", "rule"}  # options of every version; a snapshot's config.json has none of them
@@ -141,12 +142,12 @@ class Run:
         write_whole(self.path / places.DATA, text(lines))
 
     def evaluations(self) -> list[Row]:
-        """Returns the run's evaluations, oldest first; invalid lines are skipped.
+        """Returns the run's evaluations, oldest first, with the names of today; invalid lines are skipped.
 
         Raises:
             OSError: metrics.jsonl exists and cannot be read.
         """
-        return [row for row in objects(self.path / places.METRICS) if "subject" in row]
+        return [of_today(row) for row in objects(self.path / places.METRICS) if "subject" in row]
 
     def append_evaluation(self, row: Row) -> None:
         """Append an evaluation to metrics.jsonl.

@@ -17,7 +17,7 @@ WHERE |= {"reference_split": "all images"}
 
 @pytest.fixture
 def run_of(tmp_path):
-    """Makes a run folder that was given a number."""
+    """Makes a run folder that was given a number (a distance by its earlier name)."""
 
     def make(name, seed, value, rule="none", metric="fid", snapshot="best", options=None, **where):
         run = tmp_path / name
@@ -25,7 +25,11 @@ def run_of(tmp_path):
         config = TrainConfig(seed=seed, rule=rule, **(options or {}))
         (run / "config.json").write_text(json.dumps(config.to_json()))
         (run / "stats.jsonl").touch()
-        row = {"subject": name, "snapshot": snapshot, metric: {"value": value, "provenance": {**WHERE, **where}}}
+        row = {
+            "subject": name,
+            "snapshot": snapshot,
+            metric: {"value": value, "provenance": {**WHERE, "metric": metric, **where}},
+        }
         with (run / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         return str(run)
@@ -52,7 +56,7 @@ def test_paired_log_ratio_interval_and_sentence(sides, capfd):
     assert (found["verdict"], found["pairs"]["1"]) == ("better", [44.0, 50.0])
     assert main(["compare", *first, "--", *second]) == 0
     out = capfd.readouterr().out
-    assert "The first runs are better than the second: the ratio of their fid, first to second, is 0.902" in out
+    assert "The first runs are better than the second: the ratio of their fd-small, first to second, is 0.902" in out
     assert "--rule (none there, threshold here)" in out
     assert main(["compare", *second, "--", *first]) == 0
     assert "The first runs are worse than the second" in capfd.readouterr().out
@@ -117,9 +121,9 @@ def test_the_newest_number_of_the_right_snapshot_counts(sides, run_of, capfd):
         (lambda a, b, make: (a[:1], b), "at least two pairs of runs with the same seed, and there are 1"),
         (lambda a, b, make: ([*a, make("again", 0, 1.0)], b), "have the same seed"),
         (lambda a, b, make: ([*a, "nowhere"], b), "nowhere is no run"),
-        (lambda a, b, make: ([*a, make("other", 7, 1.0, metric="kid")], b), "has no fid yet: run `rggan evaluate"),
-        (lambda a, b, make: ([make("a0", 0, -0.1), *a[1:]], b), "Some fid is not above 0"),
-        (lambda a, b, make: ([*a, "--metric", "speed"], b), "--metric is one of fid, kid"),
+        (lambda a, b, make: ([*a, make("other", 7, 1.0, metric="kid")], b), "has no fd yet: run `rggan evaluate"),
+        (lambda a, b, make: ([make("a0", 0, -0.1), *a[1:]], b), "Some fd-small is not above 0"),
+        (lambda a, b, make: ([*a, "--metric", "speed"], b), "--metric is one of fd, kid"),
         (lambda a, b, make: (a, []), "Say which runs to compare with which"),
     ],
 )

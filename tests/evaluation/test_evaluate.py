@@ -22,7 +22,7 @@ from rggan.metrics.uncertainty import mean_interval
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
-NUMBERS = ("fid", "kid", "precision", "recall", "density", "coverage")
+NUMBERS = ("fd-small", "kid", "precision", "recall", "density", "coverage")
 FEW = ("--samples", "300", "--replicates", "3")
 
 
@@ -41,7 +41,7 @@ def test_a_generators_numbers_are_those_of_its_pictures(generator, told, digits)
     values = {name: [] for name in NUMBERS}
     for replicate in range(3):
         fake = extract(network, torch.cat(list(source.parts(range(300 * replicate, 300 * (replicate + 1))))))
-        values["fid"].append(frechet_distance(statistics(fake), statistics(real)))
+        values["fd-small"].append(frechet_distance(statistics(fake), statistics(real)))
         values["kid"].append(kernel_distance(fake, real).value)
         for name, share in prdc(Balls(real), Balls(fake))._asdict().items():
             values[name].append(share)
@@ -49,8 +49,8 @@ def test_a_generators_numbers_are_those_of_its_pictures(generator, told, digits)
         assert found[name]["value"] == pytest.approx(np.mean(values[name]), rel=1e-9)
         assert found[name]["interval"] == pytest.approx(mean_interval(values[name]), rel=1e-9)
     assert found["kid"]["standard_error"] > 0
-    assert found["fid"]["standard_error"] is None
-    where = found["fid"]["provenance"]
+    assert found["fd-small"]["standard_error"] is None
+    where = found["fd-small"]["provenance"]
     assert where["extractor_hash"] == network.hash
     assert (where["samples"], where["seeds"], where["ema"], where["size"]) == (300, "0-899", True, "16x16")
     assert (where["reference"], where["reference_images"], where["reference_split"]) == ("digits", 1797, "all images")
@@ -80,16 +80,16 @@ def test_every_form_of_the_same_pictures_has_the_same_numbers(tmp_path, told, di
     assert [row["subject"] for row in found] == list(map(str, forms))
     for row in found:
         assert {name: row[name]["value"] for name in NUMBERS} == {name: found[0][name]["value"] for name in NUMBERS}
-        assert row["fid"]["interval"] is None
-        assert row["fid"]["provenance"]["seeds"] == ""
+        assert row["fd-small"]["interval"] is None
+        assert row["fd-small"]["provenance"]["seeds"] == ""
 
 
 def test_saved_statistics_stand_for_the_pictures(tmp_path, told, generator):
     saved = tmp_path / "digits.npz"
     (first,) = told("evaluate", generator, "--reference", "digits", *FEW, "--save-statistics", saved)
     (again,) = told("evaluate", generator, "--reference", saved, *FEW)
-    assert again["fid"]["value"] == pytest.approx(first["fid"]["value"], rel=1e-9)
-    assert again["fid"]["provenance"] == first["fid"]["provenance"]
+    assert again["fd-small"]["value"] == pytest.approx(first["fd-small"]["value"], rel=1e-9)
+    assert again["fd-small"]["provenance"] == first["fd-small"]["provenance"]
     assert "kid" not in again
     assert any("mu and sigma only" in note and "digits.npz" in note for note in again["notes"])
     with np.load(saved) as arrays:  # what other programs read
@@ -98,10 +98,10 @@ def test_saved_statistics_stand_for_the_pictures(tmp_path, told, generator):
         np.testing.assert_allclose(arrays["sigma"], real.covariance.numpy(), rtol=1e-6, atol=1e-9)
         np.savez(tmp_path / "foreign.npz", mu=arrays["mu"], sigma=arrays["sigma"])
     (foreign,) = told("evaluate", generator, "--reference", tmp_path / "foreign.npz", *FEW)
-    assert foreign["fid"]["value"] == pytest.approx(first["fid"]["value"], rel=1e-9)
+    assert foreign["fd-small"]["value"] == pytest.approx(first["fd-small"]["value"], rel=1e-9)
     assert any("taken on trust" in note for note in foreign["notes"])
     (both,) = told("evaluate", saved, "--reference", saved)
-    assert both["fid"]["value"] == pytest.approx(0, abs=1e-6)
+    assert both["fd-small"]["value"] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_run_is_compared_with_its_training_images_and_keeps_its_numbers(runs, told):
@@ -149,8 +149,8 @@ def test_large_images_are_seen_by_patches_too(tmp_path, told, digits):
     (found,) = told("evaluate", tmp_path / "a.npy", "--reference", tmp_path / "b.npy", "--resolution", "48")
     assert found["patch_kid"]["provenance"]["view"] == "patches"
     assert {"kid", "patch_kid", "precision", "patch_coverage"} <= set(found)
-    assert "fid" not in found
-    assert any(note.startswith("fid needs more images") for note in found["notes"])
+    assert "fd-small" not in found
+    assert any(note.startswith("fd needs more images") for note in found["notes"])
 
 
 def test_features_come_from_the_cache_and_the_cache_is_by_content(digits, monkeypatch):
@@ -208,7 +208,7 @@ def test_features_of_past_batches_are_let_go(digits, monkeypatch):
 def test_too_few_images_for_fid_say_what_that_means(tmp_path, refused, digits):
     folder = write_pictures(digits.images[:30], tmp_path / "few")
     sentence = refused("evaluate", folder, "--reference", "digits", "--metrics", "fid")
-    assert "fid needs more images on each side than there are features (256), and there are 30" in sentence
+    assert "fd needs more images on each side than there are features (256), and there are 30" in sentence
     assert "kid suits few" in sentence
     few = ("--metrics", "prdc", "--subset", "3")
     assert "prdc needs at least 6 images on each side, and it has 3" in refused(
@@ -345,7 +345,7 @@ def test_statistics_as_subject_are_checked_like_a_reference(tmp_path, refused, t
         return tmp_path / name
 
     (fine,) = told("evaluate", saved, "--reference", "digits")
-    assert fine["fid"]["value"] == pytest.approx(0, abs=1e-6)
+    assert fine["fd-small"]["value"] == pytest.approx(0, abs=1e-6)
     for bad, sentence in (
         (other("a.npz", extractor="mine", extractor_hash="a" * 64), "statistics of the extractor mine"),
         (other("b.npz", size="64x64"), "images of size 64x64"),

@@ -144,7 +144,7 @@ def test_runs_are_compared_by_it_without_its_code(trained, capfd, monkeypatch, r
         out = capfd.readouterr().out
         assert f"metric     {name} ({better} is better) by reporting" in out
     assert "apart_of_trained" not in sys.modules
-    assert "--metric is one of fid, kid, " in refused("compare", *first, "--", *second, "--metric", "nearness")
+    assert "--metric is one of fd, kid, " in refused("compare", *first, "--", *second, "--metric", "nearness")
     (trained[0][1] / "metrics.jsonl").unlink()
     sentence = refused("compare", *first, "--", *second, "--metric", "apart")
     assert f"run `rggan evaluate {first[1]} --reference PICTURES --metrics apart_of_trained:METRIC` first" in sentence
@@ -189,7 +189,7 @@ def test_a_metric_of_an_installed_package_has_a_name(module, pictures, told, ref
     assert "apart" not in plain  # unless it is named
     (twice,) = told("evaluate", *pictures, "--metrics", place, "nearness")
     assert twice["apart"] == found["apart"]
-    assert "there are fid, kid, prdc, nearness, or package.module:OBJECT." in refused(
+    assert "there are fd, kid, prdc, nearness, or package.module:OBJECT." in refused(
         "evaluate", *pictures, "--metrics", "farness"
     )
 
@@ -197,7 +197,7 @@ def test_a_metric_of_an_installed_package_has_a_name(module, pictures, told, ref
 def test_the_metric_of_the_page_runs(module, pictures, told, refused, digits):
     block = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "METRIC =" in block)
     name = module(block, "mine")
-    assert f"--metrics fid {name}:METRIC" in PAGE
+    assert f"--metrics fd {name}:METRIC" in PAGE
     (found,) = told("evaluate", *pictures, "--metrics", f"{name}:METRIC")
     real, fake = (extract(feature_network("reporting"), digits.images[start : start + 40]) for start in (0, 40))
     expected = torch.cdist(fake, fake).mean() / torch.cdist(real, real).mean()
@@ -246,7 +246,7 @@ def test_two_metrics_with_one_number_are_refused(module, pictures, refused):
 
 
 def test_metrics_are_looked_up_before_pictures_are_read(refused):
-    assert "there are fid, kid, prdc, or package.module:OBJECT." in refused(
+    assert "there are fd, kid, prdc, or package.module:OBJECT." in refused(
         "evaluate", "nowhere", "--reference", "nowhere", "--metrics", "fib"
     )
 
