@@ -11,12 +11,13 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+PLACES = PAGES | {"CITATION.cff": "CITATION.cff", "LICENSE": "LICENSE.txt"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    for name, page in PAGES.items():
-        files.append(File.generated(config, page, content=(ROOT / name).read_text()))
+    for name, place in PLACES.items():
+        files.append(File.generated(config, place, content=(ROOT / name).read_text()))
     return files
 
 
@@ -28,7 +29,7 @@ def moved(markdown: str, page: str) -> str:
     """A page's text with links as they are on the site; a file that is not part of the site is named instead of linked.
 
     >>> moved("[a](docs/data.md#b), [the licence](LICENSE)", "index.md")
-    '[a](data.md#b), the licence'
+    '[a](data.md#b), [the licence](LICENSE.txt)'
     >>> moved("[rows](../studies/queue.py), [start](../README.md), [lost](nowhere.md)", "results.md")
     'rows, [start](index.md), [lost](nowhere.md)'
     """
@@ -39,8 +40,8 @@ def moved(markdown: str, page: str) -> str:
         path = posixpath.normpath(posixpath.join(folder, target))
         if not (ROOT / path).exists():
             return match[0]  # mkdocs says so
-        if path in PAGES:
-            return f"{picture}[{text}]({PAGES[path]}{anchor or ''})"
+        if path in PLACES:
+            return f"{picture}[{text}]({PLACES[path]}{anchor or ''})"
         if path.startswith("docs/"):
             return f"{picture}[{text}]({path.removeprefix('docs/')}{anchor or ''})"
         return text

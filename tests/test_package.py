@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from email.message import Message
@@ -122,3 +123,12 @@ def test_the_changelog_begins_with_what_is_unreleased_and_knows_this_version() -
     versions = re.findall(r"^## \[([^\]]+)\]( - \d{4}-\d\d-\d\d)?$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert versions[0] == ("Unreleased", "")
     assert rggan.__version__ in [name for name, date in versions if date]
+
+
+def test_the_page_on_installing_knows_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (ROOT / "docs" / "installing.md").read_text()
+    table = page[page.index("| extra |") : page.index("## In a container")]
+    assert {name for row in re.findall(r"^\| (`.+?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)} == set(
+        extras
+    )

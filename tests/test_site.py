@@ -79,7 +79,7 @@ def test_the_readme_is_the_start_with_links_that_work_there(site: Path) -> None:
 
 
 def test_a_page_outside_the_navigation_and_links_that_lead_nowhere_fail(tmp_path: Path) -> None:
-    for name in ("mkdocs.yml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("mkdocs.yml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     (tmp_path / "docs" / "stray.md").write_text("# Stray\n")
