@@ -4,91 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from rggan.auto import chosen
 from rggan.data.decode import parse_size
 from rggan.data.source import FORMS, named_form
-from rggan.declared import (
-    Augmentation,
-    AutoTarget,
-    Data,
-    Device,
-    Finale,
-    Keeping,
-    Length,
-    Loss,
-    Network,
-    Optimisation,
-    Pruning,
-    Schedule,
-    Start,
-)
+from rggan.declared import Options
 from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
-from rggan.options import HERE, check_options, schedule_of
-from rggan.pairs import as_words
+from rggan.options import HERE, check_kinds, check_options, schedule_of
 from rggan.presets import PRESETS, pruning, settings
 from rggan.registry import PLACE, Registry
 from rggan.steps import LOSSES
 
 NEVER_SAVED = ("config", "dry_run", "resume", "cfg", "callbacks", "track")
-WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard"}  # what options of several words look like
 
 
 @dataclass(frozen=True)
-class TrainConfig(  # fields of the last base come first
-    Start,
-    Device,
-    Keeping,
-    Schedule,
-    AutoTarget,
-    Pruning,
-    Finale,
-    Optimisation,
-    Loss,
-    Augmentation,
-    Length,
-    Network,
-    Data,
-):
-    """Train a generator on a folder of pictures. The same command again continues an unfinished run."""
+class TrainConfig(Options):
+    """The options of a training run, checked.
 
-    # In Python: `TrainConfig()` is the paper's method, `TrainConfig.of(NETWORK)` what `rggan train` takes.
+    `TrainConfig.of("auto", data="pictures")` is what `rggan train pictures` takes; `TrainConfig()`, the paper's method.
+    """
 
     def __post_init__(self) -> None:
         """Raises UserError for a value out of its range."""
-        object.__setattr__(self, "data", str(self.data))
-        object.__setattr__(self, "outdir", Path(self.outdir))
-        for name, kind in get_type_hints(type(self)).items():
-            value = getattr(self, name)
-            flag = f"`{name}`"
-            if get_origin(kind) is tuple:
-                if name == "track":
-                    value = listed(value)
-                words = as_words(value) if isinstance(value, Mapping | list | tuple) else (None,)
-                if not all(isinstance(word, str) for word in words):
-                    raise UserError(f"{flag} takes words like {WORDS.get(name, 'name=value')}, not {value!r}.")
-                object.__setattr__(self, name, words if name in WORDS else tuple(sorted(words)))
-                continue
-            choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
-            if choices is not None:
-                if value not in get_args(choices) and not (value is None and type(None) in get_args(kind)):
-                    raise UserError(f"{flag} is one of {', '.join(get_args(choices))}, not {value}.")
-            else:
-                kinds = get_args(kind) or (kind,)
-                fits = (
-                    type(value) in kinds
-                    or (float in kinds and type(value) is int)
-                    or (Path in kinds and isinstance(value, Path))
-                )
-                if not fits or (isinstance(value, float) and not math.isfinite(value)) or not is_name(value):
-                    raise UserError(f"{flag} cannot be {value!r}.")
+        check_kinds(self)
         check_options(self)
 
     def schedule_of(self, network: Literal["g", "d"]) -> str:
@@ -102,21 +46,22 @@ class TrainConfig(  # fields of the last base come first
     @classmethod
     def of(cls, name: str, **options: Any) -> TrainConfig:
         """The settings of a preset or a family of networks, and what is pruned by default (`presets.pruning`), with
-        these options instead of theirs: what `rggan train` takes. `TrainConfig()` alone is the paper's method.
+        these options instead of theirs. 'auto' chooses by the pictures at `data` and by the device.
 
         Raises:
-            UserError: there is no such preset or family.
+            UserError: there is no such preset or family; or 'auto' is given no pictures.
 
         >>> config = TrainConfig.of("fastgan", batch=8)
         >>> config.beta1, config.networks, config.target_d
         (0.5, 'd', 'auto')
+        >>> config = TrainConfig.of("auto", data="digits", device="cpu", batch=8)
+        >>> config.network, config.width_g, config.batch
+        ('sngan', 32, 8)
         """
+        if name == "auto":
+            return cls(**chosen(options)[0])
         if name not in PRESETS and ":" not in name and name not in FAMILIES.names():
             known = ", ".join([*PRESETS, *FAMILIES.names()])
-            if name == "auto":
-                raise UserError(
-                    f"`cfg` auto looks at pictures, on the command line only; in Python take one of {known}."
-                )
             raise UserError(f"Unknown `cfg` {name}; there are auto, {known}.")
         return cls(**{**settings(name), **pruning(options), **options})
 
@@ -171,18 +116,6 @@ class TrainConfig(  # fields of the last base come first
         return not self.differences(saved) and set(saved) <= set(self.to_json())
 
 
-def listed(names: Any) -> Any:
-    """Names that may stand together with commas, each once; what is neither text nor a list of it stays as it is.
-
-    >>> listed("wandb, trackio"), listed(["wandb,trackio", "wandb"])
-    (('wandb', 'trackio'), ('wandb', 'trackio'))
-    """
-    words = [names] if isinstance(names, str) else names
-    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        return names
-    return tuple(dict.fromkeys(part.strip() for word in words for part in word.split(",") if part.strip()))
-
-
 def refuse_code(options: dict[str, Any]) -> None:
     """Raises ValueError where saved options name code that is not installed and that the user did not name."""
     registries: dict[str, Registry[Any]] = {"network": FAMILIES, "rule": RULES, "loss": LOSSES}
@@ -196,18 +129,6 @@ def refuse_code(options: dict[str, Any]) -> None:
             flag = f"`{name}` {value}"
             told = f"give {flag} (train), or `trust` {value} (others)"
             raise ValueError(f"it names code, which runs only where you name it too: {told}")
-
-
-def is_name(value: object) -> bool:
-    """False for text that no file can be called.
-
-    >>> is_name("my pictures"), is_name("a\\0b")
-    (True, False)
-    """
-    try:
-        return not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
 
 
 def plain(data: str) -> str:

@@ -20,7 +20,7 @@ from rggan.presets import DEFAULT
 class Data:
     """What the networks are trained on, and where the run goes."""
 
-    data: str = "digits"
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="data", metavar="PICTURES")] = "digits"
     """Folder or zip of pictures, .npz or .npy array, CIFAR archive, hf:NAME of a Hugging Face data set; 'digits' are
     scikit-learn's 1,797 handwritten digits; package.module:FORM:PLACE is PLACE in a form of your own."""
     outdir: Path = Path("runs")
@@ -316,3 +316,22 @@ GROUPS: dict[str, type] = {
     "device": Device,
     "start": Start,
 }
+
+
+@dataclass(frozen=True)
+class Options(  # fields of the last base come first
+    Start,
+    Device,
+    Keeping,
+    Schedule,
+    AutoTarget,
+    Pruning,
+    Finale,
+    Optimisation,
+    Loss,
+    Augmentation,
+    Length,
+    Network,
+    Data,
+):
+    """Train a generator on a folder of pictures. The same command again continues an unfinished run."""

@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""The exceptions that end a command with a sentence: what is the user's to mend, and a run that cannot go on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ class UserError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class Failed(RuntimeError):
+    """A run cannot go on, though nothing was wrong with what was asked for; the command exits with code 1."""
 
 
 def one_line(text: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.errors import UserError
@@ -38,8 +41,43 @@ OF_RULES = (
 )
 OF_ANY_RULE = ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense")
 OF_SCHEDULES = ("fade", "dead_band", "period")
+WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard"}  # what options of several words look like
 ADAPTIVE = ("signal", "set_point", "adapt_kimg", "adapt_band", "density_low", "density_high")  # of an 'auto' target
 FINALE = ("finale_lr", "finale_ema", "finale_dense")
+
+
+def check_kinds(config: Any) -> None:
+    """Brings the options of an `Options` into one form ('data' as text, 'outdir' as a path, name=value sorted).
+
+    Raises:
+        UserError: a value of another kind than its option's.
+    """
+    object.__setattr__(config, "data", str(config.data))
+    object.__setattr__(config, "outdir", Path(config.outdir))
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        flag = f"`{name}`"
+        if get_origin(kind) is tuple:
+            if name == "track":
+                value = listed(value)
+            words = as_words(value) if isinstance(value, Mapping | list | tuple) else (None,)
+            if not all(isinstance(word, str) for word in words):
+                raise UserError(f"{flag} takes words like {WORDS.get(name, 'name=value')}, not {value!r}.")
+            object.__setattr__(config, name, words if name in WORDS else tuple(sorted(words)))
+            continue
+        choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
+        if choices is not None:
+            if value not in get_args(choices) and not (value is None and type(None) in get_args(kind)):
+                raise UserError(f"{flag} is one of {', '.join(get_args(choices))}, not {value}.")
+        else:
+            kinds = get_args(kind) or (kind,)
+            fits = (
+                type(value) in kinds
+                or (float in kinds and type(value) is int)
+                or (Path in kinds and isinstance(value, Path))
+            )
+            if not fits or (isinstance(value, float) and not math.isfinite(value)) or not is_name(value):
+                raise UserError(f"{flag} cannot be {value!r}.")
 
 
 def check_options(config: TrainConfig) -> None:
@@ -328,3 +366,27 @@ def number_of(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def is_name(value: object) -> bool:
+    """False for text that no file can be called.
+
+    >>> is_name("my pictures"), is_name("a\\0b")
+    (True, False)
+    """
+    try:
+        return not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def listed(names: Any) -> Any:
+    """Names that may stand together with commas, each once; what is neither text nor a list of it stays as it is.
+
+    >>> listed("wandb, trackio"), listed(["wandb,trackio", "wandb"])
+    (('wandb', 'trackio'), ('wandb', 'trackio'))
+    """
+    words = [names] if isinstance(names, str) else names
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        return names
+    return tuple(dict.fromkeys(part.strip() for word in words for part in word.split(",") if part.strip()))

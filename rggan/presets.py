@@ -80,22 +80,23 @@ def pruning(given: Mapping[str, object]) -> dict[str, Any]:
     return {"networks": networks or ("both" if of_g or of_phases else "d"), "target_d": "auto"}
 
 
-def choose(found: Found, cond: bool = False, network: str | None = None) -> tuple[dict[str, Any], list[str]]:
+def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The options for these pictures on this device, and a line for each choice that says why.
 
-    network: where that is decided already. What is pruned is `pruning`'s to say.
+    given: options that were asked for, which take the place of what would be chosen. What is pruned, `pruning` says.
 
-    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False))
+    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False), {"batch": 4})
     >>> options["network"], options["batch"], options["aug"]
-    ('fastgan', 8, 'diff')
+    ('fastgan', 4, 'diff')
     >>> why[0]
     'network    fastgan: the family for few pictures of 64 pixels and more, and light enough for a CPU'
+    >>> why[1]
+    'width      16, batch 4 (as asked): what a CPU trains in reasonable time at 128 pixels'
     """
-    why = []
-    if network is not None:
-        name, reason = network, "as asked"
+    if (name := given.get("network")) is not None:
+        reason = "as asked"
     elif (
-        cond
+        given.get("cond")
         and found.classes
         and found.cuda
         and found.images >= 5000
@@ -109,7 +110,7 @@ def choose(found: Found, cond: bool = False, network: str | None = None) -> tupl
     else:
         name, reason = "sngan", "small pictures, and the fastest on a CPU"
     options: dict[str, Any] = settings(name)
-    why.append(f"network    {name}: {reason}")
+    why = [f"network    {name}: {reason}"]
 
     if found.cuda:
         width = {"sngan": 128, "stylegan2": 512, "fastgan": 64, "biggan": 64}.get(name, options.get("width_g", 64))
@@ -119,19 +120,34 @@ def choose(found: Found, cond: bool = False, network: str | None = None) -> tupl
         width = 16 if name == "fastgan" else 32  # a width of FastGAN is 16 times as many channels at its base
         batch = 32 if found.side <= 32 else 16 if found.side <= 64 else 8
         kimg = 400.0 if found.side <= 32 else 200.0 if found.side <= 64 else 100.0
-    device = "GPU" if found.cuda else "CPU"
-    options |= {"width_g": width, "width_d": width, "batch": batch, "kimg": kimg, "snap": kimg / 20}
-    why.append(f"width      {width}, batch {batch}: what a {device} trains in reasonable time at {found.side} pixels")
-    why.append(f"length     {kimg:g} kimg, looked at every {kimg / 20:g}: a beginning; `kimg` makes it longer")
+    options |= {"width_g": width, "width_d": width, "batch": batch}
+    options |= {"kimg": kimg, "snap": given.get("kimg", kimg) / 20, "aug": "ada" if found.images >= 5000 else "diff"}
+    options |= given
 
-    options["aug"] = "ada" if found.images >= 5000 else "diff"
-    reason = (
-        "enough pictures to wait until D overfits"
-        if options["aug"] == "ada"
-        else "so few pictures are learnt by heart at once without it"
+    def told(name: str) -> str:
+        value = options[name]
+        return f"{value:g}{' (as asked)' if name in given else ''}"
+
+    def because(names: set[str], reason: str) -> str:
+        return "as asked" if names <= given.keys() else reason
+
+    device = "GPU" if found.cuda else "CPU"
+    widths = told("width_g")
+    if options["width_d"] != options["width_g"] or ("width_d" in given) != ("width_g" in given):
+        widths = f"G {widths}, D {told('width_d')}"
+    reason = because(
+        {"width_g", "width_d", "batch"}, f"what a {device} trains in reasonable time at {found.side} pixels"
     )
-    why.append(f"augment    {options['aug']}: {found.images:,} pictures, {reason}")
-    if name == "stylegan2":  # left to the run, which knows the other side and a batch that was asked for
+    why.append(f"width      {widths}, batch {told('batch')}: {reason}")
+    reason = because({"kimg"}, "a beginning; `kimg` makes it longer")
+    why.append(f"length     {options['kimg']:g} kimg, looked at every {options['snap']:g}: {reason}")
+    reason = {
+        "ada": "enough pictures to wait until D overfits",
+        "diff": "so few pictures are learnt by heart at once without it",
+    }.get(options["aug"], "")
+    why.append(f"augment    {options['aug']}: {because({'aug'}, f'{found.images:,} pictures, {reason}')}")
+    if name == "stylegan2" and options.get("gamma") is None:  # left to the run, which knows the other side
+        batch = options["batch"]
         why.append(
             f"gamma      0.0002 x pixels / batch: {0.0002 * found.side**2 / batch:.3g} for a square and this batch"
         )

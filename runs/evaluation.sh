@@ -6,14 +6,14 @@
 set -euo pipefail
 cifar=$1 faces=$2 out=$3
 rggan=${RGGAN:-.venv/bin/rggan}
-small=(--width-g 48 --width-d 48 --snap 20 --mirror)
+small=(--network sngan --width-g 48 --width-d 48 --snap 20 --mirror)
 for seed in 0 1 2 3; do
     for rule in none threshold; do
-        $rggan train --data "$cifar/train" --pattern '*[02468].jpg' --max-images 500 --resolution 32 --kimg 120 \
+        $rggan train "$cifar/train" --pattern '*[02468].jpg' --max-images 500 --resolution 32 --kimg 120 \
             "${small[@]}" --seed $seed --rule $rule --outdir "$out/cifar"
     done
 done
-$rggan train --data "$faces" --resolution 64 --kimg 100 "${small[@]}" --networks both --outdir "$out/faces"
+$rggan train "$faces" --resolution 64 --kimg 100 "${small[@]}" --networks both --outdir "$out/faces"
 
 run=$(ls -d "$out"/cifar/*-threshold | head -n 1)
 face=$(ls -d "$out"/faces/*-threshold | head -n 1)

@@ -36,7 +36,8 @@ class CommandJob(Job):
     def run(self, cifar: Path, out: Path) -> Row:
         started = time.perf_counter()
         place, options = self.folder(out), self.train_options()
-        rggan("train", "--data", str(self.data(cifar)), *flags(options), "--outdir", str(place))
+        words = flags({"network": "sngan", **options})
+        rggan("train", str(self.data(cifar)), *words, "--outdir", str(place))
         (folder,) = place.glob("0*")
         best = json.loads(rggan("evaluate", str(folder), *self.evaluation(cifar), *FAST, "--json"))
         rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]

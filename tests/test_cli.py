@@ -23,13 +23,13 @@ from tests.conftest import folders
 
 TINY = [
     *("--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
-    *("--score-samples", "20", "--precision", "fp32"),
+    *("--score-samples", "20", "--precision", "fp32", "--network", "sngan"),
 ]
 SHORT = [*TINY, "--kimg", "0.16", "--snap", "0.032", "--d-steps", "1", "--threshold-lr", "0.01", "--networks", "both"]
 
 
 def train(outdir, *options):
-    return main(["train", "--outdir", str(outdir), *SHORT, *options])
+    return main(["train", "digits", "--outdir", str(outdir), *SHORT, *options])
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_another_seed_is_another_run_and_config_repeats_one(run, tmp_path):
 
 
 def test_one_declaration_makes_command_line_json_and_api(run):
-    from_line = parse(["train", "--outdir", str(run.parent), *SHORT])
+    from_line = parse(["train", "digits", "--outdir", str(run.parent), *SHORT])
     assert from_line == TrainConfig.from_json(run / "config.json")
     overridden = parse(["train", "--config", str(run / "config.json"), "--kimg", "5", "--mirror"])
     assert parse(["train", f"--config={run / 'config.json'}"]).width_g == 8
@@ -115,7 +115,10 @@ def test_one_declaration_makes_command_line_json_and_api(run):
 
 
 def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
-    assert main(["train", "--outdir", str(tmp_path / "runs"), "-n", "--max-images", "100"]) == 0
+    assert (
+        main(["train", "digits", "--network", "sngan", "--outdir", str(tmp_path / "runs"), "-n", "--max-images", "100"])
+        == 0
+    )
     out = capsys.readouterr().out
     assert '"kimg": 1000.0' in out
     assert "100 images, 16x16 grey" in out
@@ -195,7 +198,7 @@ def bad_folder(tmp_path):
         (["--penalty", "nan"], "--penalty cannot be nan"),
         (["--config=nowhere.json"], "nowhere.json"),
         (["--config", "nowhere.json"], "nowhere.json"),
-        (["--config"], "--config needs a file"),
+        (["--config"], "--config needs a value"),
         (["--data", "{bad}"], "Cannot read 2.png"),
         (["--data", "{bad}", "--skip-bad", "--cond"], "--cond needs classes"),
     ],
@@ -204,7 +207,9 @@ def bad_folder(tmp_path):
 def test_bad_input_is_one_sentence_and_code_2_and_leaves_no_run(tmp_path, capsys, options, message):
     bad = bad_folder(tmp_path)
     options = [option.replace("{bad}", str(bad)) for option in options]
-    assert main(["train", "--outdir", str(tmp_path / "runs"), *TINY, *options]) == 2
+    data = [] if "--data" in options else ["digits"]
+    words = options if options[0].startswith("--config") else [*data, *TINY, *options]
+    assert main(["train", *words, "--outdir", str(tmp_path / "runs")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -231,9 +236,7 @@ def test_generate_without_a_generator_is_refused(tmp_path, capsys):
 
 
 def test_unknown_option_is_code_2():
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "--no-such-option"])
-    assert stop.value.code == 2
+    assert main(["train", "--no-such-option"]) == 2
 
 
 @pytest.mark.parametrize("option", ["--config", "--resume", "--cfg", "--network"])
@@ -241,12 +244,8 @@ def test_unknown_option_is_code_2():
     "command", [["evaluate", "digits"], ["plot", "here"], ["compare", "a", "--", "b"]], ids=" ".join
 )
 def test_what_brings_options_along_belongs_to_train_alone(command, option, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([*command, option, "nothing.json"])
-    assert stop.value.code == 2
-    told = capsys.readouterr().err
-    assert "Unrecognized options" in told
-    assert option in told
+    assert main([*command, option, "nothing.json"]) == 2
+    assert f"There is no option {option}" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_run_is_not_resumed(tmp_path, capsys):
@@ -258,7 +257,7 @@ def test_a_folder_that_is_no_run_is_not_resumed(tmp_path, capsys):
 @pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_end(tmp_path):
     """A run interrupted in mid-tick and continued ends bit for bit where one ends that never stopped."""
-    command = [sys.executable, "-m", "rggan", "train", *TINY, "--kimg", "0.6", "--snap", "0.2", "--outdir"]
+    command = [sys.executable, "-m", "rggan", "train", "digits", *TINY, "--kimg", "0.6", "--snap", "0.2", "--outdir"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
     process = subprocess.Popen([*command, str(tmp_path / "cut")], env=environment, stdout=subprocess.PIPE, text=True)
@@ -290,12 +289,12 @@ def test_training_data_are_never_the_held_out_ones(tmp_path, monkeypatch):
             super().__init__(config, data, reference, *others)
 
     monkeypatch.setattr("rggan.training.train.Training", Recorded)
-    assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
+    assert main(["train", "digits", "--outdir", str(tmp_path), *SHORT, "--max-images", "1000", "--kimg", "0.032"]) == 0
     (run,) = folders(tmp_path)
     assert "on 900 images; the score compares with 100 held-out images" in (run / "log.txt").read_text()
     assert (len(given[0][0]), len(given[0][1])) == (900, 100)
     assert given[0][0].isdisjoint(given[0][1])
-    assert main(["train", "--outdir", str(tmp_path), *SHORT, "--max-images", "50", "--kimg", "0.032"]) == 0
+    assert main(["train", "digits", "--outdir", str(tmp_path), *SHORT, "--max-images", "50", "--kimg", "0.032"]) == 0
     assert given[1][0] == given[1][1]
 
 

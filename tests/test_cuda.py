@@ -132,6 +132,18 @@ def test_networks_compute_there_what_they_do_on_a_cpu(network, images):
 
 def test_a_run_from_the_command_line(tmp_path, capsys):
     options = ["--kimg", "0.4", "--snap", "0.2", "--width-g", "8", "--width-d", "8", "--score-samples", "32"]
-    command = ["train", "--outdir", str(tmp_path), "--device", "cuda", "--capture", "on", *options]
+    command = [
+        "train",
+        "digits",
+        "--network",
+        "sngan",
+        "--outdir",
+        str(tmp_path),
+        "--device",
+        "cuda",
+        "--capture",
+        "on",
+        *options,
+    ]
     assert main(command) in (0, None)
     assert "cannot be recorded" not in capsys.readouterr().out

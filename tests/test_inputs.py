@@ -130,7 +130,7 @@ LABELLED = [as_zip, as_labelled_folder, as_npz, as_cifar_binary, as_cifar_python
 
 def trained(data, tmp_path, *options):
     """A finished run, and the pictures of its seeds 0 to 3 from files."""
-    assert main(["train", "--data", str(data), "--outdir", str(tmp_path / "runs"), *TINY, *options]) == 0
+    assert main(["train", str(data), "--network", "sngan", "--outdir", str(tmp_path / "runs"), *TINY, *options]) == 0
     (run,) = folders(tmp_path / "runs")
     assert len(Run(run).rows()) == 2
     assert main(["generate", str(run), "--seeds", "0-3", "--outdir", str(tmp_path / "out")]) == 0
@@ -177,7 +177,7 @@ def test_memory_mapped_set_trains_the_same(tmp_path, monkeypatch):
     rows = []
     for share in ("0.5", "1e-12"):
         outdir = tmp_path / share
-        line = ["train", "--data", str(data), "--outdir", str(outdir), *TINY, "--memory-share", share]
+        line = ["train", str(data), "--network", "sngan", "--outdir", str(outdir), *TINY, "--memory-share", share]
         assert main(line) == 0
         rows.append(Run(folders(outdir)[0]).rows())
     assert rows[0] == rows[1]

@@ -315,8 +315,10 @@ def test_runs_that_were_trained_are_drawn_with_all_that_they_tell(tmp_path):
     tiny = ["--max-images", "60", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"]
     tiny += ["--score-samples", "20", "--precision", "fp32", "--kimg", "0.16", "--snap", "0.032", "--d-steps", "1"]
     options = ["--threshold-lr", "0.01", "--schedule", "periodic", "--period", "2"]
-    assert main(["train", "--outdir", str(tmp_path / "a"), *tiny, *options]) == 0
-    assert main(["train", "--outdir", str(tmp_path / "b"), *tiny, "--rule", "none"]) == 0
+    assert main(["train", "digits", "--network", "sngan", "--outdir", str(tmp_path / "a"), *tiny, *options]) == 0
+    assert (
+        main(["train", "digits", "--network", "sngan", "--outdir", str(tmp_path / "b"), *tiny, "--rule", "none"]) == 0
+    )
     (a,), (b,) = (tmp_path / "a").glob("0*"), (tmp_path / "b").glob("0*")
     assert main(["plot", str(a)]) == main(["plot", str(b)]) == 0
     assert main(["plot", str(a), str(b), "--out", str(tmp_path / "both.png")]) == 0

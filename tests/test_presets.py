@@ -77,9 +77,9 @@ def test_options_given_override_a_preset():
 def test_unknown_names_are_refused(capsys):
     with pytest.raises(UserError, match=r"Unknown `cfg` stylegan3; there are auto, sngan-cifar, .*biggan"):
         TrainConfig.of("stylegan3")
-    assert main(["train", "-n", "--cfg", "stylegan3"]) == 2
+    assert main(["train", "digits", "-n", "--cfg", "stylegan3"]) == 2
     assert "Unknown --cfg stylegan3" in capsys.readouterr().err
-    assert main(["train", "-n", "--network", "stylegan3"]) == 2
+    assert main(["train", "digits", "-n", "--network", "stylegan3"]) == 2
     assert "--network stylegan3: there are biggan" in capsys.readouterr().err
 
 
@@ -87,8 +87,8 @@ def test_unknown_names_are_refused(capsys):
 @pytest.mark.parametrize("form", ["{} {}", "{}={}"])
 def test_network_on_the_command_line_brings_its_familys_settings(name, form):
     words = form.format("--network", name).split()
-    assert parse(["train", *words]) == TrainConfig.of(name)
-    given = parse(["train", "--lr", "0.001", *words, "--batch", "4"])
+    assert parse(["train", "digits", *words]) == TrainConfig.of(name)
+    given = parse(["train", "digits", "--lr", "0.001", *words, "--batch", "4"])
     assert given == TrainConfig.of(name, lr=0.001, batch=4)
 
 
@@ -96,18 +96,18 @@ def test_network_on_the_command_line_brings_its_familys_settings(name, form):
 @pytest.mark.parametrize("form", ["{} {}", "{}={}"])
 def test_cfg_on_the_command_line_brings_its_settings(name, form):
     words = form.format("--cfg", name).split()
-    assert parse(["train", *words]) == TrainConfig.of(name, cfg=name)
-    assert parse(["train", *words, "--batch", "4"]) == TrainConfig.of(name, cfg=name, batch=4)
-    assert parse(["train", "--batch", "4", *words]) == TrainConfig.of(name, cfg=name, batch=4)
+    assert parse(["train", "digits", *words]) == TrainConfig.of(name, cfg=name)
+    assert parse(["train", "digits", *words, "--batch", "4"]) == TrainConfig.of(name, cfg=name, batch=4)
+    assert parse(["train", "digits", "--batch", "4", *words]) == TrainConfig.of(name, cfg=name, batch=4)
 
 
 def test_command_lines_of_the_documents():
-    config = parse(["train", "--network", "stylegan2", "--lr", "0.001"])
+    config = parse(["train", "digits", "--network", "stylegan2", "--lr", "0.001"])
     assert (config.loss, config.z_dim, config.beta2, config.d_steps) == ("nonsaturating", 256, 0.99, 1)
     assert config.lr == 0.001
-    config = parse(["train", "--cfg", "fastgan-128", "--batch", "4"])
+    config = parse(["train", "digits", "--cfg", "fastgan-128", "--batch", "4"])
     assert (config.network, config.resolution, config.batch, config.mirror) == ("fastgan", 128, 4, True)
-    config = parse(["train", "--cfg=biggan-cifar"])
+    config = parse(["train", "digits", "--cfg=biggan-cifar"])
     assert (config.network, config.d_steps, config.cond) == ("biggan", 4, True)
 
 
@@ -120,7 +120,7 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
     sides = (16, 32, 64, 128, 256)  # what `natural_resolution` gives
     seen = set()
     for images, side, classes in itertools.product((2, 1999, 2000, 4999, 5000), sides, (0, 10)):
-        options, why = choose(Found(images, side, classes, cuda), cond)
+        options, why = choose(Found(images, side, classes, cuda), {"cond": cond})
         config = TrainConfig(**options)
         seen.add((config.network, config.aug, side))
         assert check_resolution(side, FAMILIES.get(config.network).sizes) == (side, side)
@@ -148,13 +148,17 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
 
 
 def test_auto_says_a_line_for_each_choice(capsys, tmp_path):
-    assert main(["train", "--cfg", "auto", "--device", "cpu", "--outdir", str(tmp_path / "runs"), "-n"]) == 0
+    assert main(["train", "digits", "--device", "cpu", "--outdir", str(tmp_path / "runs"), "-n"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name in ("network", "width", "length", "augment", "sparsity"):
         assert sum(line.startswith(f"{name} ") for line in lines) == 1, name
-    config = parse(["train", "--cfg", "auto", "--device", "cpu"])
-    options, _ = choose(Found(1797, 16, 10, False))
-    assert config == TrainConfig(**options, **pruning({}), cfg="auto", device="cpu")
+    options, _ = choose(Found(1797, 16, 10, False), {"device": "cpu"})
+    expected = TrainConfig(**options, **pruning({}))
+    assert parse(["train", "digits", "--device", "cpu"]) == expected
+    assert parse(["train", "--cfg", "auto", "--data", "digits", "--device", "cpu"]) == dataclasses.replace(
+        expected, cfg="auto"
+    )
+    assert TrainConfig.of("auto", data="digits", device="cpu") == expected
     assert not (tmp_path / "runs").exists()
 
 
@@ -167,7 +171,7 @@ def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path):
     assert parse([*line, "--cfg", "auto", "--resolution", "32"]).network == "sngan"
     config = parse([*line, "--cfg", "auto", "--batch", "3", "--kimg", "7"])
     assert (config.network, config.batch, config.kimg) == ("fastgan", 3, 7)
-    many = ["train", "--cfg", "auto", "--device", "cpu"]
+    many = ["train", "digits", "--device", "cpu"]
     assert parse([*many, "--max-images", "100"]).aug == "diff"
 
 
@@ -204,7 +208,7 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("cfg", [[], ["--cfg", "auto"]])
+@pytest.mark.parametrize("cfg", [["--network", "sngan"], []])
 @pytest.mark.parametrize("line", ASKED)
 def test_what_is_pruned_is_left_to_whom_decides_it(line, cfg, tmp_path, monkeypatch):
     """D as far as it overfits; any option that decides it leaves the paper's own way."""
@@ -212,7 +216,8 @@ def test_what_is_pruned_is_left_to_whom_decides_it(line, cfg, tmp_path, monkeypa
     (tmp_path / "rule").mkdir()
     for i in range(3):
         Image.fromarray(np.full((16, 16, 3), 50 * i, np.uint8)).save(tmp_path / "rule" / f"{i}.png")
-    config = parse(["train", "--device", "cpu", "--max-images", "50", *cfg, *line.split()])
+    data = [] if "--data" in line else ["digits"]
+    config = parse(["train", *data, "--device", "cpu", "--max-images", "50", *cfg, *line.split()])
     assert (config.networks, config.target_g, config.target_d) == ASKED[line]
     if "--network" in line.split():
         assert (config.network, config.loss, config.beta2) == ("stylegan2", "nonsaturating", 0.99)
@@ -222,10 +227,12 @@ def test_what_is_pruned_is_left_to_whom_decides_it(line, cfg, tmp_path, monkeypa
 def test_a_run_like_another_leaves_open_what_that_one_left_open(line, tmp_path):
     """The dense twin of a default run, say; one that named its target keeps it."""
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(parse(["train", "--lr", "0.001"]).to_json()))
+    path.write_text(json.dumps(parse(["train", "digits", "--network", "sngan", "--lr", "0.001"]).to_json()))
     again = parse(["train", "--config", str(path), *line.split()])
-    assert dataclasses.replace(again, config=None) == parse(["train", "--lr", "0.001", *line.split()])
-    path.write_text(json.dumps(parse(["train", "--target-d", "0.3"]).to_json()))
+    assert dataclasses.replace(again, config=None) == parse(
+        ["train", "digits", "--network", "sngan", "--lr", "0.001", *line.split()]
+    )
+    path.write_text(json.dumps(parse(["train", "digits", "--target-d", "0.3"]).to_json()))
     assert parse(["train", "--config", str(path), "--lr", "0.1"]).target_d == 0.3
 
 
@@ -237,18 +244,20 @@ def test_a_run_says_what_is_pruned(capsys):
         "--rule set": "G to a half, D to a half; rule set",
         "--rule none": "none: dense training",
     }.items():
-        assert main(["train", "-n", *line.split()]) == 0
+        assert main(["train", "digits", "-n", *line.split()]) == 0
         assert f"\nsparsity   {told}\n" in capsys.readouterr().out
 
 
 def test_a_preset_in_python_prunes_as_the_command_does():
-    assert TrainConfig.of("sngan", data="x") == parse(["train", "--data", "x"])
-    assert TrainConfig.of("biggan", target_g=0.3) == parse(["train", "--network", "biggan", "--target-g", "0.3"])
+    assert TrainConfig.of("sngan", data="x") == parse(["train", "x", "--network", "sngan"])
+    assert TrainConfig.of("biggan", target_g=0.3) == parse(
+        ["train", "digits", "--network", "biggan", "--target-g", "0.3"]
+    )
     assert TrainConfig.of("fastgan", rule="none").networks == "both"
 
 
 def test_the_same_command_with_auto_continues_its_run(tmp_path, capsys):
-    line = ["train", "--cfg", "auto", "--kimg", "0.096", "--snap", "0.032", *SMALL, "--outdir", str(tmp_path)]
+    line = ["train", "digits", "--kimg", "0.096", "--snap", "0.032", *SMALL, "--outdir", str(tmp_path)]
     assert main(line) == 0
     (run,) = folders(tmp_path)
     assert find_run(parse(line)).path == run
@@ -267,13 +276,14 @@ def test_the_same_command_with_auto_continues_its_run(tmp_path, capsys):
 
 
 def test_a_runs_options_are_what_auto_chose_but_not_that_it_chose(tmp_path):
-    line = ["train", "--cfg", "auto", "--kimg", "0.008", *SMALL, "--outdir", str(tmp_path)]
+    line = ["train", "digits", "--kimg", "0.008", *SMALL, "--outdir", str(tmp_path)]
     config = parse(line)
     run = train(config, Console(file=io.StringIO()))
     saved = json.loads((run / "config.json").read_text())
     assert "cfg" not in saved
-    options, _ = choose(Found(60, 16, 10, False))
+    options, _ = choose(Found(60, 16, 10, False), {})
     given = {"kimg": 0.008, "width_g": 8, "width_d": 8, "batch": 8}
+    given["snap"] = 0.0004
     assert {name: saved[name] for name in options} == {**options, **given}
     again = TrainConfig.from_json(run / "config.json")
     assert again == dataclasses.replace(config, cfg=None)
@@ -310,7 +320,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_what_contradicts_is_refused_in_one_sentence(line, tmp_path, capsys):
-    assert main(["train", "-n", "--outdir", str(tmp_path / "runs"), *line.split()]) == 2
+    assert main(["train", "digits", "-n", "--outdir", str(tmp_path / "runs"), *line.split()]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"rggan: {REFUSED[line]}")
     assert told.count("\n") == 1
@@ -319,10 +329,10 @@ def test_what_contradicts_is_refused_in_one_sentence(line, tmp_path, capsys):
 
 
 def test_what_only_seems_to_contradict_is_taken():
-    parse(["train", "--network", "stylegan2", "--compile", "--gamma", "0"])
-    parse(["train", "--network", "stylegan2", "--style-mixing", "1"])
-    parse(["train", "--aug", "ada", "--ada-kimg", "10"])
-    parse(["train", "--network", "biggan", "--z-dim", "7"])
+    parse(["train", "digits", "--network", "stylegan2", "--compile", "--gamma", "0"])
+    parse(["train", "digits", "--network", "stylegan2", "--style-mixing", "1"])
+    parse(["train", "digits", "--aug", "ada", "--ada-kimg", "10"])
+    parse(["train", "digits", "--network", "biggan", "--z-dim", "7"])
 
 
 @pytest.mark.parametrize("options", [[], ["--network", "biggan"], ["--cfg", "auto"]])

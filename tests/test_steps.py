@@ -177,7 +177,20 @@ def test_a_loss_says_what_it_has_no_use_for():
 
 def test_steps_that_cannot_be_made_leave_no_run(tmp_path, monkeypatch, capsys):
     own(monkeypatch, Loss(hinge_d, hinge_g, steps=lambda *arguments: 1 / 0))
-    line = ["train", "--loss", OWN, "--outdir", str(tmp_path / "runs"), "--device", "cpu", "--max-images", "20"]
+    line = [
+        "train",
+        "digits",
+        "--network",
+        "sngan",
+        "--loss",
+        OWN,
+        "--outdir",
+        str(tmp_path / "runs"),
+        "--device",
+        "cpu",
+        "--max-images",
+        "20",
+    ]
     for words in (line, [*line, "-n"]):
         assert main(words) == 2
         assert "--loss tests.extensions.relativistic:LOSS fails: division by zero." in capsys.readouterr().err

@@ -1,68 +1,96 @@
-"""The way in: which command it is, and how it ends."""
+"""The way in: which command it is, and how it ends. A command is imported when it is asked for."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NamedTuple
 
-import torch
 import tyro
 
-from rggan.cli.check import CheckConfig, check
-from rggan.cli.compare import CompareConfig, compare
-from rggan.cli.evaluate import EvaluateConfig, evaluate
-from rggan.cli.generate import GenerateConfig, generate
-from rggan.cli.plot import PlotConfig, plot
 from rggan.cli.spelling import SpellingConsole, flags, spelled
-from rggan.cli.train import BOXES, Grouped, brought_along, flat, grouped, run_train
-from rggan.config import TrainConfig
-from rggan.errors import UserError
-from rggan.training.interrupt import Interrupted
-from rggan.training.keeper import WriteFailed
-from rggan.training.loop import Diverged
+from rggan.cli.words import check_words
+from rggan.errors import Failed, UserError
 
-KINDS: dict[str, type] = {
-    "train": TrainConfig,
-    "generate": GenerateConfig,
-    "evaluate": EvaluateConfig,
-    "compare": CompareConfig,
-    "plot": PlotConfig,
-    "check": CheckConfig,
+
+class Command(NamedTuple):
+    """Where a command is: its module, its options (a dataclass), what answers; and a line about it."""
+
+    module: str
+    options: str
+    answer: str
+    about: str
+
+
+COMMANDS = {
+    "check": Command("rggan.cli.check", "CheckConfig", "check", "look over pictures before training"),
+    "train": Command("rggan.cli.train", "Options", "run_train", "train a generator on a folder of pictures"),
+    "generate": Command("rggan.cli.generate", "GenerateConfig", "generate", "make pictures from a trained generator"),
+    "evaluate": Command("rggan.cli.evaluate", "EvaluateConfig", "evaluate", "score generators against real pictures"),
+    "compare": Command("rggan.cli.compare", "CompareConfig", "compare", "compare kinds of runs over paired seeds"),
+    "plot": Command("rggan.cli.plot", "PlotConfig", "plot", "draw one run, or several in one plot"),
 }
-Command = TrainConfig | GenerateConfig | EvaluateConfig | CompareConfig | PlotConfig | CheckConfig
 
 
-def parse(arguments: Sequence[str]) -> Command:
-    """The command and its options.
+def kind(name: str) -> type:
+    """The dataclass of a command's options."""
+    found: type = getattr(import_module(COMMANDS[name].module), COMMANDS[name].options)
+    return found
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """A command's options.
 
     Raises:
-        UserError: a value that the command cannot have. SystemExit: an option that it does not know, with code 2.
+        UserError: an option or a value that the command cannot have. SystemExit, with code 2: one of another kind.
 
     >>> parse(["generate", "runs/00000-digits", "--outdir", "out"]).seeds
     '0-63'
     """
-    default = brought_along(arguments) if arguments[:1] == ["train"] else TrainConfig()
-    if arguments[:1] == ["compare"]:  # compare RUN... -- RUN...
-        arguments = ["--against" if argument == "--" else argument for argument in arguments]
-    commands: Any = (
-        Annotated[BOXES, tyro.conf.subcommand("train", default=grouped(default))]
-        | Annotated[GenerateConfig, tyro.conf.subcommand("generate")]
-        | Annotated[EvaluateConfig, tyro.conf.subcommand("evaluate")]
-        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
-        | Annotated[PlotConfig, tyro.conf.subcommand("plot")]
-        | Annotated[CheckConfig, tyro.conf.subcommand("check")]
-    )
-    parsed: Any = tyro.cli(commands, prog="rggan", args=list(arguments))
-    command: Command = flat(parsed) if isinstance(parsed, Grouped) else parsed
-    return command
+    name, *words = arguments
+    if name == "train":
+        from rggan.cli.train import wanted
+
+        return wanted(words)[0]
+    check_words(name, kind(name), words)
+    if name == "compare":  # compare RUN... -- RUN...
+        words = ["--against" if word == "--" else word for word in words]
+    return tyro.cli(kind(name), prog=f"rggan {name}", args=words)
 
 
-def options_of(command: str) -> dict[str, str]:
-    """The options that sentences name (see `spelled`): those of the command, or else of another, which made the run
-    that this one reads, say."""
-    own_last = sorted(KINDS, key=lambda name: name == command)
-    return {option: flag for name in own_last for option, flag in flags(KINDS[name]).items()}
+class Flags(Mapping[str, str]):
+    """The options that sentences name (see `spelled`): those of a command, or else of another, which made the run that
+    this one reads, say. Other commands are imported when a sentence names what only they can have.
+
+    >>> found = Flags("generate")
+    >>> found["label"], found["kimg"], "runs" in found
+    ('class', 'kimg', False)
+    """
+
+    def __init__(self, command: str) -> None:
+        self.order = [*([command] if command in COMMANDS else []), "train", *COMMANDS]
+
+    def __getitem__(self, name: str) -> str:
+        for command in self.order:
+            if name in (known := flags(kind(command))):
+                return known[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name: None for command in self.order for name in flags(kind(command))})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def usage() -> str:
+    """What `rggan --help` says."""
+    lines = ["usage: rggan COMMAND ...", "", "Train GANs on few images."]
+    lines += ["", *(f"  {name:<10} {command.about}" for name, command in COMMANDS.items())]
+    lines += ["", "`rggan COMMAND --help` has the options of a command; `rggan --version` says which version this is."]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,27 +98,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0; 2 for bad input; 1 for a run that diverged or could not write; 130 after Ctrl-C, 143 after SIGTERM.
     """
-    words = sys.argv[1:] if arguments is None else arguments
-    options = options_of(next(iter(words), ""))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    name = words[0] if words else ""
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"rggan {import_module('rggan').__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(unknown(name), file=sys.stderr)
+        return 2
+    return answered(name, words[1:])
+
+
+def unknown(name: str) -> str:
+    """
+    >>> unknown("trian")
+    'rggan: There is no command trian; did you mean train? `rggan --help` lists them.'
+    """
+    if not name:
+        return usage()
+    near = get_close_matches(name, COMMANDS, 1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"rggan: There is no command {name}{hint} `rggan --help` lists them."
+
+
+def answered(name: str, words: Sequence[str]) -> int:
+    """Runs one command with the words after its name; returns its exit code."""
+    import torch  # not before a command is asked for: `--help` is quick
+
+    options = Flags(name)
     console = SpellingConsole(options)
     try:
-        command = parse(words)
-        if isinstance(command, TrainConfig):
-            run_train(command, console)
-        elif isinstance(command, GenerateConfig):
-            generate(command, console)
-        elif isinstance(command, EvaluateConfig):
-            evaluate(command, console)
-        elif isinstance(command, CompareConfig):
-            compare(command, console)
-        elif isinstance(command, PlotConfig):
-            plot(command, console)
-        else:
-            check(command, console)
+        command = COMMANDS[name]
+        answer: Callable[..., None] = getattr(import_module(command.module), command.answer)
+        answer(words if name == "train" else parse([name, *words]), console)
     except UserError as error:
         print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
         return 2
-    except (Diverged, WriteFailed) as error:
+    except Failed as error:
         print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
         return 1
     except torch.OutOfMemoryError:
@@ -99,8 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except Interrupted as error:
-        return 128 + error.number
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", 2)
     return 0

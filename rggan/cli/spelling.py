@@ -13,7 +13,8 @@ NAMED = re.compile(r"`(\w+)(=True|=False)?`")
 
 
 def flags(kind: type) -> dict[str, str]:
-    """{field: option} of the dataclass of a command; what stands by its place has no option.
+    """{field: option} of the dataclass of a command; what stands by its place has none, but if it has a name
+    besides (train's `data`).
 
     >>> from rggan.cli.generate import GenerateConfig
     >>> found = flags(GenerateConfig)
@@ -23,8 +24,8 @@ def flags(kind: type) -> dict[str, str]:
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         marks = getattr(hint, "__metadata__", ())
-        if tyro.conf.Positional not in marks:
-            own = [mark.name for mark in marks if getattr(mark, "name", None)]  # of tyro.conf.arg(name=...)
+        own = [mark.name for mark in marks if getattr(mark, "name", None)]  # of tyro.conf.arg(name=...)
+        if tyro.conf.Positional not in marks or own:
             found[name] = (own or [name])[0].replace("_", "-")
     return found
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
+from rggan.errors import Failed
 from rggan.generation.generator import Generator
 from rggan.run.folder import Row, Run
 from rggan.run.log import RunLog
@@ -18,7 +19,7 @@ from rggan.training.checkpoint import save_checkpoint
 from rggan.training.trainer import Training
 
 
-class WriteFailed(RuntimeError):
+class WriteFailed(Failed):
     """The disk is full or read-only; the checkpoint before is kept."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rggan.config import TrainConfig
-from rggan.errors import UserError, one_line
+from rggan.errors import Failed, UserError, one_line
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
 from rggan.training.callbacks import Callback, Callbacks
@@ -27,7 +27,7 @@ FAR_ABOVE = 0.5  # of the best score's size, above the best: what `patience` cou
 COLLAPSED, DIVERSE = 0.05, 0.25  # share of the real images' diversity
 
 
-class Diverged(RuntimeError):
+class Diverged(Failed):
     """Training diverged (NaN, or one and the same picture) after all returns; the last good state is kept."""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from rggan.run.lock import locked
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run, runs
 from rggan.run.places import PROGRESS, REALS
+from rggan.training.asked import NoPictures, asked
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import record, sizes, summary
@@ -33,24 +35,28 @@ from rggan.training.trainer import Training
 
 
 def train(
-    config: TrainConfig,
+    what: TrainConfig | str | Path | None = None,
     console: Console | None = None,
     *,
     rules: Rules | None = None,
     schedules: Schedules | None = None,
     callbacks: Sequence[Callback] = (),
+    **options: Any,
 ) -> Path:
     """Train, or continue the newest unfinished run with the same options; returns the run's folder.
 
-    With `config.resume` that run is continued; options that differ from its own must be ones that can change.
-    At the end, also at one before its time, `progress.png` is drawn. `TrainConfig.of("sngan", data=...)` is what the
-    command line takes; `TrainConfig(data=...)` alone is the paper's method.
+    `train("pictures", kimg=100)` is the command `rggan train pictures --kimg 100`: options that are not given are
+    chosen for these pictures, and said. `train(TrainConfig(data=...))` is the paper's method. With the option `resume`
+    a run is continued; options that differ from its own must be ones that can change. At the end, also at one before
+    its time, `progress.png` is drawn.
 
     Args:
+        what: the pictures (a folder, or whatever `rggan train` takes), or all options.
         rules: {"g": a rule, "d": a rule}, or one of them, instead of those that the options name; the other network
             stays dense. Give the same where the run goes on: its folder knows the options alone.
         schedules: makes the schedules of the pruners, {"g": pruner, "d": pruner}.
         callbacks: called during the run, besides those of `config.callbacks`.
+        options: those of `TrainConfig`, beside pictures.
 
     Raises:
         UserError: bad input, before anything is written; or another process trains in the same run.
@@ -61,14 +67,12 @@ def train(
     >>> import io, tempfile
     >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     config = TrainConfig(outdir=folder, kimg=0.004, device="cpu", **options)
-    ...     run = train(config, Console(file=io.StringIO()))
+    ...     run = train("digits", Console(file=io.StringIO()), outdir=folder, kimg=0.004, device="cpu", **options)
     ...     (run.name, (run / "progress.png").is_file())
     ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console()
-    if not isinstance(config, TrainConfig):
-        raise UserError(f"train takes a TrainConfig, not a {type(config).__name__}: TrainConfig.of('sngan', data=...).")
+    config = config_of(what, options, console)
     watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
     trackers = make_trackers(config.track)
     if rules is not None and not rules.keys() <= {"g", "d"}:
@@ -113,6 +117,30 @@ def train(
             except OSError as error:
                 raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
     return run.path
+
+
+def config_of(what: TrainConfig | str | Path | None, options: Mapping[str, Any], console: Console) -> TrainConfig:
+    """The options of `train`; says what was chosen.
+
+    Raises:
+        UserError: neither pictures nor options, or both.
+    """
+    if isinstance(what, TrainConfig) and not options:
+        return what
+    if isinstance(what, TrainConfig):
+        raise UserError(f"A TrainConfig has all options: give {', '.join(options)} to it.")
+    if what is not None and not isinstance(what, str | Path):
+        raise UserError(f"train takes pictures or a TrainConfig, not a {type(what).__name__}: train('pictures').")
+    try:
+        config, why = asked(options if what is None else {**options, "data": what})
+    except NoPictures:
+        raise UserError(
+            "train needs pictures: train('pictures') takes a folder or a zip of them, train('digits') the built-in "
+            "handwritten digits."
+        ) from None
+    if why:
+        console.print("\n".join(why), markup=False, highlight=False, soft_wrap=True)
+    return config
 
 
 @contextmanager

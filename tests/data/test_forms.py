@@ -275,7 +275,7 @@ def test_the_form_of_the_page_works(tmp_path, monkeypatch, installed):
             table.execute("INSERT INTO pictures VALUES (?, ?, ?)", row)
     table.close()
 
-    (data,) = re.findall(r"^rggan train --data (my_forms\S+)$", PAGE, re.M)
+    (data,) = re.findall(r"^rggan train (my_forms\S+)$", PAGE, re.M)
     images = load_images(data, 16)
     assert images.classes == ("glad", "sad")
     assert images.labels.tolist() == [1, 0, 1]

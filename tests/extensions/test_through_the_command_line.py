@@ -162,7 +162,9 @@ def test_a_rule_that_cannot_be_made_leaves_no_run(body, sentence, tmp_path, monk
     name = f"own_rule_{abs(hash(body))}"
     (tmp_path / f"{name}.py").write_text(f"from rggan.pruning import Rule\nclass Mine(Rule):\n    {body}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert main(["train", "--rule", f"{name}:Mine", "--outdir", str(tmp_path / "runs"), "--device", "cpu"]) == 2
+    assert (
+        main(["train", "digits", "--rule", f"{name}:Mine", "--outdir", str(tmp_path / "runs"), "--device", "cpu"]) == 2
+    )
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
@@ -170,7 +172,7 @@ def test_a_rule_that_cannot_be_made_leaves_no_run(body, sentence, tmp_path, monk
 def test_a_module_that_exits_is_one_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "exiting_module.py").write_text("import sys; sys.exit(3)")
     monkeypatch.syspath_prepend(tmp_path)
-    assert main(["train", "--rule", "exiting_module:X", "--outdir", str(tmp_path / "runs")]) == 2
+    assert main(["train", "digits", "--rule", "exiting_module:X", "--outdir", str(tmp_path / "runs")]) == 2
     assert "--rule exiting_module:X: 3." in capsys.readouterr().err
 
 
@@ -270,7 +272,9 @@ def test_states_of_own_rules_and_schedules_may_change_their_form():
     ],
 )
 def test_what_is_of_the_wrong_kind_is_one_sentence_and_code_2(options, sentence, tmp_path, capsys):
-    assert main(["train", "--outdir", str(tmp_path / "runs"), "--kimg", "0.1", "--device", "cpu", *options]) == 2
+    data = [] if "--data" in options else ["digits"]
+    words = [*data, "--outdir", str(tmp_path / "runs"), "--kimg", "0.1", "--device", "cpu", *options]
+    assert main(["train", *words]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

@@ -161,7 +161,7 @@ class Drill:
         self, outdir: Path, trap: tuple[str, int] | None = None, counts: Path | None = None, extra: tuple[str, ...] = ()
     ) -> Any:
         note = (*trap, str(outdir) + ".note") if trap else None
-        arguments = ["train", "--outdir", str(outdir), *self.options, *extra]
+        arguments = ["train", "digits", "--network", "sngan", "--outdir", str(outdir), *self.options, *extra]
         process = self.context.Process(
             target=child, args=(arguments, str(self.folder / "log"), note, str(counts) if counts else None)
         )

@@ -197,7 +197,7 @@ def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number):
 
     monkeypatch.setattr(Training, "step", step)
     line = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
-    assert main(["train", "--outdir", str(tmp_path), *line]) == 128 + number
+    assert main(["train", "digits", "--network", "sngan", "--outdir", str(tmp_path), *line]) == 128 + number
     (run,) = folders(tmp_path)
     assert "the same command continues" in log(run)
     assert next(readable(run / "checkpoints", print))["training"]["images"] == 48

@@ -171,7 +171,7 @@ def test_numbers_that_are_none_are_left_out():
 def test_trackers_are_named_with_commas_or_one_by_one_and_are_no_part_of_a_run():
     both = ("tensorboard", "wandb")
     words = ["--track", "tensorboard", "--track", "wandb"], ["--track", "tensorboard,wandb"], ["--track=wandb"]
-    assert [parse(["train", *each]).track for each in words] == [both, both, ("wandb",)]
+    assert [parse(["train", "digits", *each]).track for each in words] == [both, both, ("wandb",)]
     config = TrainConfig(track="tensorboard, wandb")
     assert config.track == both
     assert "track" not in config.to_json()

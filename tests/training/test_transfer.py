@@ -181,7 +181,7 @@ def test_more_blocks_than_there_are_cannot_be_frozen(old):
 def test_freezing_fresh_weights_is_refused(tmp_path, capsys):
     with pytest.raises(UserError, match=r"`freeze_d` .* goes with `init`"):
         TrainConfig(freeze_d=1)
-    assert main(["train", "-n", "--outdir", str(tmp_path), "--freeze-d", "1"]) == 2
+    assert main(["train", "digits", "--network", "sngan", "-n", "--outdir", str(tmp_path), "--freeze-d", "1"]) == 2
     assert "--freeze-d" in capsys.readouterr().err
 
 

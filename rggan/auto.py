@@ -1,0 +1,55 @@
+"""What `cfg` auto takes: a look at the pictures and at the device, and the options chosen by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rggan.data.decode import parse_size
+from rggan.data.images import class_names, natural_resolution, short_sides
+from rggan.data.source import list_pictures
+from rggan.declared import Options
+from rggan.device import check_device
+from rggan.errors import UserError
+from rggan.options import check_kinds
+from rggan.presets import Found, choose, pruning
+
+
+def look(given: Mapping[str, Any]) -> Found:
+    """How many pictures the options ask for, the side that they would be trained at, their classes; whether on a GPU.
+
+    Raises:
+        UserError: there are no pictures, or no such device.
+
+    >>> look({"data": "digits", "fraction": 0.5, "device": "cpu"})
+    Found(images=898, side=16, classes=10, cuda=False)
+    """
+    options = Options(**given)
+    check_kinds(options)
+    pictures = list_pictures(options.data, options.pattern)
+    count = min(max(1, round(len(pictures) * options.fraction)), options.max_images or len(pictures))
+    if options.resolution is None:
+        side = natural_resolution(short_sides(pictures))
+    else:
+        side = min(parse_size(options.resolution))
+    return Found(count, side, len(class_names(pictures)), check_device(options.device).type == "cuda")
+
+
+def chosen(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The options of a run on the pictures at `given["data"]`, and a line for each choice that says why.
+
+    given: what was asked for; it takes the place of what would be chosen.
+
+    Raises:
+        UserError: see `look`.
+
+    >>> options, why = chosen({"data": "digits", "device": "cpu", "kimg": 5})
+    >>> options["network"], options["kimg"], options["networks"]
+    ('sngan', 5, 'd')
+    >>> why[2]
+    'length     5 kimg, looked at every 0.25: as asked'
+    """
+    if "data" not in given:
+        raise UserError("`cfg` auto looks at the pictures: name them with `data`.")
+    options, why = choose(look(given), given)
+    return {**pruning(given), **options}, why

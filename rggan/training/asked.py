@@ -1,0 +1,85 @@
+"""The options of a run that was asked for: those that were given, and what they bring along."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rggan.auto import chosen
+from rggan.config import TrainConfig
+from rggan.errors import UserError
+from rggan.networks import FAMILIES
+from rggan.options import CHANGEABLE, HERE
+from rggan.presets import DEFAULT, pruning
+from rggan.run.folder import Run
+from rggan.run.places import OPTIONS
+
+
+class NoPictures(UserError):
+    """Nothing says what to train on."""
+
+
+def asked(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
+    """What `rggan train` takes with these options, and the lines that say what `cfg` auto chose, and why.
+
+    `config` or `resume` bring along the options of another run, `cfg` or `network` theirs; where none of them is given
+    it is `cfg` auto.
+
+    Raises:
+        NoPictures: none are named. UserError: options that exclude each other; no such file, run, preset or family.
+
+    >>> config, why = asked({"data": "digits", "device": "cpu"})
+    >>> config.network, len(why)
+    ('sngan', 4)
+    >>> asked({"data": "digits", "network": "fastgan"})[1]
+    []
+    """
+    file, run, cfg, network = (given.get(name) for name in ("config", "resume", "cfg", "network"))
+    if file is not None and run is not None:
+        raise UserError("`config` starts a run like another, `resume` continues one: give one of them.")
+    if cfg is not None and (file is not None or run is not None):
+        raise UserError("`cfg` starts a run by its own settings: leave it out beside `config` and `resume`.")
+    if file is not None:
+        return like(Path(file), given), []
+    if run is not None:
+        return continued(Path(run), given), []
+    if "data" not in given:
+        raise NoPictures(
+            "Training needs pictures: `rggan train PICTURES` takes a folder or a zip of them, `rggan train digits` the "
+            "built-in handwritten digits."
+        )
+    if cfg not in (None, "auto") and network is not None:
+        raise UserError("`cfg` names a network already: leave `network` out, or give `cfg` auto.")
+    if cfg == "auto" or (cfg is None and network is None):
+        options, why = chosen(given)
+        return TrainConfig(**options), why
+    if cfg is None and network != DEFAULT:
+        FAMILIES.get(str(network))
+    return TrainConfig.of(str(cfg or network), **given), []
+
+
+def like(file: Path, given: Mapping[str, Any]) -> TrainConfig:
+    """A run with the options of that config.json, but for those that are given."""
+    config = TrainConfig.from_json(file)
+    if (config.networks, config.target_d) == ("d", "auto"):  # that run left it open, too
+        return dataclasses.replace(config, **{**pruning(given), **given})
+    return dataclasses.replace(config, **given)
+
+
+def continued(run: Path, given: Mapping[str, Any]) -> TrainConfig:
+    """The options of this run with those that are given."""
+    before = TrainConfig.from_json(Run.named(run).path / OPTIONS)
+    here = {"outdir": run.parent, **given}
+    try:
+        return dataclasses.replace(before, **here)
+    except UserError:
+        # What a run cannot change is the reason, more than what it does not go with.
+        for name, value in here.items():
+            if name not in (*CHANGEABLE, *HERE) and str(value) != str(old := getattr(before, name)):
+                raise UserError(
+                    f"{run} differs in `{name}` ({old} there, {value} here): a run cannot change that; leave it out, "
+                    "or train another run without `resume`."
+                ) from None
+        raise
