@@ -32,7 +32,7 @@ def look(given: Mapping[str, Any]) -> Found:
         side = natural_resolution(short_sides(pictures))
     else:
         side = min(parse_size(options.resolution))
-    return Found(count, side, len(class_names(pictures)), check_device(options.device).type == "cuda")
+    return Found(count, side, len(class_names(pictures)), check_device(options.device, training=True).type == "cuda")
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

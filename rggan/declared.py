@@ -279,7 +279,7 @@ class Device:
     """Where it is computed, and how."""
 
     device: str = "auto"
-    """'cpu', 'cuda', 'cuda:1'; 'auto' takes a GPU if there is one."""
+    """'cpu', 'cuda', 'cuda:1'; 'auto' takes a CUDA GPU if there is one. (Apple's MPS generates, but does not train.)"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the networks; 'auto' is bf16 where the processor multiplies it faster."""
     compile: bool = False

@@ -1,4 +1,4 @@
-"""Saved and loaded; the same seed gives the same picture, alone or among others."""
+"""Saved and loaded; the same seed gives the same picture to one grey level, alone or among others."""
 
 import errno
 import json
@@ -40,11 +40,58 @@ def pixels(pictures):
     return [np.asarray(picture) for picture in pictures]
 
 
+def apart(some, others):
+    """The largest difference of two sets of pictures, in grey levels."""
+    assert some.shape == others.shape
+    return (some.int() - others.int()).abs().max().item()
+
+
 def test_a_picture_depends_on_its_seed_alone(generator):
     many = generator.images(range(40))
-    assert torch.equal(generator.images([17])[0], many[17])
-    assert torch.equal(generator.images([39, 3, 17]), many[[39, 3, 17]])
+    assert apart(generator.images([17])[0], many[17]) <= 1
+    assert apart(generator.images([39, 3, 17]), many[[39, 3, 17]]) <= 1
     assert len({tuple(image.flatten().tolist()) for image in many}) == 40
+
+
+def sizes_of(generator, monkeypatch):
+    """How many pictures the network is asked for at once, as a list that grows."""
+    sizes, forward = [], generator.network.forward
+
+    def counted(z, *labels):
+        sizes.append(len(z))
+        return forward(z, *labels)
+
+    monkeypatch.setattr(generator.network, "forward", counted)
+    return sizes
+
+
+def test_one_picture_is_computed_for_one(generator, monkeypatch):
+    sizes = sizes_of(generator, monkeypatch)
+    generator.images([3])
+    generator.images(range(20))
+    assert sizes == [1, 16, 4]
+
+
+def test_large_pictures_are_computed_few_at_a_time():
+    sizes = {32: 16, 256: 16, 512: 4}
+    for side, batch in sizes.items():
+        network = {"name": "sngan", "resolution": [side, side], "z_dim": 4, "classes": 0}
+        assert Generator(torch.nn.Identity(), {"network": network, "classes": []}).batch == batch
+
+
+def test_pictures_come_as_they_are_made(generator, monkeypatch):
+    sizes = sizes_of(generator, monkeypatch)
+    stream = generator.stream(range(1000))
+    assert sizes == []
+    first = next(stream)
+    assert sizes == [16]
+    assert apart(first, generator.images([0])[0]) <= 1
+
+
+@pytest.mark.parametrize("words", [(["bird"], {}), ([], {"truncation": 2.0}), ([], {"class_mix": "odd"})])
+def test_a_stream_refuses_at_the_call(conditional, words):
+    with pytest.raises(UserError):
+        conditional.stream([0], *words[0], **words[1])
 
 
 def test_call_gives_pictures_of_consecutive_seeds(generator):
@@ -88,7 +135,7 @@ def test_classes_by_name_and_number(conditional):
     assert torch.equal(by_class[1], conditional.images(seeds, "dog"))
     assert torch.equal(by_class[2], conditional.images(seeds, 2))
     drawn = conditional.images(seeds)  # each seed draws its own
-    which = [next(k for k in range(3) if torch.equal(drawn[i], by_class[k][i])) for i in seeds]
+    which = [next(k for k in range(3) if apart(drawn[i], by_class[k][i]) <= 1) for i in seeds]
     assert set(which) == {0, 1, 2}
     with pytest.raises(UserError, match="no class bird; there are cat, dog, 7"):
         conditional.images([0], "bird")
@@ -228,9 +275,9 @@ def test_same_generator_is_the_same_file(generator, tmp_path):
 NETWORKS = {"sngan": {}, "stylegan2": {"mapping_layers": 3}, "fastgan": {}, "biggan": {}}
 
 
-def tiny(name, classes=0, resolution=(32, 32), channels=3, z_dim=16):
+def tiny(name, classes=0, resolution=(32, 32), channels=3, z_dim=16, width=4):
     """A generator of each family in which every weight, statistic and buffer matters."""
-    network = {"name": name, "resolution": list(resolution), "channels": channels, "width": 4, "z_dim": z_dim}
+    network = {"name": name, "resolution": list(resolution), "channels": channels, "width": width, "z_dim": z_dim}
     network |= {"classes": classes, **NETWORKS[name]}
     built = build(network)
     for key, value in built.state_dict().items():
@@ -258,6 +305,22 @@ def test_every_family_saved_and_loaded_makes_the_same_pictures(name, classes, tm
         assert not torch.equal(loaded.images([1, 2], "c2"), generator.images([1, 2], "c1"))
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_seed_is_the_same_picture_in_any_batch(name, batch):
+    """To one grey level, and rarely not to the bit; wide enough for several ways to multiply."""
+    torch.manual_seed(0)
+    generator, seeds = tiny(name, classes=3, width=16, z_dim=64), range(30, 46)
+    for module in generator.network.modules() if name == "fastgan" else ():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after training: otherwise it is flat
+            module.running_var.uniform_(0.1, 0.3)
+    together = generator.images(seeds)
+    parts = torch.cat([generator.images(seeds[start : start + batch]) for start in range(0, 16, batch)])
+    assert apart(parts, together) <= 1
+    assert (parts != together).float().mean() < 1e-2
+    assert together.float().std(dim=0).mean() > 5  # and they are various
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_pictures_are_those_of_the_network_itself(name):
     generator = tiny(name, classes=3)
@@ -270,8 +333,8 @@ def test_a_style_depends_on_its_seed_alone():
     """At a width at which matrix products of different sizes are computed in different ways."""
     generator = tiny("stylegan2", z_dim=512)
     many, _ = generator.points(range(40))
-    assert torch.equal(generator.points([17])[0][0], many[17])
-    assert torch.equal(generator.points([39, 3, 17])[0], many[[39, 3, 17]])
+    torch.testing.assert_close(generator.points([17])[0][0], many[17], rtol=0, atol=1e-5)
+    torch.testing.assert_close(generator.points([39, 3, 17])[0], many[[39, 3, 17]], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0, 65, -1, 2.0, True, "2", None, [2], 10**400], ids=str)
@@ -304,7 +367,7 @@ def test_truncation_of_one_is_none(name):
     assert torch.equal(generator.images(range(20), truncation=1.0), generator.images(range(20)))
     assert torch.equal(generator.images(range(20), "c1", truncation=1), generator.images(range(20), "c1"))
     assert not torch.equal(generator.images(range(20), truncation=0.5), generator.images(range(20)))
-    assert torch.equal(generator.images([17], truncation=0.5)[0], generator.images(range(20), truncation=0.5)[17])
+    assert apart(generator.images([17], truncation=0.5)[0], generator.images(range(20), truncation=0.5)[17]) <= 1
 
 
 def test_stylegan2_truncation_leads_to_the_average_style():
@@ -313,8 +376,8 @@ def test_stylegan2_truncation_leads_to_the_average_style():
     average = network.mapping.w_average
     none = generator.images(range(20), truncation=0)
     with torch.no_grad():
-        alone = to_uint8(network.synthesis(average.expand(16, network.style_count, -1).contiguous()))[:1]
-    assert torch.equal(none, alone.expand(20, -1, -1, -1))
+        alone = to_uint8(network.synthesis(average.expand(1, network.style_count, -1).contiguous()))
+    assert apart(none, alone.expand(20, -1, -1, -1)) <= 1
     styles, labels = generator.points(range(5), truncation=0.7)
     full, again = generator.points(range(5))
     assert torch.equal(labels, again)

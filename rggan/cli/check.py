@@ -50,7 +50,7 @@ class CheckConfig:
     measure: bool = True
     """Train for a few seconds to see what it takes."""
     device: str = "auto"
-    """Where to measure."""
+    """Where to measure: 'cpu', 'cuda', 'cuda:1'; 'auto' takes a CUDA GPU if there is one, as training does."""
     json: bool = False
     """Print everything as JSON instead."""
 

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from rggan.data.decode import Resize
 from rggan.data.images import Channels
-from rggan.device import check_device
+from rggan.device import check_device, full_precision, what_mps_lacks
 from rggan.errors import UserError
 from rggan.evaluation.chosen import chosen
-from rggan.evaluation.features import Precision, full_precision
+from rggan.evaluation.features import Precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
 from rggan.evaluation.record import append
@@ -90,7 +90,7 @@ class EvaluateConfig:
     """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs. Without
     it no run makes code run."""
     device: str = "auto"
-    """Where to compute."""
+    """Where to compute: 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a CUDA GPU if there is one, else Apple's (MPS)."""
     json: bool = False
     """Print one JSON object a line for each subject instead."""
 
@@ -122,6 +122,7 @@ def check_options(config: EvaluateConfig) -> None:
         raise UserError(f"--save-statistics {config.save_statistics}: give a name that ends in .npz.")
 
 
+@what_mps_lacks()
 @full_precision()
 def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     """Score every subject, print it, and keep it in the run it belongs to.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from rggan.data import ImageSet
 from rggan.data.store import cache_folder
+from rggan.device import with_float64
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.subject import content_hash, evenly
 from rggan.files import write_whole
@@ -122,7 +122,7 @@ def collect_cached(
 def load(path: Path, device: torch.device) -> dict[View, Features] | None:
     """What lies there; None where nothing does, or nothing whole."""
     try:
-        tensors = load_file(path, str(device))
+        tensors = load_file(path, str(with_float64(device)))
         views: list[View] = [view for view in ("whole", "patches") if f"{view}.mean" in tensors]
         return {
             view: Features(
@@ -148,13 +148,3 @@ def keep(found: dict[View, Features], path: Path) -> None:
         write_whole(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
     except (OSError, UserError):
         return  # it is only slower the next time
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """fp32 means that on GPUs too: PyTorch lets convolutions there round to TF32 otherwise."""
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before

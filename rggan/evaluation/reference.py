@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from rggan.data import ImageSet
+from rggan.device import with_float64
 from rggan.errors import UserError
 from rggan.evaluation.features import Precision, collect_cached
 from rggan.evaluation.progress import counting
@@ -113,8 +114,8 @@ def from_statistics(name: str, saved: SavedStatistics, extractor: Extractor) -> 
 
 
 def saved_features(saved: SavedStatistics, extractor: Extractor) -> Features:
-    """On the extractor's device; there are no rows."""
-    mean, covariance = (part.to(extractor.device) for part in saved.statistics)
+    """On the extractor's device (of MPS, on the CPU); there are no rows."""
+    mean, covariance = (part.to(with_float64(extractor.device)) for part in saved.statistics)
     return Features(Statistics(mean, covariance), saved.known.get("images") or 0, torch.empty(0, len(mean)))
 
 

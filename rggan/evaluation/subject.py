@@ -113,7 +113,7 @@ def open_subject(
     weights = find_weights(path)
     if path.name == WEIGHTS or (weights is not None and weights.name == WEIGHTS):  # other files are pictures
         generator = Generator.from_pretrained(path, device)
-        run = next(filter(None, map(Run.at, (path, *path.resolve().parents[:2]))), None)
+        run = Run.around(path)
         if run is not None and generator.classes and "class_counts" not in generator.config:  # of before they told it
             generator.config["class_counts"] = run.class_counts(generator.classes)
         options, mix = None if run is None else run.config(), generator.sampler(class_mix)[1]

@@ -1,4 +1,8 @@
-"""A trained generator: saving, loading, sampling. The same seed gives the same picture."""
+"""A trained generator: saving, loading, sampling. The same seed gives the same picture.
+
+Alone or in any batch, each value of a picture (0 to 255) is the same up to one grey level: libraries choose how they
+convolve by the size of the batch, which changes the last bits of a sum.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rggan.data.pictures import to_pil, to_uint8
-from rggan.device import check_device
+from rggan.device import check_device, full_precision
 from rggan.errors import UserError
 from rggan.generation.sampler import Sampler, mixed
 from rggan.generation.storage import read_generator, write_generator
 from rggan.networks import Styled
 
-# Pictures are always computed in batches of this size: convolution libraries choose their algorithm by the
-# batch size, so a picture computed alone could differ in its last bit from the same one in a batch.
-BATCH = 16
+BATCH = 16  # pictures computed at once, of up to 256x256 pixels; of larger ones fewer, as they take the memory
 
 
 class Generator:
@@ -45,9 +47,9 @@ class Generator:
     def __init__(self, network: nn.Module, config: dict[str, Any], device: str = "cpu") -> None:
         # A fixed memory format, so that a snapshot in training and the same one loaded give bit-identical pictures.
         network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        self.network = network.to(check_device(device)).eval()
+        self.device = str(check_device(device))
+        self.network = network.to(self.device).eval()
         self.config = config
-        self.device = device
         self.classes: list[str] = config["classes"]
 
     @classmethod
@@ -97,12 +99,37 @@ class Generator:
         Raises:
             UserError: an unknown class, a class for a generator without classes, a truncation out of 0..1.
         """
+        made = list(self.stream(seeds, label, truncation, class_mix))
+        return torch.stack(made) if made else torch.empty(0, dtype=torch.uint8)
+
+    def stream(
+        self,
+        seeds: Sequence[int],
+        label: int | str | None = None,
+        truncation: float = 1.0,
+        class_mix: str | None = None,
+    ) -> Iterator[Tensor]:
+        """Yields the pictures of `images` one after the other, uint8 [C, H, W], while a few are in memory.
+
+        Raises:
+            UserError (at the call, not later): as `images`.
+        """
         number = self.class_number(label)
-        made = []
-        for start in range(0, len(seeds), BATCH):
-            points, labels = self.points(seeds[start : start + BATCH], number, truncation, class_mix)
-            made.append(self.drawn(points, labels))
-        return torch.cat(made) if made else torch.empty(0, dtype=torch.uint8)
+        self.check_truncation(truncation)
+        self.sampler(class_mix)
+        size = self.batch
+
+        def made() -> Iterator[Tensor]:
+            for start in range(0, len(seeds), size):
+                yield from self.drawn(*self.points(seeds[start : start + size], number, truncation, class_mix))
+
+        return made()
+
+    @property
+    def batch(self) -> int:
+        """How many pictures are computed at once."""
+        height, width = self.config["network"]["resolution"]
+        return max(1, min(BATCH, BATCH * 256 * 256 // (height * width)))
 
     @torch.inference_mode()
     def points(
@@ -117,31 +144,26 @@ class Generator:
         StyleGAN2: styles, [N, style_count, w_dim]; others: latents, [N, z_dim]. number: of the class; None: random.
         """
         self.check_truncation(truncation)
-        styled = self.style_network
-        points, classes = [], []
-        for start in range(0, len(seeds), BATCH):
-            part = list(seeds[start : start + BATCH])
-            z, labels = self.latents(part + [0] * (BATCH - len(part)), number, truncation, class_mix)
-            if styled is not None:
-                z = styled.styles(z, labels, truncation)
-            points.append(z[: len(part)])
-            classes.append(None if labels is None else labels[: len(part)])
-        known = [labels for labels in classes if labels is not None]
-        return torch.cat(points), torch.cat(known) if known else None
+        z, labels = self.latents(seeds, number, truncation, class_mix)
+        if (styled := self.style_network) is None:
+            return z, labels
+        with full_precision():
+            return styled.styles(z, labels, truncation), labels
 
     @torch.inference_mode()
     def drawn(self, points: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the pictures of at least one of `points`, uint8 [N, C, H, W] on the CPU."""
         styled = self.style_network
         made = []
-        for start in range(0, len(points), BATCH):
-            place = torch.arange(start, start + BATCH, device=points.device).clamp(max=len(points) - 1)
-            part = points[place]
-            if styled is not None:
-                images = styled.synthesis(part)
-            else:
-                images = self.network(part) if labels is None else self.network(part, labels[place])
-            made.append(to_uint8(images)[: len(points) - start].cpu())
+        with full_precision():
+            for start in range(0, len(points), self.batch):
+                part = points[start : start + self.batch]
+                if styled is not None:
+                    images = styled.synthesis(part)
+                else:
+                    known = () if labels is None else (labels[start : start + self.batch],)
+                    images = self.network(part, *known)
+                made.append(to_uint8(images).cpu())
         return torch.cat(made)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Videos of pictures: GIF, and MP4 if PyAV is installed."""
+"""Videos of pictures: GIF, WebP for transparent ones, and MP4 if PyAV is installed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,22 @@ def opaque(image: Tensor) -> Tensor:
     return (image[:3] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
 
 
-class Gif:
-    """A looping animated GIF; every frame has its own palette of 256 colours.
+def durations(frames: int, fps: int, unit: int) -> list[int]:
+    """Milliseconds of each frame, in multiples of `unit`, rounded so that the errors do not accumulate.
 
-    Consecutive identical pictures become one frame of longer duration.
+    >>> durations(3, 24, 10)
+    [40, 40, 40]
+    >>> durations(4, 60, 10)
+    [20, 10, 20, 20]
+    """
+    ends = [round(1000 * n / fps / unit) for n in range(frames + 1)]
+    return [unit * (end - start) for start, end in pairwise(ends)]
+
+
+class Gif:
+    """A looping animated GIF; every frame has its own palette of 256 colours, on white where pictures are transparent.
+
+    Consecutive identical pictures become one frame of longer duration. note: a comment in the file, below 256 bytes.
 
     >>> film = Gif(fps=24)
     >>> for shade in (0, 128, 255):
@@ -38,8 +50,8 @@ class Gif:
     3
     """
 
-    def __init__(self, fps: int) -> None:
-        self.fps = fps
+    def __init__(self, fps: int, note: str = "") -> None:
+        self.fps, self.note = fps, note
         self.pictures: list[Image.Image] = []
 
     def add(self, image: Tensor) -> None:
@@ -50,12 +62,38 @@ class Gif:
         self.pictures.append(picture if picture.mode == "L" else picture.quantize(256, way))
 
     def content(self) -> bytes:
-        # GIF durations are in hundredths of a second: rounded so that the errors do not accumulate.
-        ends = [round(100 * n / self.fps) for n in range(len(self.pictures) + 1)]
-        times = [10 * (end - start) for start, end in pairwise(ends)]
         stream = io.BytesIO()
         first, *rest = self.pictures
-        first.save(stream, "gif", save_all=True, append_images=rest, duration=times, loop=0)
+        times = durations(len(self.pictures), self.fps, unit=10)  # GIF counts hundredths of a second
+        first.save(stream, "gif", save_all=True, append_images=rest, duration=times, loop=0, comment=self.note)
+        return stream.getvalue()
+
+
+class Webp:
+    """A looping animated WebP, which keeps alpha exactly and plays in every browser. note: metadata (XMP) in the file.
+
+    >>> film = Webp(fps=24)
+    >>> for shade in (0, 128, 255):
+    ...     film.add(torch.full((4, 16, 24), shade, dtype=torch.uint8))
+    >>> picture = Image.open(io.BytesIO(film.content()))
+    >>> picture.n_frames, picture.mode
+    (3, 'RGBA')
+    """
+
+    def __init__(self, fps: int, note: str = "") -> None:
+        self.fps, self.note = fps, note
+        self.pictures: list[Image.Image] = []
+
+    def add(self, image: Tensor) -> None:
+        """Add uint8 [C, H, W]."""
+        self.pictures.append(to_pil(image))
+
+    def content(self) -> bytes:
+        stream = io.BytesIO()
+        first, *rest = self.pictures
+        times = durations(len(self.pictures), self.fps, unit=1)
+        how = {"duration": times, "loop": 0, "quality": 90, "xmp": self.note.encode()}
+        first.save(stream, "webp", save_all=True, append_images=rest, **how)
         return stream.getvalue()
 
 
@@ -69,13 +107,20 @@ def video_library() -> Any:
 
 
 class Mp4:
-    """An MP4 (H.264) in memory; pictures are encoded as they are added. Needs `video_library`."""
+    """An MP4 (H.264) in memory, on white where pictures are transparent; encoded as they are added.
 
-    def __init__(self, fps: int, size: tuple[int, int]) -> None:
-        """size: (height, width) of the pictures; odd sides repeat their last line, as H.264 needs even ones."""
+    Needs `video_library`.
+    """
+
+    def __init__(self, fps: int, size: tuple[int, int], note: str = "") -> None:
+        """size: (height, width) of the pictures; odd sides repeat their last line, as H.264 needs even ones.
+
+        note: a comment in the file.
+        """
         self.av, self.rate, self.count = video_library(), fps, 0
         self.stream = io.BytesIO()
         self.container = self.av.open(self.stream, "w", format="mp4")
+        self.container.metadata["comment"] = note
         self.track = self.container.add_stream("libx264", rate=fps, options={"crf": "17"})
         self.track.height, self.track.width = size[0] + size[0] % 2, size[1] + size[1] % 2
         self.track.pix_fmt = "yuv420p"  # supported by all players

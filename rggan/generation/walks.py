@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rggan.errors import UserError
-from rggan.generation.generator import BATCH, Generator
+from rggan.generation.generator import Generator
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
@@ -80,13 +80,13 @@ def walk(
 def steps(generator: Generator, points: Tensor, labels: Tensor | None, between: int) -> Iterator[Tensor]:
     """Yields the pictures of `walk`, computed in batches."""
     way = slerp if generator.style_network is None else straight
+    ends = points.cpu()  # MPS has no float64
     count = len(points) * (between + 1)
-    for start in range(0, count, BATCH):
-        place = torch.arange(start, min(start + BATCH, count), device=points.device)
+    for start in range(0, count, generator.batch):
+        place = torch.arange(start, min(start + generator.batch, count))
         leg, step = place // (between + 1), place % (between + 1)
-        share = step.double() / (between + 1)
-        part = way(points[leg], points[(leg + 1) % len(points)], share)
-        yield from generator.drawn(part, None if labels is None else labels[leg])
+        part = way(ends[leg], ends[(leg + 1) % len(ends)], step.double() / (between + 1))
+        yield from generator.drawn(part.to(points.device), None if labels is None else labels[leg.to(labels.device)])
 
 
 def mixing(
@@ -106,13 +106,7 @@ def mixing(
     Raises:
         UserError: not a StyleGAN2, a layer that leaves nothing to mix, an invalid class or truncation.
     """
-    styled = generator.style_network
-    if styled is None:
-        name = generator.config["network"]["name"]
-        raise UserError(f"Styles (`mix`) are StyleGAN2's, and this generator is of the network {name}.")
-    cut = styled.style_count // 2 if layer is None else layer
-    if not 1 <= cut < styled.style_count:
-        raise UserError(f"There is no layer {cut} to mix from: choose a layer from 1 to {styled.style_count - 1}.")
+    cut = check_layer(generator, layer)
     number = generator.class_number(label)
     rows, _ = generator.points(coarse, number, truncation)
     columns, _ = generator.points(fine, number, truncation)
@@ -126,3 +120,15 @@ def mixing(
     for left, styles in zip(generator.drawn(rows, None), mixed, strict=True):
         table += [left[None], generator.drawn(styles, None)]
     return torch.cat(table)
+
+
+def check_layer(generator: Generator, layer: int | None) -> int:
+    """Returns the layer that `mixing` mixes from; raises UserError as it does."""
+    styled = generator.style_network
+    if styled is None:
+        name = generator.config["network"]["name"]
+        raise UserError(f"Styles (`mix`) are StyleGAN2's, and this generator is of the network {name}.")
+    cut = styled.style_count // 2 if layer is None else layer
+    if not 1 <= cut < styled.style_count:
+        raise UserError(f"There is no layer {cut} to mix from: choose a layer from 1 to {styled.style_count - 1}.")
+    return cut

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rggan.device import with_float64
 from rggan.errors import UserError, reason
 from rggan.metrics.features import Extractor, Shipped, resized
 from rggan.registry import PLACE, Registry
@@ -177,7 +178,7 @@ def program_of(function: Callable[[Tensor], Any], spec: str, device: str) -> Pro
     probe = torch.arange(2 * 3 * 64 * 64, device=device).reshape(2, 3, 64, 64).mul(37).remainder(256).to(torch.uint8)
     try:
         with torch.no_grad():
-            features = program(probe).double()
+            features = program(probe).to(with_float64(probe.device)).double()
     except UserError as error:
         raise UserError(f"{error} (If it takes one size only, give it an attribute called resolution.)") from error
     told = [name, attribute, *(f"{value:.{DIGITS}g}" for value in (features.mean().item(), features.std().item()))]

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rggan.device import with_float64
 from rggan.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -218,7 +219,7 @@ def has_patches(extractor: Extractor, height: int, width: int) -> bool:
 
 @torch.no_grad()
 def features_of(extractor: Extractor, images: Tensor, view: View = "whole", first: int = 0) -> Tensor:
-    """Computes the features of one batch, uint8 [n, C, H, W] -> float64 [n, D] on the extractor's device.
+    """Computes the features of one batch, uint8 [n, C, H, W] -> float64 [n, D] (on the device, see `with_float64`).
 
     RGBA images have [n, 2 * D]: the features on white and on black. With `view='patches'` the features of an image are
     the mean over its `patches`.
@@ -248,13 +249,14 @@ def feature_parts(
 
 def look(extractor: Extractor, images: Tensor, view: View) -> Tensor:
     """Returns float64 features [N, D] of one batch without alpha."""
+    home = with_float64(extractor.device)
     if view == "whole":
-        return extractor(images).double()
+        return extractor(images).to(home).double()
     assert extractor.resolution is not None
     squares = patches(images, extractor.resolution)
-    total = extractor(squares[0]).double()
+    total = extractor(squares[0]).to(home).double()
     for square in squares[1:]:
-        total += extractor(square)
+        total += extractor(square).to(home)
     return total / len(squares)
 
 

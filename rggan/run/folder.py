@@ -49,6 +49,11 @@ class Run:
         return run if options is not None and options.keys() >= OF_EVERY_VERSION else None
 
     @classmethod
+    def around(cls, path: Path) -> Run | None:
+        """Returns the run that a run folder, a snapshot in it or a file of a snapshot belongs to; else None."""
+        return next(filter(None, map(cls.at, (path, *path.resolve().parents[:2]))), None)
+
+    @classmethod
     def named(cls, path: Path) -> Run:
         """Like `at`, for a folder that the user named as a run.
 

@@ -30,7 +30,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     sizes = FAMILIES.get(config.network).sizes
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), sizes)
-    check_device(config.device)
+    check_device(config.device, training=True)
     refuse_inside("`outdir`", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
@@ -79,7 +79,9 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
                 )
     make_rules(config)  # somebody's rule that cannot be made is told before anything is written
     data = read_data(config, console)
-    make_steps(config, data.shape[1] * data.shape[2], check_device(config.device))  # as are training steps
+    make_steps(
+        config, data.shape[1] * data.shape[2], check_device(config.device, training=True)
+    )  # as are training steps
     if config.signal == "r_v" and data.split(config.seed)[1] is None:
         raise UserError(NONE_HELD_OUT)
     return data

@@ -56,7 +56,7 @@ def make_gan(
     Raises:
         UserError: a device that is not there, or weights that do not fit.
     """
-    device = check_device(config.device)
+    device = check_device(config.device, training=True)
     g = build(network)
     size, channels, classes = tuple(network["resolution"]), network["channels"], network["classes"]
     d = called(
