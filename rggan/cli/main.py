@@ -30,6 +30,7 @@ COMMANDS = {
     "generate": Command("rggan.cli.generate", "GenerateConfig", "generate", "make pictures from a trained generator"),
     "evaluate": Command("rggan.cli.evaluate", "EvaluateConfig", "evaluate", "score generators against real pictures"),
     "compare": Command("rggan.cli.compare", "CompareConfig", "compare", "compare kinds of runs over paired seeds"),
+    "show": Command("rggan.cli.show", "ShowConfig", "show", "make one page of a run, or of several"),
     "plot": Command("rggan.cli.plot", "PlotConfig", "plot", "draw one run, or several in one plot"),
 }
 

@@ -132,6 +132,12 @@ class Run:
             return {}
         return head if isinstance(head, dict) else {}
 
+    def pictures(self) -> list[Row]:
+        """Returns the lines of data.jsonl after its header, one for each picture; [] if there are none."""
+        with contextlib.suppress(OSError):
+            return [line for line in objects(self.path / places.DATA) if "name" in line]
+        return []
+
     def class_counts(self, classes: Sequence[str]) -> list[int] | None:
         """Returns the number of training images of each class, from data.jsonl; None if it has no classes."""
         found = dict.fromkeys(classes, 0)

@@ -14,6 +14,8 @@ TRACKED = "track.json"  # its id for trackers, and what each of them has
 BEST, LAST = "best", "last"  # its snapshots
 CHECKPOINTS = "checkpoints"  # training states
 REALS, PROGRESS, PLOT = "reals.png", "progress.png", "plot.png"
+PAGE, COMPARISON, FILM = "page.html", "comparison.html", "training.webp"
+HEALTH = "health.json"  # what a look over its pictures found
 LOCK, METRICS_LOCK = ".lock", ".metrics.lock"
 
 WEIGHTS = "generator.safetensors"  # of a snapshot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ from rich.console import Console
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import grid, save_picture
-from rggan.errors import UserError
+from rggan.errors import UserError, reason
 from rggan.options import CHANGEABLE
+from rggan.report.page.page import write_page
 from rggan.report.plot import plot_run
 from rggan.run.folder import Run
 from rggan.run.lock import locked
@@ -33,6 +35,8 @@ from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
 
+WORTH_A_LOOK = 60  # seconds of training, after which seconds for a look over the pictures are few
+
 
 def train(
     what: TrainConfig | str | Path | None = None,
@@ -48,7 +52,7 @@ def train(
     `train("pictures", kimg=100)` is the command `rggan train pictures --kimg 100`: options that are not given are
     chosen for these pictures, and said. `train(TrainConfig(data=...))` is the paper's method. With the option `resume`
     a run is continued; options that differ from its own must be ones that can change. At the end, also at one before
-    its time, `progress.png` is drawn.
+    its time, `progress.png` and `page.html` are made.
 
     Args:
         what: the pictures (a folder, or whatever `rggan train` takes), or all options.
@@ -102,13 +106,14 @@ def train(
                     soft_wrap=True,
                 )
                 draw_progress(run)
+                draw_page(run, console, look=False)
                 with Tracking(trackers, config.to_json(), RunLog(run, console).say) as tracking:
                     tracking.begin(run.path)  # what they lack
                 return run.path
             data = read_data(config, console)
             log = RunLog(run, console)
         tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
-        with drawn(run):
+        with drawn(run, console):
             try:
                 loop = begin(config, data, run, log, rules, schedules, [tracking, *watching])
                 if config.resume:
@@ -144,14 +149,26 @@ def config_of(what: TrainConfig | str | Path | None, options: Mapping[str, Any],
 
 
 @contextmanager
-def drawn(run: Run) -> Iterator[None]:
+def drawn(run: Run, console: Console) -> Iterator[None]:
     """Draw the run when it ends, also where it stops before its time."""
+    started = time.perf_counter()
     try:
         yield
     except (Diverged, Interrupted, WriteFailed):
         draw_progress(run)
+        draw_page(run, console, look=False)  # whoever stopped it waits
         raise
     draw_progress(run)
+    draw_page(run, console, look=time.perf_counter() - started > WORTH_A_LOOK)
+
+
+def draw_page(run: Run, console: Console, look: bool) -> None:
+    """Its page.html. Whatever goes wrong with it, what was trained is worth more."""
+    try:
+        told = f"page       {write_page(run, look=look)}"
+    except Exception as error:
+        told = f"No page was made: {reason(error)}."
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def draw_progress(run: Run) -> None:

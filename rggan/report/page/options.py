@@ -1,0 +1,98 @@
+"""The options of a run for people: what differs from the defaults first, and the command that repeats it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rggan.config import TrainConfig
+from rggan.networks import FAMILIES
+from rggan.options import HERE
+from rggan.presets import pruning, settings
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: as JSON has its value and its default. changed: whether they differ."""
+
+    name: str
+    value: str
+    default: str
+    changed: bool
+
+
+def base(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training takes where these options alone are given: of the run's network, if it is known here."""
+    plain = TrainConfig().to_json()
+    network = options.get("network", plain["network"])
+    if not isinstance(network, str) or not FAMILIES.knows(network):
+        return {**plain, **pruning(given)}
+    return {**plain, **settings(network), **pruning(given)}
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that have to be given to train the same: which networks are pruned depends on the others.
+
+    >>> saved = TrainConfig.of("sngan", data="pictures", target_g=0.5, networks="both", target_d="auto").to_json()
+    >>> given(saved)
+    {'target_g': 0.5}
+    """
+    found: dict[str, Any] = {}
+    for last in (
+        ("networks", "target_d"),
+        ("target_d",),
+        (),
+    ):  # what follows from others is looked at when those are known
+        start = base(options, found)
+        different = [name for name, value in options.items() if name in start and value != start[name]]
+        found |= {name: options[name] for name in different if name not in (*HERE, "data", "network", *last)}
+    if found.get("target_d", "") is None:  # a value that no option has: it follows from these
+        del found["target_d"]
+        found |= {name: options[name] for name in ("networks", "rule") if name in options}
+    return {name: found[name] for name in options if name in found}
+
+
+def command(options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(option with underscores, its value quoted for a shell) for `rggan train`; ("", PICTURES) first, (flag, "").
+
+    >>> command(TrainConfig.of("sngan", data="my pictures", mirror=True).to_json())
+    [('', "'my pictures'"), ('cfg', 'sngan'), ('mirror', '')]
+    """
+    network = options.get("network", TrainConfig.network)
+    words = [("", shlex.quote(str(options.get("data", TrainConfig.data)))), ("cfg", shlex.quote(str(network)))]
+    for name, value in given(options).items():
+        if isinstance(value, bool):
+            words.append((name if value else f"no_{name}", ""))
+        elif isinstance(value, list):
+            words.append((name, shlex.join(map(str, value))))
+        else:
+            words.append((name, shlex.quote(str(value))))
+    return words
+
+
+def described(options: Mapping[str, Any]) -> list[Option]:
+    """All options, those that differ from the defaults of the run's network first."""
+    defaults = base(options, given(options))
+    rows = [
+        Option(name, shown(value), shown(defaults[name]) if name in defaults else "", value != defaults.get(name))
+        for name, value in options.items()
+        if name not in ("outdir", "network")
+    ]
+    return sorted(rows, key=lambda row: not row.changed)
+
+
+def shown(value: Any) -> str:
+    """
+    >>> shown(True), shown(None), shown("a"), shown(["b"]), shown(1e-4)
+    ('yes', '-', 'a', 'b', '0.0001')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "-"
+    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
