@@ -71,6 +71,12 @@ def test_every_page_is_built_asks_no_other_host_and_leaves_no_list_as_text(site:
         assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", sheet.read_text()), sheet
 
 
+def test_no_page_is_in_the_navigation_twice() -> None:
+    pages = re.findall(r"^ +- [^:]+: (\S+\.md)", (ROOT / "mkdocs.yml").read_text(), re.M)
+    assert len(pages) > 10
+    assert len(pages) == len(set(pages))
+
+
 def test_the_readme_is_the_start_with_links_that_work_there(site: Path) -> None:
     start = (site / "index.html").read_text()
     readme = (ROOT / "README.md").read_text()
