@@ -43,7 +43,12 @@ class Run:
 
     @classmethod
     def at(cls, path: Path) -> Run | None:
-        """Returns the run in this folder, of any version and at any stage; None if it is something else."""
+        """Returns the run in this folder, of any version and at any stage; None if it is something else.
+
+        A link beside the run (`latest`) is followed, so that the run is called by its own name."""
+        with contextlib.suppress(OSError, ValueError):
+            if path.is_symlink() and len((target := path.readlink()).parts) == 1:
+                path = path.with_name(str(target))
         run = cls(path)
         options = run.options()
         return run if options is not None and options.keys() >= OF_EVERY_VERSION else None

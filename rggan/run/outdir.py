@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +11,9 @@ from pathlib import Path
 from rggan.config import TrainConfig
 from rggan.errors import UserError, make_folder
 from rggan.run.folder import Run
+
+NUMBERED = re.compile(r"\d{5}-")  # how a run's name begins
+LATEST = "latest"  # in an output directory: a link to the run that was trained last
 
 
 def describe(config: TrainConfig, size: tuple[int, int]) -> str:
@@ -28,7 +33,7 @@ def runs(outdir: Path) -> list[Run]:
     >>> runs(Path("nowhere"))
     []
     """
-    found = sorted(path for path in outdir.glob("*/") if re.match(r"\d{5}-", path.name))
+    found = sorted(path for path in outdir.glob("*/") if NUMBERED.match(path.name))
     return [run for path in found if (run := Run.at(path)) is not None]
 
 
@@ -62,3 +67,27 @@ def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
         return Run(beside.rename(path))
     except OSError as error:
         raise UserError(f"Cannot write to the folder {config.outdir}: {error.strerror}.") from error
+
+
+def point_to(run: Run) -> None:
+    """Makes `latest` beside a numbered run a link to it, so that a command can name the newest run without its number.
+
+    Where the system makes no links (or a folder of that name is there), there is none: a link is never worth a run.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = new_run(TrainConfig(outdir=folder), (16, 16))
+    ...     point_to(run)
+    ...     (run.path.with_name(LATEST) / "config.json").resolve().parent.name
+    '00000-digits-16-sngan-threshold'
+    """
+    path = run.path.resolve()
+    if not NUMBERED.match(path.name):  # moved somewhere else, where no link is expected
+        return
+    beside = path.with_name(f".{LATEST}")
+    with contextlib.suppress(OSError, NotImplementedError):
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(path.name, target_is_directory=True)
+        os.replace(beside, path.with_name(LATEST))
+    with contextlib.suppress(OSError):
+        beside.unlink()  # where a folder is in its place

@@ -21,7 +21,7 @@ from rggan.report.plot import plot_run
 from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog
-from rggan.run.outdir import find_run, new_run, runs
+from rggan.run.outdir import find_run, new_run, point_to, runs
 from rggan.run.places import PROGRESS, REALS
 from rggan.training.asked import NoPictures, asked
 from rggan.training.callbacks import Callback, checked, make_callbacks
@@ -52,7 +52,7 @@ def train(
     `train("pictures", kimg=100)` is the command `rggan train pictures --kimg 100`: options that are not given are
     chosen for these pictures, and said. `train(TrainConfig(data=...))` is the paper's method. With the option `resume`
     a run is continued; options that differ from its own must be ones that can change. At the end, also at one before
-    its time, `progress.png` and `page.html` are made.
+    its time, `progress.png` and `page.html` are made; `latest` beside the run's folder is a link to it.
 
     Args:
         what: the pictures (a folder, or whatever `rggan train` takes), or all options.
@@ -112,6 +112,7 @@ def train(
                 return run.path
             data = read_data(config, console)
             log = RunLog(run, console)
+        point_to(run)
         tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
         with drawn(run, console):
             try:

@@ -10,7 +10,7 @@ from rggan.cli.main import main
 from rggan.evaluation.compare import judged
 from rggan.run import folder, places
 from rggan.run.folder import Run
-from rggan.run.outdir import find_run, new_run, runs
+from rggan.run.outdir import LATEST, find_run, new_run, point_to, runs
 
 TICK = {"tick": 0, "kimg": 1.0, "score": 0.5, "density_g": 1, "density_d": 1, "phase": "prune"}
 SNAPSHOT = {"format": 2, "network": {"name": "sngan"}, "classes": [], "trained": {"data": "digits", "rule": "none"}}
@@ -80,3 +80,23 @@ def test_weights_are_those_of_a_file_a_snapshot_or_a_runs_best(run):
     file.touch()
     assert {places.find_weights(place) for place in (run.path, run.best, file)} == {file}
     assert places.find_weights(run.path / "a\0b") is None
+
+
+def test_latest_is_the_run_trained_last_under_its_own_name(tmp_path):
+    first, second = (new_run(TrainConfig(outdir=tmp_path, seed=seed), (16, 16)) for seed in (0, 1))
+    for run in (first, second, first):
+        point_to(run)
+        assert Run.named(tmp_path / LATEST) == run
+    assert runs(tmp_path) == [first, second]  # the link is no run of its own
+
+
+def test_latest_never_replaces_a_folder_and_is_not_made_beside_a_run_that_was_moved(tmp_path):
+    run = new_run(TrainConfig(outdir=tmp_path), (16, 16))
+    (tmp_path / LATEST).mkdir()
+    (tmp_path / LATEST / "mine.txt").write_text("mine")
+    point_to(run)
+    assert (tmp_path / LATEST / "mine.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {run.name, LATEST}
+    (tmp_path / "else").mkdir()
+    point_to(Run(run.path.rename(tmp_path / "else" / "digits")))
+    assert [path.name for path in (tmp_path / "else").iterdir()] == ["digits"]
