@@ -17,8 +17,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from rggan.metrics.uncertainty import holm
 from studies.baselines import ROWS
-from studies.paired import by_seed, holm, mean_sd, p_value, pairs, ratio_ci
+from studies.paired import by_seed, mean_sd, p_value, pairs, ratio_ci
 from studies.places import IMAGES
 from studies.queue import Row, done_rows
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from rggan.metrics.uncertainty import holm
 from studies.capacity import ROWS
-from studies.paired import by_seed, holm, p_value, pairs, ratio_ci
+from studies.paired import by_seed, p_value, pairs, ratio_ci
 from studies.places import IMAGES
 from studies.queue import Row, done_rows
 

@@ -1,4 +1,4 @@
-"""Statistics of paired seeds: ratios to another arm with intervals, one-sided tests, and Holm's adjustment."""
+"""Statistics of paired seeds: ratios to another arm with intervals, one-sided tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy import stats
 
-from rggan.metrics.uncertainty import paired_ratio
+from rggan.metrics.uncertainty import effect
 from studies.queue import Row
 
 Pairs = tuple[list[float], list[float]]  # ours, the other arm's: one value for each seed that both have
@@ -35,7 +35,7 @@ def ratio_ci(paired: Pairs, comparisons: int = 1) -> str:
     >>> ratio_ci(([1.0, 2.0], [2.0, 4.0]))
     '0.500 (0.500 to 0.500)'
     """
-    ratio = paired_ratio(*paired, level=1 - 0.05 / comparisons)
+    ratio = effect(*paired, level=1 - 0.05 / comparisons)
     return f"{ratio.value:.3f} ({ratio.interval.low:.3f} to {ratio.interval.high:.3f})"
 
 
@@ -45,20 +45,6 @@ def p_value(paired: Pairs, below: float = 1.0) -> float:
         return 1.0
     logs = [math.log(one / other) for one, other in zip(*paired, strict=True)]
     return float(stats.ttest_1samp(logs, math.log(below), alternative="less").pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values (Holm 1979).
-
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * p_values[place]))
-        adjusted[place] = running
-    return adjusted
 
 
 def mean_sd(rows: Mapping[int, Row], key: str) -> str:

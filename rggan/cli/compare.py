@@ -1,50 +1,69 @@
-"""rggan compare: are these runs better than those?"""
+"""rggan compare: which kinds of runs are better?"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
 from rggan.errors import UserError
-from rggan.evaluation.compare import Comparison, lines
-from rggan.evaluation.compare import compare as compare_runs
+from rggan.evaluation import layout
+from rggan.evaluation.compare import Comparison
+from rggan.evaluation.compare import compare as compare_arms
 from rggan.registry import trust
+
+WRITERS = {
+    "markdown": layout.markdown,
+    "latex": layout.latex,
+    "csv": layout.comma_separated,
+    "json": layout.as_json,
+}
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Compare two kinds of runs over paired seeds: rggan compare RUN... -- RUN... (after `rggan evaluate` of each)."""
+    """Compare kinds of runs (arms) by their numbers of `rggan evaluate`: rggan compare RUN... -- RUN... [-- RUN...]
+
+    An arm is the runs between two --, or a folder that holds them; the first is compared with each other one. Runs
+    without a -- are one arm for each set of options.
+    """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """The runs in question."""
-    against: tuple[Path, ...] = ()
-    """Those that they are compared with: what stands behind --."""
-    metric: str = "fd"
-    """Which number of `rggan evaluate`: fd, kid, precision, recall, density, coverage, or patch_fd and so on; or that
-    of another metric by which the runs were evaluated."""
+    """The runs of the first arm."""
+    against: tyro.conf.UseAppendAction[tuple[tuple[Path, ...], ...]] = ()
+    """Those of another arm: what stands behind --."""
+    metric: tuple[str, ...] = ()
+    """Which numbers of `rggan evaluate`: fd, kid, precision, recall, density, coverage, patch_fd and so on, that of a
+    metric of your own, or copies. Without it fd (fd-small, fid, ...), or else the first that all runs have."""
+    all_pairs: bool = False
+    """Compare each arm with each other one. The correction after Holm is over all pairs that are compared."""
+    unpaired: bool = False
+    """Do not pair runs by their seed. Without it arms are paired that share at least two seeds."""
+    format: Literal["text", "markdown", "latex", "csv", "json"] = "text"
+    """How the tables are printed: for the terminal, or as a file takes them: `--format latex > table.tex`."""
     trust: tuple[str, ...] = ()
     """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs."""
     json: bool = False
-    """Print JSON instead."""
+    """The same as `--format json`."""
 
 
 def compare(config: CompareConfig, console: Console) -> Comparison:
     """Compare and print.
 
     Raises:
-        UserError: a side without runs; or see `rggan.evaluation.compare.compare`.
+        UserError: no arms; or see `rggan.evaluation.compare.compare`.
     """
-    if not config.runs or not config.against:
-        raise UserError("Say which runs to compare with which runs: rggan compare RUN... -- RUN...")
+    if not config.runs:
+        raise UserError("Say which runs to compare with which: rggan compare RUN... -- RUN... [-- RUN...]")
     trust(*config.trust)
-    found = compare_runs(config.runs, config.against, config.metric)
-    if config.json:
-        print(json.dumps(found.to_json(), indent=2))
+    arms = [config.runs, *config.against]
+    found = compare_arms(arms, config.metric, config.unpaired, config.all_pairs)
+    chosen = "json" if config.json else config.format
+    if chosen == "text":
+        console.print("\n".join(layout.text(found)), markup=False, highlight=False, soft_wrap=True)
     else:
-        console.print("\n".join(lines(found)), markup=False, highlight=False, soft_wrap=True)
+        print(WRITERS[chosen](found), end="")
     return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rggan.errors import UserError
 from rggan.metrics.features import View
 from rggan.metrics.metric import METRICS, Metric
+from rggan.metrics.uncertainty import Range
 from rggan.run.naming import FD, FID, PATCHES, is_distance
 
 PREFIX: dict[View, str] = {"whole": "", "patches": PATCHES}
@@ -68,6 +69,16 @@ def code(name: str) -> tuple[str, str]:
     except (OSError, TypeError):  # a compiled module
         source = ""
     return place, hashlib.sha256(f"{place}\0{source}".encode()).hexdigest()
+
+
+def builtin_ranges() -> dict[str, Range]:
+    """{name of a number of the built-in metrics: its range}, for those that have one.
+
+    >>> builtin_ranges()["patch_recall"]
+    'share'
+    """
+    found = {name: kind for one in METRICS.builtin for name, kind in METRICS.get(one).ranges.items()}
+    return {prefix + name: kind for prefix in PREFIX.values() for name, kind in found.items()}
 
 
 def builtin_numbers() -> dict[str, bool]:

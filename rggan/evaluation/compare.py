@@ -1,222 +1,188 @@
-"""Are these runs better than those? Over paired seeds, from numbers of the same provenance."""
+"""Which arms are better? From numbers of the same provenance, paired by seed where the runs are."""
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.evaluation.chosen import builtin_numbers
-from rggan.evaluation.record import file_hash
-from rggan.metrics.provenance import COMPARED, differences
-from rggan.metrics.uncertainty import Ratio, paired_ratio
-from rggan.run.folder import Run
-from rggan.run.naming import FD, find, general
-from rggan.run.places import BEST, WEIGHTS
+from rggan.evaluation.arms import Arm, Judged, choose, judged, options_of, read_arms
+from rggan.metrics.provenance import differences
+from rggan.metrics.uncertainty import Effect, Interval, Range, effect, holm, interval_of
+from rggan.run.differ import labels
 
-NEEDED = {*COMPARED, "extractor", "reference", "reference_split"} - {"metric_hash", "class_mix"}  # of a provenance
-OF_ONE_PAIR = ("reference",)  # what may differ between pairs: each seed draws its own images
+OF_ONE_PAIR = "reference"  # differences that begin so may lie between pairs: each seed draws its own images
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A run with the newest number that it was given."""
+class Mean:
+    """The mean of an arm's runs, their standard deviation, and the 95 % interval of the mean."""
 
-    run: Path
-    options: TrainConfig
-    metric: str
+    arm: str
+    runs: int
     value: float
+    sd: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How one arm does against another. p: adjusted after Holm over the pairs. verdict: 'better', 'worse', ..."""
+
+    arm: str
+    against: str
+    effect: Effect
+    p: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The arms by one number.
+
+    values: for each arm its runs by seed, or one after another where they are not paired.
+    """
+
+    metric: str
     lower_is_better: bool
     provenance: dict[str, Any]
+    paired: bool
+    values: dict[str, dict[int, float]]
+    means: list[Mean]
+    pairs: list[Pair]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs by seed, pairwise; and what they tell."""
+    """The arms by each number that they are compared by, and what is to be said beside it."""
 
-    metric: str
-    pairs: dict[int, tuple[Judged, Judged]]
-    ratio: Ratio
+    arms: list[Arm]
+    metrics: list[Compared]
     notes: list[str]
 
-    @property
-    def lower_is_better(self) -> bool:
-        return next(iter(self.pairs.values()))[0].lower_is_better
 
-    def sentence(self) -> str:
-        """Better, worse or not told apart, in one plain sentence."""
-        verdict = self.ratio.verdict(self.lower_is_better)
-        subject = "The first runs are" if verdict != "not told apart" else "The two kinds of runs are"
-        than = " than the second" if verdict != "not told apart" else ""
-        low, high = self.ratio.interval
-        return (
-            f"{subject} {verdict}{than}: the ratio of their {self.metric}, first to second, is {self.ratio.value:.3f} "
-            f"(95 % interval {low:.3f} to {high:.3f}, {self.ratio.pairs} pairs of seeds)."
-        )
+def compare(
+    arms: Sequence[Sequence[Path]], metrics: Sequence[str] = (), unpaired: bool = False, all_pairs: bool = False
+) -> Comparison:
+    """Read the runs' numbers and compare the first arm with each other one.
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "metric": self.metric,
-            "ratio": self.ratio.value,
-            "interval": list(self.ratio.interval),
-            "verdict": self.ratio.verdict(self.lower_is_better),
-            "pairs": {str(seed): [one.value, other.value] for seed, (one, other) in self.pairs.items()},
-            "notes": self.notes,
-        }
-
-
-def compare(runs: Sequence[Path], against: Sequence[Path], metric: str = FD) -> Comparison:
-    """Read the runs' numbers and compare them, paired by seed; what a side has alone is left out, with a note.
+    Args:
+        arms: of each its runs, snapshots of runs (RUN/last), or folders that hold runs.
+        metrics: names of numbers of `rggan evaluate`, or 'copies'; none: the Fréchet distance, or what all runs have.
+        unpaired: do not pair by seed. Without it arms are paired where each two that are compared share two seeds.
+        all_pairs: compare each arm with each other one.
 
     Raises:
-        UserError: no such number; a run without it; numbers of different provenance; the same seed twice on a side;
-            fewer than two pairs; a value of which no ratio can be taken.
+        UserError: see `read_arms` and `choose`; numbers of different provenance; too few runs.
     """
-    code = code_of([*runs, *against], metric)
-    sides = [by_seed([judged(run, metric, code) for run in side]) for side in (runs, against)]
-    pairs = {seed: (sides[0][seed], sides[1][seed]) for seed in sides[0] if seed in sides[1]}
-    notes = [
-        f"Seed {seed} is on one side only: left out ({side[seed].run})."
-        for side, other in (sides, sides[::-1])
-        for seed in side
-        if seed not in other
-    ]
-    if len(pairs) < 2:
-        raise UserError(
-            f"An interval needs at least two pairs of runs with the same seed, and there are {len(pairs)}: train both "
-            "kinds with more seeds (`seed`)."
-        )
-    check_provenance(list(pairs.values()))
-    called = next(iter(pairs.values()))[0].metric
-    try:
-        ratio = paired_ratio([one.value for one, _ in pairs.values()], [other.value for _, other in pairs.values()])
-    except ValueError as error:
-        raise UserError(
-            f"Some {called} is not above 0, so that ratios mean nothing; compare by another `metric`."
-        ) from error
-    return Comparison(called, pairs, ratio, notes + option_notes(list(pairs.values())))
+    found = read_arms(arms)
+    names, notes = choose(found, metrics)
+    places = list(itertools.combinations(range(len(found)), 2))
+    named = places if all_pairs else [pair for pair in places if pair[0] == 0]
+    compared = [compare_by(found, name, named, unpaired, notes) for name in names]
+    return Comparison(found, compared, list(dict.fromkeys(notes + option_notes(found))))
 
 
-def code_of(runs: Sequence[Path], metric: str) -> str:
-    """The code of the metric that gives this number; '' of built-in ones.
-
-    Raises:
-        UserError: it is none of those, nor one that any of the runs was given.
-    """
-    known = dict.fromkeys(builtin_numbers(), "")
-    if general(metric) in known:
-        return ""
-    for path in runs:
-        for row in (Run.at(path) or Run(path.parent)).evaluations():
-            for name, number in row.items():
-                if general(name) not in known and better(name, number) is not None:
-                    known[name] = str(number["provenance"].get("metric_code"))
-    if metric not in known:
-        raise UserError(f"`metric` is one of {', '.join(known)}, not {metric}.")
-    return known[metric]
-
-
-def judged(path: Path, metric: str, code: str = "") -> Judged:
-    """The newest such number of a run's best snapshot, or of the snapshot (RUN/last) that `path` is.
-
-    code: see `code_of`.
-
-    Raises:
-        UserError: it is no run, one whose options cannot be read, or has no such number.
-    """
-    run, snapshot = Run.at(path), BEST
-    if run is None:
-        run, snapshot = Run.at(path.parent) or Run.named(path), path.name
-    options = run.checked_config()
-    for row in reversed(run.evaluations()):
-        name = find(row, metric)
-        number: Any = row.get(name)
-        if row.get("snapshot") != snapshot:
-            continue
-        if (lower := better(name, number)) is not None:
-            weights = run.path / snapshot / WEIGHTS
-            if "weights" in row and weights.is_file() and row["weights"] != file_hash(weights):
-                raise UserError(f"{path} was trained on since its {name} was taken: evaluate it again.")
-            # Before it was told, classes were drawn equally often.
-            mix = {"class_mix": "even"} if options.cond else {}
-            return Judged(path, options, name, number["value"], lower, {**mix, **number["provenance"]})
-    command = f"`rggan evaluate {path} --reference PICTURES`"
-    if code:
-        command = f"`rggan evaluate {path} --reference PICTURES --metrics {code}`"
-    raise UserError(f"{path} has no {metric} yet: run {command} first.")
-
-
-def better(name: str, number: Any) -> bool | None:
-    """Whether lower is better of it; None: it is no value with its provenance, but what somebody else wrote there.
-
-    Numbers of before were all of built-in metrics, and did not say it.
-    """
-    if not isinstance(number, dict) or not isinstance(number.get("value"), float):
-        return None
-    provenance = number.get("provenance")
-    if not isinstance(provenance, dict) or not set(provenance) >= NEEDED:
-        return None
-    lower = number.get("lower_is_better", builtin_numbers().get(general(name)))
-    return lower if isinstance(lower, bool) else None
-
-
-def by_seed(runs: Sequence[Judged]) -> dict[int, Judged]:
-    """Raises UserError for a seed that comes twice."""
-    found: dict[int, Judged] = {}
-    for run in runs:
-        if run.options.seed in found:
-            raise UserError(f"{found[run.options.seed].run} and {run.run} have the same seed: leave one of them out.")
-        found[run.options.seed] = run
-    return dict(sorted(found.items()))
-
-
-def check_provenance(pairs: Sequence[tuple[Judged, Judged]]) -> None:
-    """Raises UserError for numbers that do not compare: within a pair, or (but for the reference) between pairs."""
-    first = pairs[0][0]
-    for one, other in pairs:
-        told = differences(one.provenance, other.provenance)
-        told += [text for text in differences(first.provenance, one.provenance) if not text.startswith(OF_ONE_PAIR)]
-        if told:
+def compare_by(
+    arms: Sequence[Arm], metric: str, named: Sequence[tuple[int, int]], unpaired: bool, notes: list[str]
+) -> Compared:
+    """By one number; adds to the notes."""
+    groups = [[judged(run, metric) for run in arm.runs] for arm in arms]
+    seeds = [{run.options.seed for run in group} for group in groups]
+    paired = not unpaired and all(len(seeds[a] & seeds[b]) >= 2 for a, b in named)
+    if paired:
+        for group in groups:
+            refuse_twins(group)
+        notes += [
+            f"Seed {run.options.seed} is on one side only: left out ({run.run})."
+            for a, b in named
+            for one, other in ((a, b), (b, a))
+            for run in groups[one]
+            if run.options.seed not in seeds[other]
+        ]
+    elif not unpaired:
+        told = next(f"{arms[a].name} and {arms[b].name}" for a, b in named if len(seeds[a] & seeds[b]) < 2)
+        notes.append(f"Not paired by seed: {told} do not share two seeds.")
+    check_provenance(groups, paired)
+    for arm, group in zip(arms, groups, strict=True):
+        if len(group) < 2:
             raise UserError(
-                f"The numbers of {one.run} and {other.run} do not compare; they differ in {told[0]}: evaluate all runs "
+                f"An interval needs at least two runs of each arm, and {arm.name} has {len(group)}: train it with more "
+                "seeds (`seed`)."
+            )
+    first = groups[0][0]
+    kind = range_of(groups, notes)
+    effects = []
+    for a, b in named:
+        common = sorted(seeds[a] & seeds[b])
+        sides = [[run.value for run in groups[place]] for place in (a, b)]
+        if paired:
+            sides = [[run.value for s in common for run in groups[p] if run.options.seed == s] for p in (a, b)]
+        effects.append(effect(sides[0], sides[1], kind, paired))
+    pairs = [
+        Pair(arms[a].name, arms[b].name, each, p, each.verdict(first.lower_is_better, p))
+        for (a, b), each, p in zip(named, effects, holm([each.p for each in effects]), strict=True)
+    ]
+    values, means = {}, []
+    for arm, group in zip(arms, groups, strict=True):
+        drawn = [run.value for run in group]
+        numbered = sorted((run.options.seed, run.value) for run in group) if paired else enumerate(drawn)
+        values[arm.name] = dict(numbered)
+        interval = interval_of(drawn, kind, first.provenance.get("samples"))
+        means.append(Mean(arm.name, len(group), statistics.fmean(drawn), statistics.stdev(drawn), interval))
+    return Compared(first.metric, first.lower_is_better, first.provenance, paired, values, means, pairs)
+
+
+def range_of(groups: Sequence[Sequence[Judged]], notes: list[str]) -> Range:
+    """Shares differ; others, where all are above 0, have a ratio."""
+    first = groups[0][0]
+    if first.range == "share":
+        return "share"
+    if all(run.value > 0 for group in groups for run in group):
+        return "positive"
+    notes.append(f"Some {first.metric} is not above 0: differences of {first.metric} instead of ratios.")
+    return "any"
+
+
+def refuse_twins(group: Sequence[Judged]) -> None:
+    """Raises UserError for a seed that comes twice in an arm."""
+    found: dict[int, Path] = {}
+    for run in group:
+        if found.setdefault(run.options.seed, run.run) != run.run:
+            raise UserError(
+                f"{found[run.options.seed]} and {run.run} have the same seed: leave one of them out, or compare "
+                "`unpaired`."
+            )
+
+
+def check_provenance(groups: Sequence[Sequence[Judged]], paired: bool) -> None:
+    """Raises UserError for numbers that do not compare. Where runs are paired each seed may have its own reference."""
+    first = groups[0][0]
+    of_seed: dict[int, Judged] = {}
+    for run in itertools.chain.from_iterable(groups):
+        told = [(first, text) for text in differences(first.provenance, run.provenance)]
+        if paired:
+            other = of_seed.setdefault(run.options.seed, run)
+            told = [(one, text) for one, text in told if not text.startswith(OF_ONE_PAIR)]
+            told += [(other, text) for text in differences(other.provenance, run.provenance)]
+        if told:
+            one, text = told[0]
+            raise UserError(
+                f"The numbers of {one.run} and {run.run} do not compare; they differ in {text}: evaluate all runs "
                 "alike."
             )
 
 
-def option_notes(pairs: Sequence[tuple[Judged, Judged]]) -> list[str]:
-    """What differs in the options of the runs of one side."""
+def option_notes(arms: Sequence[Arm]) -> list[str]:
+    """What differs in the options of the runs of one arm."""
     notes = []
-    for side, called in zip(zip(*pairs, strict=True), ("first", "second"), strict=True):
-        for run in side[1:]:
-            changed = run.options.differences(side[0].options.to_json())
-            told = [text for name, text in changed.items() if name != "seed"]
-            if told:
-                notes.append(f"The {called} runs were not all trained alike: {run.run} has {', '.join(told)}.")
+    for arm in arms:
+        told = labels([options_of(path) for path in arm.runs])
+        if len(set(told)) > 1:
+            runs = "; ".join(f"{path}: {label}" for path, label in zip(arm.runs, told, strict=True))
+            notes.append(f"The runs of {arm.name} were not all trained alike ({runs}).")
     return notes
-
-
-def trained_differently(found: Comparison) -> str:
-    """The options in which the first pair differs."""
-    one, other = next(iter(found.pairs.values()))
-    told = list(one.options.differences(other.options.to_json()).values())
-    return ", ".join(told) if told else "nothing: the same options"
-
-
-def lines(found: Comparison) -> list[str]:
-    """A line for each pair, the ratio, and the sentence."""
-    one = next(iter(found.pairs.values()))[0].provenance
-    told = [
-        f"metric     {found.metric} ({'lower' if found.lower_is_better else 'higher'} is better) by "
-        f"{one['extractor']} ({one['extractor_hash'][:8]}), {one['samples']} samples, against {one['reference']} "
-        f"({one['reference_split']})",
-        f"differ in  {trained_differently(found)}",
-        "",
-        f"{'seed':>6} {'first':>10} {'second':>10} {'ratio':>8}",
-    ]
-    told += [
-        f"{seed:>6} {a.value:>10.4g} {b.value:>10.4g} {a.value / b.value:>8.3f}" for seed, (a, b) in found.pairs.items()
-    ]
-    return [*told, "", found.sentence(), *(f"note: {note}" for note in found.notes)]

@@ -18,7 +18,7 @@ from rggan.metrics import Features, Metric
 from rggan.metrics.features import Extractor, View
 from rggan.metrics.memorisation import Memorisation
 from rggan.metrics.provenance import Provenance
-from rggan.metrics.uncertainty import Interval, mean_interval
+from rggan.metrics.uncertainty import Interval, Range, mean_interval, share_interval
 from rggan.run.naming import FD, distance_name, is_distance
 
 
@@ -38,6 +38,10 @@ class Number:
     standard_error: float | None = None
     replicates: int = 1
 
+    @property
+    def range(self) -> Range:
+        return self.metric.ranges.get(self.provenance.metric, "any")
+
     def to_json(self) -> dict[str, Any]:
         return {
             "value": self.value,
@@ -45,6 +49,7 @@ class Number:
             "standard_error": self.standard_error,
             "replicates": self.replicates,
             "lower_is_better": self.metric.values[self.provenance.metric] == "lower",
+            "range": self.range,
             "provenance": self.provenance.to_json(),
         }
 
@@ -185,11 +190,15 @@ def values(
 def number(name: str, rows: Sequence[dict[str, tuple[float, float]]], metric: Metric, told: Provenance) -> Number:
     drawn = [row[name][0] for row in rows]
     errors = [error for _, error in (row[name] for row in rows) if math.isfinite(error)]
+    interval = None
+    if len(drawn) > 1:
+        share = metric.ranges.get(told.metric) == "share"
+        interval = share_interval(drawn, told.samples) if share else mean_interval(drawn)
     return Number(
         statistics.fmean(drawn),
         told,
         metric,
-        mean_interval(drawn) if len(drawn) > 1 else None,
+        interval,
         statistics.fmean(errors) if errors else None,
         len(drawn),
     )

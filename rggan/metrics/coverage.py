@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rggan.metrics.metric import Better, Features, Metric
+from rggan.metrics.uncertainty import Range
 
 ROWS, COLUMNS = 1024, 4096  # of a block of distances
 SPARE = 4  # neighbours beyond the k-th that are recomputed exactly, including the image itself
@@ -132,4 +133,7 @@ def shares(reference: Features, found: Features) -> dict[str, float]:
 
 
 HIGHER: Better = "higher"
-NEIGHBOURS = Metric("prdc", dict.fromkeys(PRDC._fields, HIGHER), "features", shares, too_few, called="neighbours")
+RANGES: dict[str, Range] = {"precision": "share", "recall": "share", "density": "positive", "coverage": "share"}
+NEIGHBOURS = Metric(
+    "prdc", dict.fromkeys(PRDC._fields, HIGHER), "features", shares, too_few, called="neighbours", ranges=RANGES
+)

@@ -52,7 +52,7 @@ def singular(images: int, features: int) -> str | None:
     )
 
 
-FRECHET = Metric(FD, {FD: "lower"}, "statistics", fd, singular)
+FRECHET = Metric(FD, {FD: "lower"}, "statistics", fd, singular, ranges={FD: "positive"})
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

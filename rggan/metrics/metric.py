@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from rggan.errors import UserError, reason
 from rggan.metrics.moments import Statistics
+from rggan.metrics.uncertainty import Range
 from rggan.registry import Registry
 from rggan.run.naming import PATCHES
 
@@ -74,6 +75,8 @@ class Metric:
         why_not: `why_not(images, features)` returns one sentence on why the metric is not valid for so many images (of
             the smaller side) and features, or None if it is. Both sides have at least two images.
         called: display name of the metric, or its family, in text; default: its name.
+        ranges: what a value can be, where that is not any number: {"precision": "share"} (0..1), or "positive".
+            Intervals of shares stay within 0..1, and `rggan compare` takes differences of them and ratios of others.
 
     Raises:
         ValueError: a name that is not an identifier, no values, or an argument of a wrong type.
@@ -92,6 +95,7 @@ class Metric:
     compute: Callable[[Features, Features], Mapping[str, Value]]
     why_not: Callable[[int, int], str | None] = always
     called: str = ""
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, Mapping) or not self.values:
@@ -104,6 +108,11 @@ class Metric:
                 raise ValueError(f"which {name} is better is 'lower' or 'higher', not {better!r}")
         if self.needs not in ("statistics", "features"):
             raise ValueError(f"a metric needs 'statistics' or 'features', not {self.needs!r}")
+        if not isinstance(self.ranges, Mapping) or not set(self.ranges) <= set(self.values):
+            raise ValueError(f"ranges are of values of the metric, and not {self.ranges!r}")
+        for name, kind in self.ranges.items():
+            if kind not in get_args(Range):
+                raise ValueError(f"the range of {name} is one of {', '.join(get_args(Range))}, not {kind!r}")
         for function in (self.compute, self.why_not):
             if not callable(function):
                 raise ValueError(f"compute and why_not are functions, not a {type(function).__name__}")

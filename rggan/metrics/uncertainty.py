@@ -1,15 +1,19 @@
-"""Confidence intervals: t intervals of means and of paired ratios."""
+"""Confidence intervals and tests: t intervals of means, of shares, and of how two groups of runs differ; Holm."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from scipy.stats import t
+from scipy.special import expit, logit
+from scipy.stats import binomtest, t
 
 LEVEL = 0.95  # confidence level
+SIGNIFICANT = 1 - LEVEL
+# What a number can be: a share, 0..1; above 0; or any.
+Range = Literal["share", "positive", "any"]
 
 
 class Interval(NamedTuple):
@@ -33,32 +37,118 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean - half, mean + half)
 
 
-class Ratio(NamedTuple):
-    """The geometric mean of the ratio a / b over pairs, with its interval."""
+def share_interval(values: Sequence[float], images: int | None = None, level: float = LEVEL) -> Interval:
+    """Returns an interval within 0..1 for the mean of the distribution of `values`, shares from independent draws.
 
+    Student's t interval of the logit of their mean, by the delta method (as R's `survey::svyciprop(method = "logit")`).
+    All at 0, or all at 1: the exact binomial interval (Clopper and Pearson 1934) of all images; [0, 0] or [1, 1] where
+    `images`, the number of them behind each value, is not known.
+
+    >>> low, high = share_interval([0.01, 0.05])
+    >>> round(low, 4), round(high, 4)
+    (0.0, 0.9998)
+    >>> share_interval([0.0, 0.0], images=100).high < 0.02
+    True
+    """
+    if len(values) < 2:
+        raise ValueError("an interval needs at least two values")
+    mean = statistics.fmean(values)
+    if mean in (0.0, 1.0):
+        if images is None:
+            return Interval(mean, mean)
+        trials = images * len(values)
+        exact = binomtest(round(mean * trials), trials).proportion_ci(level)
+        return Interval(float(exact.low), float(exact.high))
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    half /= mean * (1 - mean)
+    return Interval(float(expit(logit(mean) - half)), float(expit(logit(mean) + half)))
+
+
+def interval_of(values: Sequence[float], kind: Range, images: int | None = None, level: float = LEVEL) -> Interval:
+    """Returns the interval of the mean of at least two values: one that stays in their range.
+
+    >>> interval_of([1.0, 3.0], "any").low < 0 < interval_of([1.0, 3.0], "positive").low
+    True
+    """
+    if kind == "share":
+        return share_interval(values, images, level)
+    low, high = mean_interval(values, level)
+    mean = statistics.fmean(values)
+    if kind == "any" or min(values) <= 0:
+        return Interval(low, high)
+    return Interval(mean * math.exp((low - mean) / mean), mean * math.exp((high - mean) / mean))
+
+
+class Effect(NamedTuple):
+    """How a differs from b: a ratio of geometric means, or a difference of means; its interval and two-sided p."""
+
+    kind: Literal["ratio", "difference"]
     value: float
     interval: Interval
-    pairs: int
+    p: float
+    pairs: int | None  # None: not paired
 
-    def verdict(self, lower_is_better: bool = True) -> str:
-        """'better', 'worse' or 'not told apart', of a against b."""
-        if self.interval.low <= 1 <= self.interval.high:
+    def verdict(self, lower_is_better: bool = True, p: float | None = None) -> str:
+        """'better', 'worse' or 'not told apart', of a against b. p: an adjusted p-value instead of its own."""
+        if (self.p if p is None else p) >= SIGNIFICANT:
             return "not told apart"
-        return "better" if (self.value < 1) == lower_is_better else "worse"
+        return "better" if (self.value < (1 if self.kind == "ratio" else 0)) == lower_is_better else "worse"
 
 
-def paired_ratio(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Ratio:
-    """Returns the geometric mean of a / b over pairs, with the t interval of the paired log-ratio.
+def effect(
+    a: Sequence[float], b: Sequence[float], kind: Range = "positive", paired: bool = True, level: float = LEVEL
+) -> Effect:
+    """Compares two groups of runs by a t test: paired, or for unequal variances (Welch 1947).
+
+    Values above 0 give the ratio a / b (the test is on logarithms), shares their difference (the test is on its atanh,
+    so that its interval stays within -1..1), and others their difference.
 
     Raises:
-        ValueError: fewer than two pairs, or a value that is not above 0.
+        ValueError: fewer than two values on a side, or a ratio of values that are not above 0.
 
-    >>> ratio = paired_ratio([2.0, 3.0, 5.0], [4.0, 6.1, 9.9])
-    >>> round(ratio.value, 3), ratio.verdict(), ratio.verdict(lower_is_better=False)
-    (0.499, 'better', 'worse')
+    >>> found = effect([2.0, 3.0, 5.0], [4.0, 6.1, 9.9])
+    >>> found.kind, round(found.value, 3), found.verdict(), found.verdict(lower_is_better=False)
+    ('ratio', 0.499, 'better', 'worse')
+    >>> found = effect([0.02, 0.0, 0.1], [0.9, 1.0, 0.98], "share", paired=False)
+    >>> round(found.value, 2), found.interval.low > -1
+    (-0.92, True)
     """
-    if not all(value > 0 for value in (*a, *b)):
-        raise ValueError("ratios need values above 0")
-    logs = [math.log(x / y) for x, y in zip(a, b, strict=True)]
-    low, high = mean_interval(logs, level)
-    return Ratio(math.exp(statistics.fmean(logs)), Interval(math.exp(low), math.exp(high)), len(logs))
+    if kind == "positive":
+        if not all(value > 0 for value in (*a, *b)):
+            raise ValueError("ratios need values above 0")
+        a, b = [math.log(value) for value in a], [math.log(value) for value in b]
+    if min(len(a), len(b)) < 2:
+        raise ValueError("an interval needs at least two values on each side")
+    if paired:
+        apart = [x - y for x, y in zip(a, b, strict=True)]
+        mean, freedom = statistics.fmean(apart), len(apart) - 1.0
+        error = statistics.stdev(apart) / math.sqrt(len(apart))
+    else:
+        mean = statistics.fmean(a) - statistics.fmean(b)
+        parts = [statistics.variance(side) / len(side) for side in (a, b)]
+        error = math.sqrt(sum(parts))
+        below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (a, b), strict=True))
+        freedom = sum(parts) ** 2 / below if below else 1.0
+    middle = mean
+    if kind == "share" and abs(mean) < 1:
+        middle, error = math.atanh(mean), error / (1 - mean**2)
+    half = float(t.ppf((1 + level) / 2, freedom)) * error
+    p = 2 * float(t.sf(abs(middle) / error, freedom)) if error else float(middle == 0)
+    back = {"positive": math.exp, "share": math.tanh if abs(mean) < 1 else float, "any": float}[kind]
+    told: Literal["ratio", "difference"] = "ratio" if kind == "positive" else "difference"
+    interval = Interval(back(middle - half), back(middle + half))
+    return Effect(told, back(middle), interval, p, len(a) if paired else None)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values (Holm 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p_values[place]))
+        adjusted[place] = running
+    return adjusted

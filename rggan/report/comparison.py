@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Sequence
@@ -14,11 +13,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.methods import RULES, SCHEDULES
-from rggan.options import HERE, OF_ANY_RULE, OF_RULES, OF_SCHEDULES, schedule_of
 from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
+from rggan.run.differ import labels
 from rggan.run.folder import Run
 from rggan.run.places import STATS
 
@@ -82,52 +79,10 @@ def comparison_figure(runs: Sequence[Curves]) -> Figure:
 
 def arms(runs: Sequence[Curves]) -> dict[str, list[Curves]]:
     """Groups runs whose options differ only in the seed (or in paths), labelled by the options in which arms differ."""
-    options = [meant(run.options) for run in runs]
-    names = [name for name in dict.fromkeys(name for each in options for name in each) if name not in (*HERE, "seed")]
-    differ = [name for name in names if len({json.dumps(each.get(name)) for each in options}) > 1]
     found: dict[str, list[Curves]] = {}
-    for run, each in zip(runs, options, strict=True):
-        told = [shown(name, each.get(name)) for name in differ if matters(name, each)]
-        found.setdefault(", ".join(told) or "the same options", []).append(run)
+    for run, label in zip(runs, labels([run.options for run in runs]), strict=True):
+        found.setdefault(label or "the same options", []).append(run)
     return found
-
-
-def meant(saved: dict[str, Any]) -> dict[str, Any]:
-    """Returns all options of a run; those that are missing, or have no effect, have their default."""
-    default = TrainConfig().to_json()
-    options = {**default, **saved}
-    return {name: value if matters(name, options) else default.get(name) for name, value in options.items()}
-
-
-def matters(name: str, options: dict[str, Any]) -> bool:
-    """Whether an option has an effect with the run's rule and schedule.
-
-    >>> matters("period", {"rule": "threshold", "schedule": "periodic"}), matters("target_g", {"rule": "none"})
-    (True, False)
-    """
-    rule = str(options.get("rule"))
-    if name in (*OF_RULES, *OF_ANY_RULE) and rule == "none":
-        return False
-    # The options of a rule or schedule that is not installed are unknown: its code is not run for a plot.
-    if name in OF_RULES and RULES.knows(rule) and name not in RULES.get(rule).options:
-        return False
-    if name == "fade" and options.get("finale"):
-        return True
-    networks = [network for network in ("g", "d") if options.get("networks", "both") in ("both", network)]
-    used = {schedule_of(options, network) for network in networks}
-    return name not in OF_SCHEDULES or any(
-        not SCHEDULES.knows(schedule) or name in SCHEDULES.get(schedule).options for schedule in used
-    )
-
-
-def shown(name: str, value: Any) -> str:
-    """
-    >>> shown("target_g", 0.5), shown("target_g", None), shown("mirror", True)
-    ('target_g 0.5', 'no target_g', 'mirror')
-    """
-    if value is True:
-        return name
-    return f"no {name}" if value is None or value is False else f"{name} {value}"
 
 
 def entry(label: str, group: Sequence[Curves]) -> str:

@@ -51,24 +51,35 @@ def test_paired_log_ratio_interval_and_sentence(sides, capfd):
     found = json.loads(capfd.readouterr().out)
     logs = [math.log(a / b) for a, b in ((90, 100), (44, 50), (73, 80), (27.5, 30))]
     theirs = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
-    assert found["ratio"] == pytest.approx(math.exp(sum(logs) / 4))
-    assert found["interval"] == pytest.approx([math.exp(theirs.low), math.exp(theirs.high)])
-    assert (found["verdict"], found["pairs"]["1"]) == ("better", [44.0, 50.0])
+    (by,) = found["metrics"]
+    (pair,) = by["pairs"]
+    assert (pair["kind"], pair["n"], pair["arm"], pair["against"]) == ("ratio", 4, "rule threshold", "rule none")
+    assert pair["value"] == pytest.approx(math.exp(sum(logs) / 4))
+    assert [pair["low"], pair["high"]] == pytest.approx([math.exp(theirs.low), math.exp(theirs.high)])
+    assert pair["p"] == pair["p_holm"] == pytest.approx(stats.ttest_1samp(logs, 0).pvalue)
+    assert (pair["verdict"], by["values"]["rule threshold"]["1"], by["values"]["rule none"]["1"]) == ("better", 44, 50)
     assert main(["compare", *first, "--", *second]) == 0
     out = capfd.readouterr().out
-    assert "The first runs are better than the second: the ratio of their fd-small, first to second, is 0.902" in out
-    assert "--rule (none there, threshold here)" in out
+    assert "\nrule threshold is better than rule none by fd-small.\n" in out
+    assert "paired by seed (4 pairs)" in out
+    assert "  0.9022  " in out
     assert main(["compare", *second, "--", *first]) == 0
-    assert "The first runs are worse than the second" in capfd.readouterr().out
+    assert "rule none is worse than rule threshold" in capfd.readouterr().out
     assert main(["compare", first[0], first[1], "--", second[-1], second[-2], "--metric", "fid"]) == 0
-    assert "The two kinds of runs are not told apart" in capfd.readouterr().out  # two pairs: t of one degree of freedom
+    assert (
+        "rule threshold and rule none are not told apart" in capfd.readouterr().out
+    )  # two pairs: t of one degree of freedom
 
 
 def test_more_is_better_of_shares(run_of, capfd):
-    first = [run_of(f"a{seed}", seed, value, metric="recall") for seed, value in enumerate((0.8, 0.81, 0.79))]
+    first = [
+        run_of(f"a{seed}", seed, value, "threshold", metric="recall") for seed, value in enumerate((0.8, 0.81, 0.79))
+    ]
     second = [run_of(f"b{seed}", seed, value, metric="recall") for seed, value in enumerate((0.4, 0.41, 0.39))]
     assert main(["compare", *first, "--metric", "recall", "--", *second]) == 0
-    assert "The first runs are better than the second" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "rule threshold is better than rule none by recall" in out
+    assert "difference of recall" in out
 
 
 @pytest.mark.parametrize("field", [name for name in COMPARED if name not in ("reference_hash", "metric")])
@@ -96,14 +107,14 @@ def test_seeds_without_a_partner_are_named_and_left_out(sides, run_of, capfd):
     assert main(["compare", *first, "--", *second, lonely]) == 0
     out = capfd.readouterr().out
     assert "Seed 9 is on one side only" in out
-    assert "4 pairs" in out
+    assert "(4 pairs)" in out
 
 
 def test_runs_of_one_side_that_were_trained_otherwise_are_named(sides, run_of, capfd):
     first, second = sides
     run_of("a3", 3, 27.5, "threshold", options={"lr": 0.5})
     assert main(["compare", *first, "--", *second]) == 0
-    assert "The first runs were not all trained alike" in capfd.readouterr().out
+    assert "The runs of rule threshold were not all trained alike" in capfd.readouterr().out
 
 
 def test_the_newest_number_of_the_right_snapshot_counts(sides, run_of, capfd):
@@ -112,19 +123,25 @@ def test_the_newest_number_of_the_right_snapshot_counts(sides, run_of, capfd):
     run_of("a0", 0, 91.0, "threshold")
     run_of("a0", 0, 6.0, "threshold", snapshot="last")
     assert main(["compare", *first, "--", *second, "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["pairs"]["0"] == [91.0, 100.0]
+    assert json.loads(capfd.readouterr().out)["metrics"][0]["values"]["rule threshold"]["0"] == 91.0
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda a, b, make: (a[:1], b), "at least two pairs of runs with the same seed, and there are 1"),
+        (lambda a, b, make: (a[:1], b), "at least two runs of each arm, and rule threshold has 1"),
         (lambda a, b, make: ([*a, make("again", 0, 1.0)], b), "have the same seed"),
         (lambda a, b, make: ([*a, "nowhere"], b), "nowhere is no run"),
-        (lambda a, b, make: ([*a, make("other", 7, 1.0, metric="kid")], b), "has no fd yet: run `rggan evaluate"),
-        (lambda a, b, make: ([make("a0", 0, -0.1), *a[1:]], b), "Some fd-small is not above 0"),
+        (
+            lambda a, b, make: ([*a, make("other", 7, 1.0, metric="kid"), "--metric", "fd"], b),
+            "other has no fd yet, but",
+        ),
+        (lambda a, b, make: ([*a, b[0]], b), "b3 is in two arms: leave it out of one of them."),
         (lambda a, b, make: ([*a, "--metric", "speed"], b), "--metric is one of fd, kid"),
-        (lambda a, b, make: (a, []), "Say which runs to compare with which"),
+        (
+            lambda a, b, make: (a, []),
+            "Say which runs to compare with which: rggan compare RUN... -- RUN... [-- RUN...]",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_one_sentence(sides, run_of, refused, change, sentence):
@@ -138,7 +155,7 @@ def test_what_others_wrote_is_passed_over(sides, capfd):
         file.write('\n[]\n{"subject"\n{"subject": 0, "snapshot": "best", "fid": 7}\n')
         file.write('{"subject": 0, "snapshot": "best", "fid": {"value": 7.0, "provenance": {}}}\n')
     assert main(["compare", *first, "--", *second, "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["pairs"]["0"] == [90.0, 100.0]
+    assert json.loads(capfd.readouterr().out)["metrics"][0]["values"]["rule threshold"]["0"] == 90.0
 
 
 BEFORE = {
@@ -159,9 +176,9 @@ def test_numbers_of_before_are_read_beside_those_of_today(run_of, capfd):
             row = {"subject": "x", "snapshot": "best", "recall": {**number, **more, "provenance": provenance}}
             Path(run, "metrics.jsonl").write_text(json.dumps(row) + "\n")
     assert main(["compare", *sides[0], "--metric", "recall", "--", *sides[1]]) == 0
-    assert "The first runs are better than the second" in capfd.readouterr().out
+    assert "a0 is better than b0 by recall" in capfd.readouterr().out
     assert main(["compare", *sides[1], "--metric", "recall", "--", *sides[0]]) == 0
-    assert "The first runs are worse than the second" in capfd.readouterr().out
+    assert "b0 is worse than a0 by recall" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("direction", [{}, {"lower_is_better": None}, {"lower_is_better": "yes"}])
@@ -170,7 +187,7 @@ def test_a_number_of_another_metric_without_a_direction_is_passed_over(sides, di
     number = {"value": 1.0, "provenance": WHERE, **direction}
     with open(f"{first[0]}/metrics.jsonl", "a") as file:
         file.write(json.dumps({"subject": "x", "snapshot": "best", "speed": number}) + "\n")
-    assert "patch_coverage, not speed." in refused("compare", *first, "--", *second, "--metric", "speed")
+    assert "patch_coverage, copies, not speed." in refused("compare", *first, "--", *second, "--metric", "speed")
 
 
 @pytest.mark.slow
@@ -180,7 +197,7 @@ def test_evaluated_runs_are_compared(runs, capfd):
     assert main(["evaluate", *every, "--reference", "digits", *few]) == 0
     pruned, dense = ([str(runs[rule, seed]) for seed in (0, 1, 2)] for rule in ("threshold", "none"))
     assert main(["compare", *pruned, "--", *dense, "--metric", "kid"]) == 0
-    assert "3 pairs of seeds" in capfd.readouterr().out
+    assert "paired by seed (3 pairs)" in capfd.readouterr().out
 
 
 def test_differences_are_told_by_name():

@@ -92,7 +92,7 @@ def test_what_earlier_versions_called_fid_is_read_under_its_name_and_compares_wi
     for metric, name in (("fid", "fd-small"), ("fd-small", "fd-small"), ("patch_fid", "patch_fd-small")):
         assert main(["compare", *sides, "--metric", metric]) == 0
         out = capfd.readouterr().out
-        assert f"metric     {name} (lower is better)" in out
+        assert f"{name} (lower is better)" in out
     other = {**before, "extractor": "steering"}
     assert set(naming.of_today({"fid": {"value": 1.0, "provenance": other}})) == {"fd-small-steering"}
     mine = {"fid": {"value": 1.0, "provenance": {"metric": "speed"}}, "seed": 3}

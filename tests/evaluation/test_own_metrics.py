@@ -142,12 +142,13 @@ def test_runs_are_compared_by_it_without_its_code(trained, capfd, monkeypatch, r
     for name, better in (("apart", "lower"), ("likeness", "higher")):
         assert main(["compare", *first, "--", *second, "--metric", name]) == 0
         out = capfd.readouterr().out
-        assert f"metric     {name} ({better} is better) by reporting" in out
+        assert f"{name} ({better} is better) by reporting" in out
     assert "apart_of_trained" not in sys.modules
     assert "--metric is one of fd, kid, " in refused("compare", *first, "--", *second, "--metric", "nearness")
     (trained[0][1] / "metrics.jsonl").unlink()
     sentence = refused("compare", *first, "--", *second, "--metric", "apart")
-    assert f"run `rggan evaluate {first[1]} --reference PICTURES --metrics apart_of_trained:METRIC` first" in sentence
+    assert f"has no evaluation yet: run `rggan evaluate {first[1]} --reference digits --samples 30 " in sentence
+    assert "--metrics apart_of_trained:METRIC` first" in sentence
 
 
 @pytest.mark.slow
@@ -163,9 +164,9 @@ def test_the_direction_of_a_number_decides_which_side_is_better(trained, capfd):
     sides = [*map(str, trained[0]), "--", *map(str, trained[1])]
     for name, verdict in (("apart", "better"), ("likeness", "worse")):
         assert main(["compare", *sides, "--metric", name, "--json"]) == 0
-        assert json.loads(capfd.readouterr().out)["verdict"] == verdict
+        assert json.loads(capfd.readouterr().out)["metrics"][0]["pairs"][0]["verdict"] == verdict
         assert main(["compare", *sides, "--metric", name]) == 0
-        assert f"The first runs are {verdict} than the second" in capfd.readouterr().out
+        assert f"rule threshold is {verdict} than rule none by {name}" in capfd.readouterr().out
 
 
 @pytest.mark.slow

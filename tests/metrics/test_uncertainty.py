@@ -1,15 +1,18 @@
-"""Intervals hold the true value as often as they say; ratios are those of scipy's paired t test."""
+"""Intervals hold the true value as often as they say, and stay in range; tests are scipy's t tests."""
 
+import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies
 from scipy import stats
 from scipy.special import gammaln
 
 from rggan.metrics import Frechet, Kernel, Statistics
-from rggan.metrics.uncertainty import mean_interval, paired_ratio
+from rggan.metrics.uncertainty import effect, holm, interval_of, mean_interval, share_interval
 
 TRIALS, REPLICATES, COUNT = 600, 10, 20
 MEAN, DEVIATION = 0.6, 0.5  # of what is generated
@@ -77,25 +80,104 @@ def test_mean_interval_is_scipys(features):
         mean_interval([1.0])
 
 
-def test_paired_ratio_is_the_paired_t_test_of_logs():
+def test_effect_of_pairs_is_the_paired_t_test_of_logs():
     random = np.random.default_rng(0)
     b = random.lognormal(3, 0.5, 7)  # seeds differ much more than the two sides do
     a = b * random.lognormal(-0.1, 0.05, 7)
-    ours = paired_ratio(a.tolist(), b.tolist())
+    ours = effect(a.tolist(), b.tolist())
     theirs = stats.ttest_rel(np.log(a), np.log(b)).confidence_interval(0.95)
     assert ours.interval == pytest.approx((math.exp(theirs.low), math.exp(theirs.high)))
     assert ours.value == pytest.approx(stats.gmean(a / b))
     assert (ours.pairs, ours.verdict(), ours.verdict(lower_is_better=False)) == (7, "better", "worse")
-    swapped = paired_ratio(b.tolist(), a.tolist())
+    swapped = effect(b.tolist(), a.tolist())
     assert swapped.value == pytest.approx(1 / ours.value)
     assert swapped.verdict() == "worse"
-    shuffled = paired_ratio(a.tolist(), b[::-1].tolist())  # without the pairs nothing can be told
+    shuffled = effect(a.tolist(), b[::-1].tolist())  # without the pairs nothing can be told
     assert shuffled.verdict() == "not told apart"
 
 
 @pytest.mark.parametrize("bad", [0.0, -0.1, math.nan])
 def test_ratios_need_values_above_zero(bad):
     with pytest.raises(ValueError, match="above 0"):
-        paired_ratio([1.0, bad], [1.0, 2.0])
+        effect([1.0, bad], [1.0, 2.0])
     with pytest.raises(ValueError, match="above 0"):
-        paired_ratio([1.0, 2.0], [bad, 2.0])
+        effect([1.0, 2.0], [bad, 2.0])
+
+
+def test_effect_of_unpaired_runs_is_welchs_test():
+    random = np.random.default_rng(1)
+    a, b = random.lognormal(0, 0.2, 5), random.lognormal(0.3, 0.6, 8)
+    ours = effect(a.tolist(), b.tolist(), paired=False)
+    theirs = stats.ttest_ind(np.log(a), np.log(b), equal_var=False)
+    bounds = theirs.confidence_interval(0.95)
+    assert ours.p == pytest.approx(theirs.pvalue)
+    assert ours.interval == pytest.approx((math.exp(bounds.low), math.exp(bounds.high)))
+    assert ours.value == pytest.approx(stats.gmean(a) / stats.gmean(b))
+    plain = effect(a.tolist(), b.tolist(), "any", paired=False)
+    bounds = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert plain.interval == pytest.approx((bounds.low, bounds.high))
+
+
+shares = strategies.lists(strategies.floats(0, 1), min_size=2, max_size=6)
+
+
+@given(shares, shares)
+def test_intervals_of_shares_stay_where_shares_are(a, b):
+    low, high = share_interval(a, images=100)
+    assert 0 <= low <= statistics.fmean(a) + 1e-12
+    assert statistics.fmean(a) - 1e-12 <= high <= 1
+    count = min(len(a), len(b))
+    for one in (effect(a, b, "share", paired=False), effect(a[:count], b[:count], "share")):
+        assert -1 <= one.interval.low <= one.value + 1e-12
+        assert one.value - 1e-12 <= one.interval.high <= 1
+        if one.interval.low < one.interval.high:  # the p-value and the interval say the same
+            outside = not one.interval.low <= 0 <= one.interval.high
+            assert outside == (one.p < 0.05) or abs(one.p - 0.05) < 1e-6
+
+
+def test_far_from_the_ends_intervals_of_shares_are_students():
+    random = np.random.default_rng(2)
+    a, b = random.normal(0.5, 0.002, 6).tolist(), random.normal(0.51, 0.002, 6).tolist()
+    assert share_interval(a) == pytest.approx(mean_interval(a), abs=1e-5)
+    theirs = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert effect(a, b, "share").interval == pytest.approx((theirs.low, theirs.high), abs=1e-5)
+
+
+def test_intervals_of_shares_near_an_end_cover():
+    """Against draws with a known mean: shares of few copies, and their differences."""
+    random = np.random.default_rng(3)
+    runs, trials = 5, 4000
+    a, b = random.beta(2, 38, (trials, runs)), random.beta(4, 36, (trials, runs))
+    inside = [low <= 0.05 <= high for low, high in (share_interval(row) for row in a.tolist())]
+    assert 0.92 < np.mean(inside) < 0.98
+    found = [effect(x, y, "share", paired=False).interval for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+    assert 0.93 < np.mean([low <= -0.05 <= high for low, high in found]) < 0.98
+
+
+def test_no_copies_at_all_is_the_exact_binomial_interval():
+    assert share_interval([0.0] * 4, images=250) == pytest.approx((0, 1 - 0.025 ** (1 / 1000)))
+    assert share_interval([1.0] * 4, images=250) == pytest.approx((0.025 ** (1 / 1000), 1))
+    assert share_interval([0.0, 0.0]) == (0, 0)
+
+
+def test_intervals_of_what_is_above_zero_are_above_zero():
+    assert mean_interval([1.0, 3.0]).low < 0 < interval_of([1.0, 3.0], "positive").low
+    close = [100.0, 100.2, 99.9]
+    assert interval_of(close, "positive") == pytest.approx(mean_interval(close), rel=1e-4)
+
+
+def test_runs_that_are_all_the_same_tell_what_they_tell():
+    for kind in ("share", "any", "positive"):
+        same = effect([0.5, 0.5], [0.5, 0.5], kind)
+        assert (same.p, same.verdict()) == (1, "not told apart")
+    ends = effect([1.0, 1.0], [0.0, 0.0], "share")
+    assert (ends.value, ends.interval, ends.p) == (1, (1, 1), 0)
+
+
+def test_holm_is_the_closure_of_bonferroni():
+    numbers = np.random.default_rng(0)
+    for _ in range(50):
+        p = [numbers.random() ** 3 for _ in range(4)]
+        subsets = [s for size in range(1, 5) for s in itertools.combinations(range(4), size)]
+        expected = [max(min(1.0, len(s) * min(p[i] for i in s)) for s in subsets if k in s) for k in range(4)]
+        assert holm(p) == pytest.approx(expected)
