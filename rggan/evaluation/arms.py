@@ -12,6 +12,7 @@ from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.evaluation.chosen import builtin_numbers, builtin_ranges
 from rggan.evaluation.record import file_hash
+from rggan.evaluation.reference import ALL
 from rggan.metrics.metric import METRICS
 from rggan.metrics.provenance import COMPARED
 from rggan.metrics.uncertainty import Range
@@ -23,6 +24,7 @@ from rggan.run.places import BEST, WEIGHTS
 
 NEEDED = {*COMPARED, "extractor", "reference", "reference_split"} - {"metric_hash", "class_mix"}  # of a provenance
 RANGES: tuple[Range, ...] = get_args(Range)
+STRUCTURE = "structure at 32x32"  # in the place of an extractor
 COPIES = "copies"  # the share of samples that look like copies of training images
 
 
@@ -131,7 +133,7 @@ def copies(row: Row) -> dict[str, Row]:
     provenance: dict[str, Any] = dict.fromkeys(COMPARED)
     provenance |= {
         "metric": COPIES,
-        "extractor": "structure at 32x32",
+        "extractor": STRUCTURE,
         "extractor_hash": "",
         "samples": told.get("samples"),
     }
@@ -164,7 +166,7 @@ def judged(path: Path, metric: str) -> Judged:
     options, found = run.checked_config(), numbers(path)
     name = find(found, metric)
     if name not in found:
-        raise UserError(f"{path} has no {metric} yet: run `{evaluate_command([path])}` first.")
+        raise UserError(f"{path} has no {metric} yet; first run: {evaluate_command([path])}")
     number, weights = found[name], run.path / snapshot / WEIGHTS
     if number["weights"] is not None and weights.is_file() and number["weights"] != file_hash(weights):
         raise UserError(f"{path} was trained on since its {name} was taken: evaluate it again.")
@@ -193,22 +195,20 @@ def choose(arms: Sequence[Arm], asked: Sequence[str]) -> tuple[list[str], list[s
         given = [(general(name), number) for path in held for name, number in numbers(path).items()]
         told = next((number for name, number in given if not asked or name == general(asked[0])), None)
         whose = f"{empty[0]} has" if len(empty) == 1 else f"{len(empty)} of the runs have"
-        raise UserError(
-            f"{whose} no evaluation yet: run `{evaluate_command(empty, told, asked[0] if asked else None)}` first."
-        )
+        command = evaluate_command(empty, told, asked[0] if asked else None)
+        raise UserError(f"{whose} no evaluation yet; first run: {command}")
     common = [name for name in known if all(name in names for names in held.values())]
     for metric in asked:
         for path, names in held.items():
             if general(metric) not in names:
                 sample = next((numbers(p)[n[general(metric)]] for p, n in held.items() if general(metric) in n), None)
                 others = f", but {', '.join(names.values())}" if names else ""
-                raise UserError(
-                    f"{path} has no {metric} yet{others}: run `{evaluate_command([path], sample, metric)}` first"
-                    + (f", or compare by `metric` {common[0]}." if common else ".")
-                )
+                way = f"compare by `metric` {common[0]}, or first run" if common else "first run"
+                command = evaluate_command([path], sample, metric)
+                raise UserError(f"{path} has no {metric} yet{others}: {way}: {command}")
     if not common:
         every = [path for arm in arms for path in arm.runs]
-        raise UserError(f"There is no number that all of the runs have: run `{evaluate_command(every)}` first.")
+        raise UserError(f"There is no number that all of the runs have; first run: {evaluate_command(every)}")
     if asked:
         return list(dict.fromkeys(asked)), []
     if common[0] == FD:
@@ -217,22 +217,21 @@ def choose(arms: Sequence[Arm], asked: Sequence[str]) -> tuple[list[str], list[s
 
 
 def evaluate_command(paths: Sequence[Path], sample: Row | None = None, metric: str | None = None) -> str:
-    """What to type so that these runs have such numbers as others have.
+    """What to type so that these runs have such numbers as others have; the options by their Python names.
 
     >>> evaluate_command([Path("runs/00000 a")], None, "patch_fd-small")
-    "rggan evaluate 'runs/00000 a' --metrics fd"
+    "rggan evaluate 'runs/00000 a' `metrics` fd"
     """
-    words = ["rggan", "evaluate", *map(str, paths)]
+    options: dict[str, Any] = {}
     if sample is not None:
         by = sample["provenance"]
-        if by["reference_split"] == "all images":
-            words += ["--reference", by["reference"]]
-        if by["extractor"] not in ("reporting", "structure at 32x32"):
-            words += ["--features", by["extractor"]]
-        words += ["--samples", str(by["samples"])] if by["samples"] else []
+        options["reference"] = by["reference"] if by["reference_split"] == ALL else None
+        options["features"] = by["extractor"] if by["extractor"] not in ("reporting", STRUCTURE) else None
+        options["samples"] = by["samples"]
     if metric is not None and metric != COPIES:
         plain = general(metric).removeprefix(PATCHES)
         giver = [name for name in METRICS.builtin if plain in METRICS.get(name).values]
         code = None if sample is None else sample["provenance"].get("metric_code")
-        words += ["--metrics", str(code or (giver or [plain])[0])]
-    return shlex.join(words)
+        options["metrics"] = code or (giver or [plain])[0]
+    words = shlex.join(["rggan", "evaluate", *map(str, paths)])
+    return words + "".join(f" `{name}` {shlex.quote(str(value))}" for name, value in options.items() if value)

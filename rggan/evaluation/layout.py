@@ -35,7 +35,7 @@ def tables(found: Comparison) -> list[Table]:
         kind = by.pairs[0].effect.kind
         rows = [row(pair) for pair in by.pairs]
         header = ["arm", "against", f"{kind} of {by.metric}", "95 % interval", "p", "p (Holm)", "verdict"]
-        told.append(Table(test(by), header, rows))
+        told.append(Table(method(by), header, rows))
     return told
 
 
@@ -54,7 +54,7 @@ def about(by: Compared) -> str:
     )
 
 
-def test(by: Compared) -> str:
+def method(by: Compared) -> str:
     """How the arms were compared."""
     if by.paired:
         counts = sorted({pair.effect.pairs for pair in by.pairs if pair.effect.pairs is not None})

@@ -188,10 +188,10 @@ def test_runs_without_evaluations_are_told_the_command_that_gives_them(study, re
         for run in study[arm]:
             Path(run, "metrics.jsonl").write_text("")
     sentence = refused("compare", *joined(study, "none", "half"))
-    told = re.search(r"`(rggan evaluate [^`]*)`", sentence)[1]
+    told = re.search(r"first run: (rggan evaluate .*)$", sentence)[1]
     assert shlex.split(told)[2:] == [*study["none"], *study["half"]]
     sentence = refused("compare", *joined(study, "none", "soft"))
-    told = shlex.split(re.search(r"`(rggan evaluate [^`]*)`", sentence)[1])
+    told = shlex.split(re.search(r"first run: (rggan evaluate .*)$", sentence)[1])
     assert told[2:] == [*study["none"], "--reference", "test", "--samples", "5000"]  # as the others were
 
 
@@ -208,6 +208,6 @@ def test_a_few_samples_do_not_lead_into_a_circle(runs, capfd, refused, compared)
     assert "not every run has a Fréchet distance" in out
     sentence = refused("compare", *arms[0], "--", *arms[1], "--metric", "fd")
     assert "has no fd yet, but kid, precision" in sentence
-    assert "or compare by --metric kid." in sentence
-    told = shlex.split(re.search(r"`(rggan evaluate [^`]*)`", sentence)[1])
+    assert "compare by --metric kid, or first run:" in sentence
+    told = shlex.split(re.search(r"first run: (rggan evaluate .*)$", sentence)[1])
     assert "fd needs more images on each side" in refused(*told[1:])  # which says why

@@ -147,8 +147,8 @@ def test_runs_are_compared_by_it_without_its_code(trained, capfd, monkeypatch, r
     assert "--metric is one of fd, kid, " in refused("compare", *first, "--", *second, "--metric", "nearness")
     (trained[0][1] / "metrics.jsonl").unlink()
     sentence = refused("compare", *first, "--", *second, "--metric", "apart")
-    assert f"has no evaluation yet: run `rggan evaluate {first[1]} --reference digits --samples 30 " in sentence
-    assert "--metrics apart_of_trained:METRIC` first" in sentence
+    assert f"has no evaluation yet; first run: rggan evaluate {first[1]} --reference digits --samples 30 " in sentence
+    assert sentence.endswith("--metrics apart_of_trained:METRIC\n")
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_far_from_the_ends_intervals_of_shares_are_students():
 def test_intervals_of_shares_near_an_end_cover():
     """Against draws with a known mean: shares of few copies, and their differences."""
     random = np.random.default_rng(3)
-    runs, trials = 5, 4000
+    runs, trials = 5, 1500
     a, b = random.beta(2, 38, (trials, runs)), random.beta(4, 36, (trials, runs))
     inside = [low <= 0.05 <= high for low, high in (share_interval(row) for row in a.tolist())]
     assert 0.92 < np.mean(inside) < 0.98

@@ -11,7 +11,6 @@ from typing import Any
 from rggan.errors import UserError
 from rggan.files import write_whole
 from rggan.options import HERE
-from rggan.report.comparison import meant
 from rggan.report.page.charts import Chart, Series
 from rggan.report.page.content import Content, gather
 from rggan.report.page.curves import LOWER
@@ -19,6 +18,7 @@ from rggan.report.page.options import shown
 from rggan.report.page.page import environment
 from rggan.report.page.sheets import BUDGET
 from rggan.report.plot import series
+from rggan.run.differ import meant
 from rggan.run.folder import Run
 
 COLOURS = 10  # of the page's palette
