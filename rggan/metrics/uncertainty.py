@@ -46,7 +46,7 @@ def share_interval(values: Sequence[float], images: int | None = None, level: fl
 
     >>> low, high = share_interval([0.01, 0.05])
     >>> round(low, 4), round(high, 4)
-    (0.0, 0.9998)
+    (0.0, 0.9948)
     >>> share_interval([0.0, 0.0], images=100).high < 0.02
     True
     """
