@@ -1,7 +1,7 @@
 # docker build -t rggan .                                     # for a CPU
 # docker build -t rggan:cuda --build-arg TORCH_INDEX= .       # for an NVIDIA GPU: PyPI's build of PyTorch brings CUDA's libraries
-# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" rggan train --data my-pictures --cfg auto
-# docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/work" rggan:cuda train --data my-pictures --cfg auto
+# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" rggan train my-pictures
+# docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/work" rggan:cuda train my-pictures
 FROM python:3.11-slim-bookworm
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

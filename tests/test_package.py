@@ -104,6 +104,7 @@ def test_an_installed_wheel_runs_away_from_the_repository(dist: Path, tmp_path: 
     command = (
         f"import sys; sys.path.insert(0, {str(site)!r}); from rggan.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
+    assert run("-I", "-c", command, "--version", cwd=tmp_path).split() == ["rggan", rggan.__version__]
     assert "--seeds" in run("-I", "-c", command, "generate", "--help", cwd=tmp_path)
 
 
