@@ -26,7 +26,7 @@ class Data:
     outdir: Path = Path("runs")
     """Runs are numbered folders in here."""
     resolution: int | str | None = None
-    """Side in pixels (16 to 256), or HEIGHTxWIDTH like 64x96; without it, a square that the median picture fills."""
+    """Side in pixels (16 to 512), or HEIGHTxWIDTH like 64x96; else a square that the median picture fills, to 256."""
     channels: Channels = "auto"
     """'auto' is grey if every picture is, else rgb; 'rgba' keeps transparency, in the generated pictures too."""
     resize: Resize = "crop"

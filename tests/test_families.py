@@ -58,6 +58,26 @@ def training(network, arm, aug, cond):
     return run
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["512x512", "512x384"])
+@pytest.mark.parametrize("network", ["fastgan", "stylegan2"])
+def test_a_step_of_both_networks_at_512_pixels(network, size):
+    """With every penalty and augmentation that a step can have there."""
+    own = {"path_length": 1.0, "style_mixing": 0.5} if network == "stylegan2" else {}
+    small = {"width_g": 2, "width_d": 2, "z_dim": 8, "batch": 2, "score_samples": 4, "d_steps": 1}
+    config = TrainConfig.of(network, **small, **own, resolution=size, device="cpu", precision="fp32", aug="diff")
+    data = load_images("digits", size, max_images=4)
+    run = Training(config, data, data)
+    before = [p.detach().clone() for p in (*run.gan.g.parameters(), *run.gan.d.parameters())]
+    run.step()
+    after = [*run.gan.g.parameters(), *run.gan.d.parameters()]
+    assert all(p.isfinite().all() for p in after)
+    changed = sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert changed > 0.9 * len(after)
+    height, width = map(int, size.split("x"))
+    assert Generator(run.gan.g, run.description).images([0]).shape == (1, 1, height, width)
+
+
 def same(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)

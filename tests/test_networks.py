@@ -75,12 +75,12 @@ def fits(height, width):
     shorter, longer, halvings = min(height, width), max(height, width), 0
     while shorter / 2 ** (halvings + 1) >= 4:
         halvings += 1
-    return 16 <= shorter <= 256 and longer <= 1024 and height % 2**halvings == width % 2**halvings == 0
+    return 16 <= shorter <= 512 and longer <= 1024 and height % 2**halvings == width % 2**halvings == 0
 
 
 def test_which_sizes_fit():
     for size in itertools.product(
-        [*range(8, 68), 96, 100, 112, 128, 160, 250, 256, 257, 288, 512, 1024, 1088], repeat=2
+        [*range(8, 68), 96, 100, 112, 128, 160, 250, 256, 257, 288, 320, 448, 512, 513, 640, 1024, 1088], repeat=2
     ):
         if fits(*size):
             assert check_resolution(size) == size
@@ -95,15 +95,16 @@ def test_which_sizes_fit():
 
 def test_the_nearest_size_is_the_nearest():
     """Against all sizes that fit."""
-    all_of_them = [size for size in itertools.product(range(16, 257), repeat=2) if fits(*size)]
-    for height, width in [(100, 150), (33, 200), (90, 17), (230, 130), (10, 60)]:
+    sides = [*range(16, 260), *range(260, 513, 4)]
+    all_of_them = [size for size in itertools.product(sides, repeat=2) if fits(*size)]
+    for height, width in [(100, 150), (33, 200), (90, 17), (230, 130), (10, 60), (400, 300)]:
         with pytest.raises(UserError) as error:
             check_resolution((height, width))
         named = tuple(map(int, re.search(r"is (\d+)x(\d+)\.$", str(error.value)).groups()))
         changes = [(h - height) ** 2 + (w - width) ** 2 for h, w in all_of_them]
         assert (named[0] - height) ** 2 + (named[1] - width) ** 2 == min(changes)
-    with pytest.raises(UserError, match=r"600x800 .* is 256x320\."):  # too large: its shape is kept
-        check_resolution((600, 800))
+    with pytest.raises(UserError, match=r"900x1200 .* is 512x640\."):  # too large: its shape is kept
+        check_resolution((900, 1200))
 
 
 @pytest.mark.parametrize("resolution", [(32,), (32, 32, 3), "32", (32.0, 32), ("32", "32"), (32, None)])

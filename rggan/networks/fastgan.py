@@ -7,7 +7,7 @@ linear units, skip-layer excitation in both networks, spectral norm on every con
 
 What differs from the paper:
 
-- Smaller pictures leave out the highest levels, and the first map need not be 4x4: its shorter side is 4 to 7
+- Pictures below 256 pixels leave out the highest levels, and the first map need not be 4x4: its shorter side is 4 to 7
   and its shape that of the picture.
 - G gives one picture, not a second one at 128 pixels; D halves the picture itself for its small branch.
 - The loss of the rebuilt pictures is their mean absolute difference; the paper takes LPIPS, for which a
@@ -16,6 +16,9 @@ What differs from the paper:
 - The noise of G is left out in eval mode: a picture then depends on its latent alone.
 - Labels: the paper has none. Here their embedding is added to the latent in G, and D projects on it
   (Miyato and Koyama 2018).
+
+At 512 pixels it is the published network of that size: G has one level more, whose skip-layer excitation comes from
+32 pixels; the first convolution of D's main path halves the picture, and all else in D sees it halved.
 """
 
 from __future__ import annotations
@@ -35,12 +38,13 @@ from rggan.networks.layers import Conv2d, doubled, halved
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.steps import Steps
 
-SIZES = Sizes("FastGAN", 32, 256)
+SIZES = Sizes("FastGAN", 32, 512)
 
 
 # Channels in quarters of the width, at 4, 8, .. 512 pixels (the paper's ngf and ndf are the width).
 QUARTERS = (64, 32, 16, 8, 8, 4, 2, 1)
 QUARTERS_IN_D = (64, 64, 32, 16, 8, 4, 2, 1)
+WHOLE = 6  # levels of D's main path; of larger pictures its first convolution takes one more
 GATED = 4  # levels between the two maps of a skip-layer excitation in G
 GATED_IN_D = 3
 
@@ -229,7 +233,8 @@ class FastGANDiscriminator(nn.Module):
 
     `blocks`, from the picture inwards, make the main path: the picture at its full scale is halved down to
     a map whose shorter side is 8 to 15, gated by skip-layer excitations from three blocks earlier. A small
-    branch takes the halved picture to a map of that size. On both maps each 4x4 patch has a logit.
+    branch takes the halved picture to a map of that size. A picture of 512 pixels is halved before all but the
+    main path. On both maps each 4x4 patch has a logit.
     `width` is the paper's ndf; the decoders' is half of it. Labels are not in the paper: the embedding of the
     label times the last map's mean is added to all logits.
 
@@ -244,12 +249,13 @@ class FastGANDiscriminator(nn.Module):
 
     def __init__(self, resolution: Resolution, channels: int = 3, width: int = 64, classes: int = 0) -> None:
         super().__init__()
-        levels = doublings(min(check_resolution(resolution, SIZES)))
-        self.classes = classes
+        doubled = doublings(min(check_resolution(resolution, SIZES)))
+        self.classes, self.large, levels = classes, doubled > WHOLE, min(doubled, WHOLE)
         # A map has the channels of the next level, in the small branch of the next but one: published so.
         widths = [width_at(level + 1, width, QUARTERS_IN_D) for level in range(levels, 0, -1)]
         small = [width_at(level + 2, width, QUARTERS_IN_D) for level in range(levels - 2, 0, -1)]
-        stem = nn.Sequential(Conv2d(channels, widths[0], 3, padding=1, bias=False), nn.LeakyReLU(0.2))
+        size, stride = (4, 2) if self.large else (3, 1)
+        stem = nn.Sequential(Conv2d(channels, widths[0], size, stride, padding=1, bias=False), nn.LeakyReLU(0.2))
         self.blocks = nn.ModuleList([stem, *[DownBlock(i, o) for i, o in pairwise(widths)]])
         gates = zip(widths, widths[GATED_IN_D:], strict=False)
         self.excitations = nn.ModuleList([Excitation(i, o) for i, o in gates])
@@ -280,6 +286,8 @@ class FastGANDiscriminator(nn.Module):
             if i >= GATED_IN_D:
                 h = self.excitations[i - GATED_IN_D](maps[i - GATED_IN_D], h)
             maps.append(h)
+        if self.large:
+            x = halved(x)
         half = halved(x)
         small = self.small(half)
         head = self.head(maps[-1])

@@ -20,14 +20,14 @@ class Sizes(NamedTuple):
     high: int
 
 
-ANY = Sizes("any network", 16, 256)
+ANY = Sizes("any network", 16, 512)
 
 
 def doublings(shorter: int) -> int:
     """Returns how often a picture can be halved until its shorter side is 4 to 7.
 
-    >>> doublings(16), doublings(31), doublings(96), doublings(256)
-    (2, 2, 4, 6)
+    >>> doublings(16), doublings(31), doublings(96), doublings(256), doublings(384), doublings(512)
+    (2, 2, 4, 6, 6, 7)
     """
     return (shorter // 4).bit_length() - 1
 

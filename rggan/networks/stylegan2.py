@@ -3,7 +3,8 @@
 A mapping network makes styles from latents; each convolution of the synthesis network is modulated by its own affine of
 a style; pictures are summed over the resolutions (skip generator), the discriminator is residual and ends in the
 minibatch standard deviation. 512 channels make the published sizes: at 32x32 the CIFAR-10 networks, at 256x256 those of
-"paper256", with 24,767,458 parameters in G (8 mapping layers) and 24,001,089 in D. Different from there: pictures
+"paper256", with 24,767,458 parameters in G (8 mapping layers) and 24,001,089 in D, at 512x512 those of "paper512", with
+30,276,583 and 28,982,849: there maps of 64 pixels have all channels too. Different from there: pictures
 repeat at their edges when they are upsampled (there: fade to grey), and the discriminator's class projection is one
 normalised layer (there: a mapping network).
 """
@@ -25,20 +26,23 @@ from rggan.networks.layers import banded, blurred, layout_of, one_hot
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.steps import Loss, Outcome, Steps
 
-SIZES = Sizes("StyleGAN2", 32, 256)
+SIZES = Sizes("StyleGAN2", 32, 512)
 
 PATH_EVERY = 4  # steps of G between two lazy penalties, each of which counts so many times as much
 MAPPING_RATE = 0.01  # of the mapping network's learning rate
 GROUP = 4  # pictures whose standard deviation the discriminator sees
 
 
-def channels_at(level: int, width: int) -> int:
-    """Channels of the maps `level` doublings above the base: `width` up to 32 pixels, then halving at each doubling.
+def channels_by_level(levels: int, width: int) -> list[int]:
+    """Channels of the maps 0 to `levels` doublings above the base: `width` up to 32 pixels, then halving each time.
 
-    >>> [channels_at(level, 512) for level in range(7)]
-    [512, 512, 512, 512, 256, 128, 64]
+    Of pictures of 512 pixels, from 64 pixels on.
+
+    >>> channels_by_level(6, 512), channels_by_level(7, 512)
+    ([512, 512, 512, 512, 256, 128, 64], [512, 512, 512, 512, 512, 256, 128, 64])
     """
-    return max(1, min(width, width * 32 // (4 << level)))
+    whole = 32 if levels < 7 else 64
+    return [max(1, min(width, width * whole // (4 << level))) for level in range(levels + 1)]
 
 
 def activated(x: Tensor) -> Tensor:
@@ -220,8 +224,8 @@ class StyleGAN2Generator(nn.Module):
         levels = doublings(min(size))
         self.mapping = MappingNetwork(z_dim, mapping_layers, classes)
         base = (size[0] >> levels, size[1] >> levels)
-        self.constant = nn.Parameter(torch.randn(channels_at(0, width), *base))
-        widths = [0, *[channels_at(level, width) for level in range(levels + 1)]]
+        widths = [0, *channels_by_level(levels, width)]
+        self.constant = nn.Parameter(torch.randn(widths[1], *base))
         self.blocks = nn.ModuleList(
             SynthesisBlock(inputs, outputs, channels, z_dim, (base[0] << level, base[1] << level))
             for level, (inputs, outputs) in enumerate(pairwise(widths))
@@ -304,7 +308,7 @@ class StyleGAN2Discriminator(nn.Module):
         size = check_resolution(resolution, SIZES)
         levels = doublings(min(size))
         self.classes = classes
-        widths = [channels_at(level, width) for level in range(levels, -1, -1)]
+        widths = channels_by_level(levels, width)[::-1]
         blocks = (
             DiscriminatorBlock(inputs, outputs, channels if i == 0 else 0)
             for i, (inputs, outputs) in enumerate(pairwise(widths))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
 from rggan.data.decode import parse_size
+from rggan.data.images import SIDES
 from rggan.data.source import named_form
 from rggan.device import check_device
 from rggan.errors import UserError
@@ -46,7 +47,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
             skip_bad=config.skip_bad,
             memory_share=config.memory_share,
             progress=progress,
-            sides=(sizes.low, sizes.high),
+            sides=(sizes.low, min(sizes.high, SIDES[1])),
         )
     if len(data) < 2:
         raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")

@@ -38,7 +38,7 @@ def decoder(inputs):
     return up(inputs, 128) + up(128, 64) + up(64, 64) + up(64, 32) + 9 * 32 * 3
 
 
-def test_sizes_at_256_pixels_by_hand():
+def test_sizes_at_256_and_512_pixels_by_hand():
     """Of the published tables: G 16, 8, 4, 2, 2, 1, 1/2 widths at 4..256 pixels, D 1/4, 1/2, 1, 2, 4, 8 from 256 on."""
     with torch.device("meta"):
         g, d = FastGANGenerator(256, 3, 64, 256), FastGANDiscriminator(256, 3, 64)
@@ -52,6 +52,22 @@ def test_sizes_at_256_pixels_by_hand():
     small = 16 * 3 * 32 + sum(16 * i * o + 2 * o for i, o in [(32, 64), (64, 128), (128, 256)]) + 16 * 256
     decoders = decoder(512) + decoder(256) + decoder(256)  # of the last map, of the one before, of the small branch's
     assert count(d) == blocks + gates + head + small + decoders == 11_526_160
+    with torch.device("meta"):  # one level more in G, gated by 32 pixels; D's first convolution 4x4 with stride 2
+        larger_g, larger_d = FastGANGenerator(512, 3, 64, 256), FastGANDiscriminator(512, 3, 64)
+    assert count(larger_g) - count(g) == up(32, 16, 2) + excitation(128, 16) + 9 * 16 * 3 - 9 * 32 * 3
+    assert count(larger_d) - count(d) == (16 - 9) * 3 * 16
+
+
+@pytest.mark.parametrize("size", [(512, 512), (640, 512), (512, 384)])
+def test_shapes_and_gradients_of_large_pictures(size):
+    g, d = FastGANGenerator(size, 3, 1, z_dim=8), FastGANDiscriminator(size, 3, 1)
+    images = g(torch.randn(2, 8))
+    assert images.shape == (2, 3, *size)
+    maps = [side // (64 if min(size) == 512 else 32) for side in size]
+    logits, loss = d(images, reconstruct=True)
+    assert logits.shape == (2, 2 * (maps[0] - 3) * (maps[1] - 3))
+    (logits.sum() + loss.sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in [*g.parameters(), *d.parameters()])
 
 
 SIZES = [(32, 32), (64, 64), (64, 96), pytest.param((128, 128), marks=pytest.mark.slow)]
@@ -77,7 +93,7 @@ def test_shapes_ranges_and_gradients(size, channels, classes):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in [*g.parameters(), *d.parameters()])
 
 
-@pytest.mark.parametrize("size", [(32, 32), (48, 80), (112, 80), pytest.param((256, 320), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [(32, 32), (48, 80), (112, 80), (256, 320), (384, 512), (512, 640)])
 def test_maps_and_rebuilt_pictures_have_the_pictures_shape(size):
     g, d = FastGANGenerator(size, 1, 1, z_dim=8), FastGANDiscriminator(size, 1, 1)
     height, width = size
@@ -91,10 +107,11 @@ def test_maps_and_rebuilt_pictures_have_the_pictures_shape(size):
     d(g(torch.randn(2, 8)), reconstruct=True)
     assert seen["base"][1].shape[2:] == (height // 2, width // 2)
     assert seen["last"][1].shape[2:] == seen["small"][1].shape[2:] == seen["crop"][0].shape[2:] == (height, width)
-    assert {*seen["rebuilt"], seen["crop"][1].shape[2:]} == {(size[0] // 2, size[1] // 2)}
+    part = 4 if min(size) == 512 else 2
+    assert {*seen["rebuilt"], seen["crop"][1].shape[2:]} == {(size[0] // part, size[1] // part)}
 
 
-@pytest.mark.parametrize("resolution", [16, 30, 512, (100, 150)])
+@pytest.mark.parametrize("resolution", [16, 30, 500, 1024, (100, 150), (512, 576)])
 def test_networks_refuse_other_sizes(resolution):
     for network in (FastGANGenerator, FastGANDiscriminator):
         with pytest.raises(UserError, match="does not fit FastGAN"):
@@ -123,16 +140,18 @@ def test_excitation_equals_its_formula():
         torch.testing.assert_close(out[n], high[n] * gates[:, None, None])
 
 
-@pytest.mark.parametrize(("size", "in_g", "in_d"), [(32, 0, 0), (64, 1, 1), (128, 2, 2)])
+@pytest.mark.parametrize(("size", "in_g", "in_d"), [(32, 0, 0), (64, 1, 1), (128, 2, 2), (512, 4, 3)])
 def test_which_maps_gate_which(size, in_g, in_d):
-    """G: 4 pixels gate 64, 8 gate 128; D: the gated map is an eighth of the gating one."""
+    """G: 4 pixels gate 64, 8 gate 128, .. 32 gate 512; D: the gated map is an eighth of the gating one, at most 256."""
     g, d = FastGANGenerator(size, 1, 1, z_dim=8), FastGANDiscriminator(size, 1, 1)
     assert (len(g.excitations), len(d.excitations)) == (in_g, in_d)
     seen = []
     for layer in (*g.excitations, *d.excitations):
         layer.register_forward_pre_hook(lambda m, inputs: seen.append(tuple(x.shape[2] for x in inputs)))
     d(g(torch.randn(2, 8)))
-    assert seen == [(4 << n, 64 << n) for n in range(in_g)] + [(size >> n, size >> n + 3) for n in range(in_d)]
+    assert seen == [(4 << n, 64 << n) for n in range(in_g)] + [
+        (min(size, 256) >> n, min(size, 256) >> n + 3) for n in range(in_d)
+    ]
 
 
 @pytest.mark.parametrize("classes", [0, 3])

@@ -59,6 +59,15 @@ def test_sizes_at_256_pixels_are_the_published_ones():
     assert count(d) == in_d(widths[::-1]) == 24_001_089
 
 
+def test_sizes_at_512_pixels_by_hand():
+    """Of the published setting paper512: 32,768 channels by pixels of a side, at most 512."""
+    with torch.device("meta"):
+        g, d = StyleGAN2Generator(512, 3, 512, 512, mapping_layers=8), StyleGAN2Discriminator(512, 3, 512)
+    widths = [min(512, 32768 // side) for side in (4, 8, 16, 32, 64, 128, 256, 512)]
+    assert count(g) == in_g(widths, 512, 8) == 30_276_583
+    assert count(d) == in_d(widths[::-1]) == 28_982_849
+
+
 @pytest.mark.parametrize("width", [512, 128])
 def test_sizes_at_32_pixels_by_hand(width):
     with torch.device("meta"):
@@ -68,6 +77,18 @@ def test_sizes_at_32_pixels_by_hand(width):
 
 
 SIZES = [(32, 32), (32, 48), (64, 64)]
+
+
+@pytest.mark.parametrize("size", [(512, 512), (640, 512), (512, 384)])
+def test_shapes_and_gradients_of_large_pictures(size):
+    g, d = StyleGAN2Generator(size, 3, 8, z_dim=16), StyleGAN2Discriminator(size, 3, 8)
+    images = g(torch.randn(2, 16))
+    assert images.shape == (2, 3, *size)
+    assert g.style_count == (16 if min(size) == 512 else 14)
+    logits = d(images)
+    assert logits.shape == (2,)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in [*g.parameters(), *d.parameters()])
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -90,7 +111,7 @@ def test_shapes_and_gradients(size, channels, classes):
         assert p.grad.any(), name
 
 
-@pytest.mark.parametrize("resolution", [16, 30, 512, (100, 150)])
+@pytest.mark.parametrize("resolution", [16, 30, 500, 1024, (100, 150), (512, 576)])
 def test_networks_refuse_other_sizes(resolution):
     for network in (StyleGAN2Generator, StyleGAN2Discriminator):
         with pytest.raises(UserError, match="does not fit StyleGAN2"):
