@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rggan.data.decode import parse_size
-from rggan.data.images import class_names, natural_resolution, short_sides
+from rggan.data.classes import class_names
+from rggan.data.images import natural_resolution, short_sides
 from rggan.data.source import list_pictures
 from rggan.declared import Options
 from rggan.device import check_device

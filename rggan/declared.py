@@ -13,6 +13,7 @@ import tyro
 
 from rggan.data.decode import Resize
 from rggan.data.images import Channels
+from rggan.data.picture import MAX_PIXELS
 from rggan.presets import DEFAULT
 
 
@@ -43,6 +44,11 @@ class Data:
     """Leave unreadable files out (they are counted) instead of stopping."""
     cond: bool = False
     """Class-conditional: one class per top-level folder, or the labels of the data set."""
+    white_level: float | str | None = None
+    """Value that becomes white in pictures of more than 8 bits: 4095 for 12 bits, or 'auto', the largest in the set;
+    without it, 65535."""
+    max_pixels: int = MAX_PIXELS
+    """Pictures that have more pixels are unreadable (JPEGs are read at a half to an eighth of their size instead)."""
     memory_share: float = 0.25
     """Images that take more than this share of the memory are memory-mapped from a cache ($RGGAN_CACHE)."""
 

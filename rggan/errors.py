@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -30,6 +31,15 @@ def one_line(text: str) -> str:
     'cat [2J dog'
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def listed(entries: Sequence[str], most: int = 5) -> str:
+    """
+    >>> listed("abcdefgh"), listed("ab")
+    ('a, b, c, d, e and 3 more', 'a, b')
+    """
+    more = len(entries) - most
+    return ", ".join(entries[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rggan.data.decode import parse_color, parse_size
+from rggan.data.depth import parse_white
 from rggan.errors import UserError
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
@@ -85,7 +86,8 @@ def check_options(config: TrainConfig) -> None:
     if config.resolution is not None:
         parse_size(config.resolution)
     parse_color(config.background)
-    positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers")
+    object.__setattr__(config, "white_level", parse_white(config.white_level))
+    positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers", "max_pixels")
     for name in positive:
         if getattr(config, name) < 1:
             raise UserError(f"`{name}` must be at least 1, not {getattr(config, name)}.")

@@ -15,7 +15,9 @@ from rggan.config import TrainConfig
 from rggan.data.audit.doctor import advice, inspect, shown
 from rggan.data.audit.mend import write_copy
 from rggan.data.decode import parse_size
+from rggan.data.depth import with_limits
 from rggan.data.images import Channels
+from rggan.data.picture import MAX_PIXELS
 from rggan.data.pictures import write_picture
 from rggan.data.source import list_pictures
 from rggan.errors import make_folder
@@ -40,6 +42,10 @@ class CheckConfig:
     """As in `rggan train`, for the measurement."""
     pattern: str = "*"
     """Take only files whose name fits this shell pattern."""
+    white_level: float | str | None = None
+    """Value that becomes white in pictures of more than 8 bits, or 'auto', as in `rggan train`."""
+    max_pixels: int = MAX_PIXELS
+    """Pictures that have more pixels are unreadable, as in `rggan train`."""
     sheet: Path = Path("contact-sheet.png")
     """Where the contact sheet goes: pictures from all over the set, and the doubtful ones."""
     fix: Path | None = None
@@ -62,6 +68,8 @@ def check(config: CheckConfig, console: Console) -> None:
         resolution=config.resolution,
         channels=config.channels,
         pattern=config.pattern,
+        white_level=config.white_level,
+        max_pixels=config.max_pixels,
         skip_bad=True,
         max_images=SAMPLE,
         device=config.device,
@@ -70,10 +78,11 @@ def check(config: CheckConfig, console: Console) -> None:
         refuse_inside("--fix", config.fix, config.data)
     refuse_inside("--sheet", config.sheet, config.data)
     make_folder(config.sheet.parent)
-    pictures = list_pictures(config.data, config.pattern)
+    listing = list_pictures(config.data, config.pattern)
+    pictures, white = with_limits(listing, training.white_level, config.max_pixels)
     with reading(None if config.json else console) as progress:
         health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)
-    advices = advice(health, size)
+    advices = advice(health, size, white)
     write_picture(contact_sheet(pictures, health), config.sheet)
     taken = None
     if config.measure and health.readable > 1:
@@ -82,13 +91,14 @@ def check(config: CheckConfig, console: Console) -> None:
     if config.json:
         told: dict[str, Any] = {
             "health": health.to_json(),
+            "notes": [spelled(note, flags(CheckConfig)) for note in pictures.notes],
             "advice": [spelled(each, flags(CheckConfig)) for each in advices],
             "sheet": str(config.sheet),
         }
         told |= {"training": taken and taken.to_json(), "copy": copy}
         print(json.dumps(told, indent=2))
         return
-    render(health, advices, console)
+    render(health, advices, console, pictures.notes)
     lines = taken.lines() if taken else []
     lines.append(f"sheet      {config.sheet}")
     if copy is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,13 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from rggan.data.picture import Picture, picture_formats
+from rggan.data.picture import Picture, picture_formats, scaled
 from rggan.errors import UserError
 
 Resize = Literal["crop", "fit", "stretch"]
 CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I")
-MAX_PIXELS = 64_000_000  # of one picture: 256 MB decoded, with several copies
+PNG = b"\x89PNG\r\n\x1a\n"
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadPicture(ValueError):
@@ -58,48 +72,147 @@ def parse_size(size: int | str | Sequence[int]) -> tuple[int, int]:
 def open_picture(picture: Picture) -> Image.Image:
     """Decodes a picture: EXIF orientation applied, 8 bits, mode L, LA, RGB or RGBA (with 'A' if it has transparency).
 
+    `info` has the largest value, 'peak', of one of more than 8 bits, and is 'coarse' if it has colours; else it is
+    empty. A JPEG of more than `max_pixels` is decoded at a half, a quarter or an eighth of its size.
+
     Raises:
-        BadPicture: it cannot be read, is larger than `MAX_PIXELS`, or has pixels without a known range.
+        BadPicture: it cannot be read, has more than `max_pixels`, or has pixels without a known range.
     """
+    content = b""
     try:
-        with opened(picture) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise BadPicture(f"{width}x{height} pixels are more than this reads ({MAX_PIXELS:,})")
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return eight_bit(image)
+        content = picture.read()
+        if picture.shape is not None:
+            return raw(picture, content)
+        try:
+            with open_file(content) as image:
+                return upright(image, picture)
+        except BadPicture:
+            raise
+        except Exception:
+            if not content.startswith(PNG):
+                raise
+            with open_file(essential(content)) as image:  # a part behind the pixels
+                return upright(image, picture)
     except BadPicture:
         raise
-    except (Exception, RecursionError) as error:  # Pillow's plug-ins raise arbitrary exceptions
-        text = str(error).strip().rstrip(".")
-        if isinstance(error, UnidentifiedImageError):
-            text = "no picture, by its content"
-        raise BadPicture(text or type(error).__name__) from error
+    except Exception as error:  # Pillow's decoders raise many types
+        raise BadPicture(why(error, content)) from error
 
 
 def opened(picture: Picture) -> Image.Image:
     """Opens a picture, reading only its header; the size is not checked."""
     content = picture.read()
-    if picture.shape is not None:
-        raw = np.frombuffer(content, dtype=np.uint8).reshape(picture.shape)
-        return Image.fromarray(raw[:, :, 0] if raw.shape[2] == 1 else raw)
-    return Image.open(io.BytesIO(content), formats=picture_formats())
+    return raw(picture, content) if picture.shape is not None else open_file(content)
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
-    """Converts to 8 bits: 16-bit grey is scaled (65535 is 255); palettes, CMYK and others become RGB or RGBA."""
-    if image.mode.startswith("I"):
+def raw(picture: Picture, content: bytes) -> Image.Image:
+    assert picture.shape is not None
+    pixels = np.frombuffer(content, dtype=np.uint8).reshape(picture.shape)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    if picture.levels is not None and (levels := picture.levels()).dtype.kind == "u":
+        image.info["peak"] = float(levels.max())
+    return image
+
+
+def open_file(content: bytes) -> Image.Image:
+    """Opens an encoded picture, whatever its size; damaged parts of a PNG that are no pixels do not matter."""
+    try:
+        return Image.open(io.BytesIO(content), formats=picture_formats())
+    except Image.DecompressionBombError:  # by Pillow's own limit, which comes before `max_pixels`
+        for name in picture_formats():
+            factory, accept = Image.OPEN[name]
+            if accept is not None and accept(content[:16]) is True:
+                return factory(io.BytesIO(content), "")
+        raise
+    except Exception:
+        if not content.startswith(PNG) or (left := essential(content)) == content:
+            raise
+        return Image.open(io.BytesIO(left), formats=picture_formats())
+
+
+def essential(png: bytes) -> bytes:
+    """A PNG without its texts, and without other ancillary chunks whose checksum is wrong."""
+    kept, place = [PNG], len(PNG)
+    while place + 12 <= len(png):
+        length, kind = struct.unpack(">I4s", png[place : place + 8])
+        end = place + 12 + length
+        ancillary = kind[0:1].islower()
+        good = png[end - 4 : end] == struct.pack(">I", zlib.crc32(png[place + 4 : end - 4])) if ancillary else True
+        if good and kind not in TEXTS:
+            kept.append(png[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def why(error: Exception, content: bytes) -> str:
+    """Returns why a picture with this content cannot be read."""
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error).strip().rstrip(".") or type(error).__name__
+    if content.startswith(PNG):
+        return "a damaged part of the file (checksum)"
+    if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+        return 'HEIC, by its content: convert it to JPEG, or pip install "rggan[heif]"'
+    return "no picture, by its content"
+
+
+def upright(image: Image.Image, picture: Picture) -> Image.Image:
+    """Decodes an opened picture. Raises BadPicture, and whatever Pillow raises."""
+    width, height = image.size
+    if width * height > picture.max_pixels:
+        for scale in (2, 4, 8):
+            if image.width * image.height > picture.max_pixels:
+                image.draft(None, (width // scale, height // scale))  # does nothing if it is no JPEG
+    if image.width * image.height > picture.max_pixels:
+        raise BadPicture(f"{width}x{height} pixels are more than `max_pixels` ({picture.max_pixels:,})")
+    coarse = not image.mode.startswith("I") and is_deep(image)
+    image.load()
+    turned = orientation(image)
+    image = eight_bit(image, picture.white_level)
+    if coarse:
+        high = max(np.asarray(image.convert("RGB")).max(), 0)
+        image.info = {"peak": 257.0 * float(high), "coarse": True}
+    return image.transpose(TURNS[turned]) if turned in TURNS else image
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an opened file stores 16 bits in each channel."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def is_stack(image: Image.Image) -> bool:
+    """Whether an opened file has several frames or pages, of which the first is used."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a broken second frame is never used
+        return False
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation; 1, upright, where that is damaged."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # what is no EXIF raises many types
+        return 1
+
+
+def eight_bit(image: Image.Image, white: float | None = None) -> Image.Image:
+    """Converts to 8 bits: deeper grey is scaled (65535, or `white`, is 255); palettes, CMYK and others become RGB or
+    RGBA."""
+    if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise BadPicture("32-bit pixels have no known range; convert it to 8 or 16 bits")
-        return Image.fromarray((values // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise BadPicture("floating-point pixels have no known range; convert it to 8 or 16 bits")
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        if white is None and (image.mode == "F" or values.min() < 0 or values.max() > 65535):
+            raise BadPicture(f"{kind} pixels have no known range; give `white_level`, or convert it to 8 or 16 bits")
+        grey = Image.fromarray(scaled(values, white))
+        grey.info["peak"] = float(values.max())
+        return grey
     transparent = image.has_transparency_data
     if image.mode in GREY_MODES:
-        return converted(image, "LA" if transparent else "L")
-    return converted(image, "RGBA" if transparent else "RGB")
+        found = converted(image, "LA" if transparent else "L")
+    else:
+        found = converted(image, "RGBA" if transparent else "RGB")
+    found.info = {}
+    return found
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:

@@ -20,10 +20,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rggan.data.decode import CHANNELS, BadPicture, Resize, open_picture, opened, parse_color, parse_size, to_pixels
-from rggan.data.picture import Picture
+from rggan.data.classes import balanced_subset, class_names, present
+from rggan.data.decode import (
+    CHANNELS,
+    BadPicture,
+    Resize,
+    is_stack,
+    open_picture,
+    opened,
+    parse_color,
+    parse_size,
+    to_pixels,
+)
+from rggan.data.depth import told_range, with_limits
+from rggan.data.picture import MAX_PIXELS, Picture
 from rggan.data.source import list_pictures
-from rggan.data.store import Decoded, cache_folder, in_cache, in_memory, machine_memory
+from rggan.data.store import Decoded, Pixels, cache_folder, in_cache, in_memory, machine_memory
 from rggan.errors import UserError
 
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the validation score
@@ -46,6 +58,9 @@ class ImageSet:
     labels: int64 [N], indices into `classes`; None if the source has no classes.
     names, hashes: N file names, N SHA-256 of the files (of raw arrays: of their pixels).
     skipped: names of unreadable files that were left out.
+    notes: sentences on how the pictures were read. fault: why labels that are there were not used (see `Listing`).
+    aliases: identities of the same images with the classes that earlier versions found.
+    white_level: value of pictures above 8 bits that became white; None: 65535.
     key: SHA-256 of everything that determines the pixels: names, contents, size, channels.
     """
 
@@ -58,6 +73,10 @@ class ImageSet:
     skipped: tuple[str, ...] = ()
     key: str = ""
     mapped: bool = False
+    notes: tuple[str, ...] = ()
+    fault: str | None = None
+    aliases: tuple[str, ...] = ()
+    white_level: float | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,8 +90,7 @@ class ImageSet:
     @property
     def identity(self) -> str:
         """SHA-256 of pixels and classes: must be unchanged to continue a run."""
-        labels = None if self.labels is None else self.labels.tolist()
-        return hashlib.sha256(json.dumps([self.key, self.classes, labels]).encode()).hexdigest()
+        return identity_of(self.key, self.classes, None if self.labels is None else self.labels.tolist())
 
     @property
     def images(self) -> Tensor:
@@ -121,19 +139,8 @@ class ImageSet:
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
 
-def balanced_subset(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Returns sorted indices of `count` items, drawn by `seed`, as class-balanced as possible.
-
-    >>> balanced_subset(np.array([0] * 90 + [1] * 10), 20, seed=0).tolist()[-10:]
-    [90, 91, 92, 93, 94, 95, 96, 97, 98, 99]
-    """
-    order = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels), dtype=np.int64)  # random rank of an item within its class
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = np.arange(len(members))
-    # `order` is random, and the sort is stable: ties between classes are broken randomly.
-    return np.sort(order[np.argsort(rank[order], kind="stable")][:count])
+def identity_of(key: str, classes: Sequence[str], labels: list[int] | None) -> str:
+    return hashlib.sha256(json.dumps([key, classes, labels]).encode()).hexdigest()
 
 
 def load_images(
@@ -149,13 +156,15 @@ def load_images(
     pattern: str = "*",
     skip_bad: bool = False,
     memory_share: float = 0.25,
+    white_level: float | str | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
     sides: tuple[int, int] = SIDES,
 ) -> ImageSet:
     """Loads pictures at one size; for `data` see `list_pictures`.
 
-    EXIF orientation is applied, 16-bit grey is scaled to 8, palettes and CMYK become RGB; only the first frame of an
-    animation is used. Resizing is Lanczos.
+    EXIF orientation is applied, 16-bit grey is scaled to 8, palettes and CMYK become RGB; of an animation or a stack
+    of pages the first is used. Resizing is Lanczos.
 
     Args:
         resolution: 64, '64x96' or (64, 96): height, width. Default: a square whose side is the largest
@@ -169,6 +178,9 @@ def load_images(
         skip_bad: skip unreadable files instead of raising.
         memory_share: sets that take more than this share of the machine's memory are memory-mapped from
             a file in the cache folder ($RGGAN_CACHE, or ~/.cache/rggan), keyed by their content.
+        white_level: value of pictures above 8 bits (PNG, TIFF, arrays) that becomes white; 'auto': their largest;
+            None: 65535, and those of unknown range are refused.
+        max_pixels: pictures that have more are refused; JPEGs are decoded at a half to an eighth of their size.
         progress: is called with (pictures done, all pictures).
 
     Raises:
@@ -186,7 +198,7 @@ def load_images(
         raise UserError(f"`max_images` must be at least 1, not {max_images}.")
     if not 0 < fraction <= 1:
         raise UserError(f"`fraction` must lie above 0 and at most 1, not {fraction}.")
-    pictures = list_pictures(data, pattern)
+    pictures, white = with_limits(list_pictures(data, pattern), white_level, max_pixels)
 
     classes = class_names(pictures)
     number = {name: index for index, name in enumerate(classes)}
@@ -198,7 +210,9 @@ def load_images(
     if size is None:
         side = natural_resolution(short_sides(taken), sides)
         size = (side, side)
-    how = {"size": size, "channels": channels, "resize": resize, "background": color}
+    how: dict[str, Any] = {"size": size, "channels": channels, "resize": resize, "background": color}
+    how |= {} if white is None else {"white_level": white}
+    how |= {} if max_pixels == MAX_PIXELS else {"max_pixels": max_pixels}
     decoded, hashes, key = decode(taken, how, memory_share, progress)
     good = [i for i in range(len(taken)) if i not in decoded.bad]
     if decoded.bad and (not skip_bad or not good):
@@ -216,26 +230,37 @@ def load_images(
         pixels = pixels[..., :1]
     mapped = isinstance(decoded.pixels, np.memmap)
     store = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    found = labels[chosen[good]]
+    numbers, there, notes = present(found, classes)
+    notes += told_of(decoded, white)
+    aliases = [] if there == classes else [identity_of(key, classes, found.tolist())]
+    if there and len(good) < HELD_OUT_FROM:  # else classes decide which images are held out
+        aliases.append(identity_of(key, (), None))
     return ImageSet(
         store=store if mapped else store.contiguous(),
         rows=torch.arange(len(good)),
-        labels=torch.from_numpy(labels[chosen[good]]) if classes else None,
-        classes=classes,
+        labels=torch.from_numpy(numbers) if there else None,
+        classes=there,
         names=tuple(taken[i].name for i in good),
         hashes=tuple(hashes[i] for i in good),
         skipped=tuple(taken[i].name for i in sorted(decoded.bad)),
         key=key,
         mapped=mapped,
+        notes=(*pictures.notes, *notes),
+        fault=pictures.fault,
+        aliases=tuple(aliases),
+        white_level=white,
     )
 
 
-def class_names(pictures: Sequence[Picture]) -> tuple[str, ...]:
-    """Returns the sorted classes (numbers by value); none if a picture has no class, or all have the same."""
-    names = {picture.class_name for picture in pictures}
-    if len(names) < 2 or "" in names:
-        return ()
-    numbers = all(name.isascii() and name.isdecimal() and len(name) < 20 for name in names)
-    return tuple(sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names))
+def told_of(decoded: Decoded, white: float | None) -> list[str]:
+    """Returns notes on pictures that are more than 8-bit, or more than one picture."""
+    sentence = told_range(decoded.peak, white, decoded.coarse)
+    notes = [] if sentence is None else [sentence]
+    if decoded.stacks:
+        have = "picture has" if decoded.stacks == 1 else "pictures have"
+        notes.append(f"{decoded.stacks:,} {have} several frames or pages: the first of each is used")
+    return notes
 
 
 def decode(
@@ -247,7 +272,7 @@ def decode(
     large = len(pictures) * int(np.prod(shape)) > memory_share * machine_memory()
     hashes: list[str] = []
 
-    def work(picture: Picture, decoding: bool) -> tuple[str, tuple[NDArray[np.uint8], bool] | str]:
+    def work(picture: Picture, decoding: bool) -> tuple[str, Pixels | str]:
         try:
             content = picture.read()
             known = replace(picture, read=lambda: content)
@@ -261,11 +286,13 @@ def decode(
                 image = open_picture(known)
                 red, green, blue = how["background"]
                 grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
-                return digest, (to_pixels(image, how["size"], depth, how["resize"], how["background"]), grey)
+                values = to_pixels(image, how["size"], depth, how["resize"], how["background"])
+                stack = picture.shape is None and may_be_stack(content) and is_stack(opened(known))
+                return digest, Pixels(values, grey, image.info.get("peak", 0.0), image.info.get("coarse", False), stack)
         except (BadPicture, MemoryError, ValueError, OSError) as error:
             return digest, reason(error)
 
-    def run(decoding: bool) -> Iterator[tuple[NDArray[np.uint8], bool] | str]:
+    def run(decoding: bool) -> Iterator[Pixels | str]:
         hashes.clear()
         # Outside the threads: `catch_warnings` affects the whole process. Relevant problems are reported as errors.
         with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -289,12 +316,17 @@ def decode(
         pass
     name, known = key(), list(hashes)
 
-    def unchanged() -> Iterator[tuple[NDArray[np.uint8], bool] | str]:
+    def unchanged() -> Iterator[Pixels | str]:
         yield from run(decoding=True)
         if hashes != known:  # they would be cached under a wrong key
             raise UserError("The pictures changed while they were read; start again when nobody writes to them.")
 
     return in_cache(unchanged, name, shape, cache_folder()), known, name
+
+
+def may_be_stack(content: bytes) -> bool:
+    """Whether a file is of a format that has frames or pages; by its first bytes, which is quick."""
+    return content[:4] in (b"GIF8", b"II*\0", b"MM\0*", b"RIFF") or b"acTL" in content[:1024]
 
 
 def reason(error: Exception) -> str:

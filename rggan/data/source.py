@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rggan.data.form import Form, checked
 from rggan.data.forms.hub import PREFIX
-from rggan.data.picture import Picture, fits
+from rggan.data.picture import Listing, Picture, fits
 from rggan.errors import UserError
 from rggan.registry import PLACE, Registry
 
 OPTION = "`data`"
+PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}  # of a split
 NAMED = re.compile(rf"({PLACE.pattern}):(.*)", re.S)  # package.module:FORM:PLACE
 
 
@@ -39,15 +42,15 @@ FORMS = Registry(
 )
 
 
-def list_pictures(data: str | Path, pattern: str = "*") -> list[Picture]:
-    """Lists the pictures of `data`, sorted by name.
+def list_pictures(data: str | Path, pattern: str = "*") -> Listing:
+    """Lists the pictures of `data`, sorted by name, with notes on how they were read.
 
     A folder (nested) or zip of pictures, with the classes of a dataset.json at its root if there is one;
     a .npy or .npz array; CIFAR-10 or CIFAR-100 as published; 'hf:NAME' or 'hf:NAME:SPLIT' for a Hugging Face
     dataset; 'digits' for scikit-learn's, in their own order; data that a form of an installed package reads; or
     'package.module:FORM:PLACE' for PLACE read by a user-defined form, whose code is run.
-    `pattern` is a shell pattern on the file name, without its folders. In folders and zips, hidden files and
-    files without a known image extension are skipped.
+    `pattern` is a shell pattern on the file name, without its folders. In folders and zips, hidden files are
+    skipped, and files that are no pictures are passed over, which a note tells.
 
     Raises:
         UserError: nothing there, an unknown format, a damaged source, or no matching picture; a user-defined form
@@ -57,13 +60,34 @@ def list_pictures(data: str | Path, pattern: str = "*") -> list[Picture]:
     1797
     """
     form, place = form_of(str(data))
-    pictures = form.pictures(place, pattern)
+    found = form.pictures(place, pattern)
+    listing = found if isinstance(found, Listing) else Listing(found)
+    pictures = one_spelling(listing)
     if not form.as_given:
         pictures = sorted((p for p in pictures if fits(p, pattern)), key=lambda picture: picture.name)
     if not pictures:
         called = "" if pattern == "*" else f" named {pattern}"
-        raise UserError(f"No pictures{called} in {data} (PNG, JPEG and whatever else Pillow reads).")
-    return pictures
+        notes = "".join(f"; {note}" for note in listing.notes)
+        raise UserError(f"No pictures{called} in {data} (PNG, JPEG and whatever else Pillow reads){notes}.")
+    classes = {picture.class_name for picture in pictures}
+    if len(classes) > 1 and {name.lower() for name in classes} <= PARTS:
+        split = f"the classes are called {' and '.join(sorted(classes))}, like the parts of a split"
+        return Listing(
+            pictures, (*listing.notes, f"{split}: to train on one of them, give it as `data`"), listing.fault
+        )
+    return Listing(pictures, listing.notes, listing.fault)
+
+
+def one_spelling(pictures: list[Picture]) -> list[Picture]:
+    """Makes one class of those whose names look alike: macOS takes letters and their accents apart."""
+    spellings: dict[str, set[str]] = {}
+    for picture in pictures:
+        spellings.setdefault(unicodedata.normalize("NFC", picture.class_name), set()).add(picture.class_name)
+    twice = {old: new for new, names in spellings.items() if len(names) > 1 for old in names}
+    return [
+        replace(picture, label=twice[picture.class_name]) if picture.class_name in twice else picture
+        for picture in pictures
+    ]
 
 
 def form_of(data: str) -> tuple[Form, str]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -24,16 +25,48 @@ class Decoded:
 
     pixels: uint8 [N, H, W, C] of the readable pictures, in order.
     bad: index among all pictures -> why it cannot be read.
-    grey: whether every readable picture is grey.
+    grey: whether every readable picture is grey. peak: largest value of those of more than 8 bits. coarse: these have
+    colours. stacks: how many have several frames or pages.
     """
 
     pixels: NDArray[np.uint8]
     bad: dict[int, str]
     grey: bool
+    peak: float = 0.0
+    coarse: bool = False
+    stacks: int = 0
 
 
-# The result of decoding for each picture: pixels [H, W, C] and whether they are grey, or why it cannot be read.
-Results = Iterable[tuple[NDArray[np.uint8], bool] | str]
+class Pixels(NamedTuple):
+    """The result of decoding one picture: values [H, W, C]; the others as in `Decoded`."""
+
+    values: NDArray[np.uint8]
+    grey: bool
+    peak: float = 0.0
+    coarse: bool = False
+    stack: bool = False
+
+
+Results = Iterable[Pixels | str]  # of each picture; a text: why it cannot be read
+
+
+class Tally:
+    """What is told of all pictures together."""
+
+    def __init__(self) -> None:
+        self.bad: dict[int, str] = {}
+        self.grey, self.peak, self.coarse, self.stacks = True, 0.0, False, 0
+
+    def add(self, index: int, result: Pixels | str) -> NDArray[np.uint8] | None:
+        """Returns the pixels; None if it cannot be read."""
+        if isinstance(result, str):
+            self.bad[index] = result
+            return None
+        self.grey &= result.grey
+        self.peak = max(self.peak, result.peak)
+        self.coarse |= result.coarse
+        self.stacks += result.stack
+        return result.values
 
 
 def cache_folder() -> Path:
@@ -58,15 +91,12 @@ def machine_memory() -> int:
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:
     """Collects at most `count` pictures of `shape` [H, W, C] in one array."""
     pixels = np.empty((count, *shape), dtype=np.uint8)
-    filled, bad, grey = 0, {}, True
+    filled, tally = 0, Tally()
     for index, result in enumerate(results):
-        if isinstance(result, str):
-            bad[index] = result
-            continue
-        pixels[filled], is_grey = result
-        grey &= is_grey
-        filled += 1
-    return Decoded(pixels[:filled], bad, grey)
+        if (values := tally.add(index, result)) is not None:
+            pixels[filled] = values
+            filled += 1
+    return Decoded(pixels[:filled], **vars(tally))
 
 
 def in_cache(results: Callable[[], Results], key: str, shape: tuple[int, int, int], folder: Path) -> Decoded:
@@ -83,18 +113,15 @@ def in_cache(results: Callable[[], Results], key: str, shape: tuple[int, int, in
     with FileLock(folder / f"{key}.lock"):
         if (found := open_cached(path, about, shape)) is not None:
             return found
-        bad, grey = {}, True
+        tally = Tally()
         try:
             with beside.open("wb") as file:
                 for index, result in enumerate(results()):
-                    if isinstance(result, str):
-                        bad[index] = result
-                        continue
-                    file.write(result[0].tobytes())
-                    grey &= result[1]
+                    if (values := tally.add(index, result)) is not None:
+                        file.write(values.tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-                told = {"bytes": file.tell(), "shape": shape, "bad": bad, "grey": grey}
+                told = {"bytes": file.tell(), "shape": shape, **vars(tally)}
             write_whole(about, json.dumps(told).encode())
             os.replace(beside, path)
         except OSError as error:
@@ -115,12 +142,17 @@ def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded
         told = json.loads(about.read_text())
         if not path.is_file() or path.stat().st_size != told["bytes"] or tuple(told["shape"]) != shape:
             return None
-        bad = {int(index): str(reason) for index, reason in told["bad"].items()}
-        grey = bool(told["grey"])
+        known: dict[str, Any] = {
+            "bad": {int(index): str(reason) for index, reason in told["bad"].items()},
+            "grey": bool(told["grey"]),
+            "peak": float(told.get("peak", 0)),  # earlier versions did not tell the rest
+            "coarse": bool(told.get("coarse", False)),
+            "stacks": int(told.get("stacks", 0)),
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     count = told["bytes"] // int(np.prod(shape))
     if count == 0:
-        return Decoded(np.empty((0, *shape), dtype=np.uint8), bad, grey)
+        return Decoded(np.empty((0, *shape), dtype=np.uint8), **known)
     # Copy on write, because torch requires writable arrays; nothing writes to it.
-    return Decoded(np.memmap(path, dtype=np.uint8, mode="c", shape=(count, *shape)), bad, grey)
+    return Decoded(np.memmap(path, dtype=np.uint8, mode="c", shape=(count, *shape)), **known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,8 +12,8 @@ from rich.console import Console
 from rggan.data.audit.doctor import NO_PROFILE, Health, shown, told_names
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.picture import Picture
+from rggan.errors import listed
 
-LONGEST = 5  # entries of a list that are printed
 CELL = 96  # side in pixels of an image on the sheet
 GAP = 8
 COLUMNS = 8
@@ -21,9 +22,10 @@ CHECKS = (255, 238)  # the two greys behind transparency
 CHECK = 8
 
 
-def render(health: Health, advice: Sequence[str], console: Console) -> None:
-    """Prints the findings, then the advice."""
-    for line in [*lines(health), *(f"{'advice':<10} {sentence}" for sentence in advice)]:
+def render(health: Health, advice: Sequence[str], console: Console, notes: Sequence[str] = ()) -> None:
+    """Prints the findings, notes on how the set was read, then the advice."""
+    sentences = [("note", note) for note in notes] + [("advice", sentence) for sentence in advice]
+    for line in [*lines(health), *(f"{name:<10} {sentence}" for name, sentence in sentences)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -60,15 +62,6 @@ def lines(health: Health) -> list[str]:
     ]
 
 
-def listed(entries: Sequence[str], longest: int = LONGEST) -> str:
-    """
-    >>> listed("abcdefgh"), listed("ab")
-    ('a, b, c, d, e and 3 more', 'a, b')
-    """
-    more = len(entries) - longest
-    return ", ".join(entries[:longest]) + (f" and {more} more" if more > 0 else "")
-
-
 def counts(values: dict[str, int]) -> str:
     """
     >>> counts({"RGB": 3, "L": 1})
@@ -93,6 +86,12 @@ def contact_sheet(pictures: Sequence[Picture], health: Health) -> Image.Image:
 
     Pictures are fitted into 96 pixels on white; transparent ones are drawn on a light checkerboard.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's about large and unusual files
+        return sheet_of(pictures, health)
+
+
+def sheet_of(pictures: Sequence[Picture], health: Health) -> Image.Image:
     by_name = dict(zip(told_names(pictures), pictures, strict=True))
     bad = {name for name, _ in health.unreadable}
     good = [name for name in by_name if name not in bad]

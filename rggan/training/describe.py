@@ -24,6 +24,7 @@ def summary(config: TrainConfig, data: ImageSet) -> list[str]:
         lines.append(f"classes    {len(data.classes)}: {', '.join(data.classes[:12])}; {use}")
     if data.skipped:
         lines.append(f"skipped    {len(data.skipped)} unreadable: {', '.join(data.skipped[:5])}")
+    lines += [f"note       {note}" for note in data.notes]
     against = (
         f"{len(held_out)} held-out images" if held_out else "the training images (fewer than 1,000: none held out)"
     )
@@ -80,6 +81,7 @@ def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: 
     head: dict[str, Any] = {"data": config.data, "key": data.key, "size": [height, width], "channels": channels}
     head |= {name: getattr(config, name) for name in ("resize", "background", "pattern", "max_images", "fraction")}
     head |= {"subset_seed": config.seed, "images": len(data), "held_out": len(apart), "skipped": list(data.skipped)}
+    head |= {} if data.white_level is None else {"white_level": data.white_level}
     lines = [head]
     for index, (name, digest) in enumerate(zip(data.names, data.hashes, strict=True)):
         line: dict[str, Any] = {"name": name, "sha256": digest}

@@ -46,11 +46,15 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
             pattern=config.pattern,
             skip_bad=config.skip_bad,
             memory_share=config.memory_share,
+            white_level=config.white_level,
+            max_pixels=config.max_pixels,
             progress=progress,
             sides=(sizes.low, min(sizes.high, SIDES[1])),
         )
     if len(data) < 2:
         raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")
+    if config.cond and data.fault is not None:
+        raise UserError(f"`cond` needs a class for each picture, and {data.fault}; mend or remove that.")
     if config.cond and not data.classes:
         raise UserError(
             f"`cond` needs classes in {config.data}: one folder per class with every picture inside one, or labels."

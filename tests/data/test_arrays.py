@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import struct
 import zipfile
 
@@ -116,9 +117,10 @@ def test_nothing_is_unpickled(tmp_path):
     np.savez(tmp_path / "images.npz", images=array)
     np.savez(tmp_path / "labels.npz", images=noise(1, 6, 7), labels=array[0, 0, :1])
     (tmp_path / "b.npy").write_bytes(pickle.dumps(Bomb()))
-    for name in ("a.npy", "b.npy", "images.npz", "labels.npz"):
+    for name in ("a.npy", "b.npy", "images.npz"):
         with pytest.raises(UserError):
             list_pictures(tmp_path / name)
+    assert list_pictures(tmp_path / "labels.npz").fault
 
 
 def header(shape, version=(1, 0)):
@@ -204,12 +206,38 @@ def test_images_are_the_only_array_that_can_be_or_the_one_called_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "labels", [np.arange(3), np.arange(8).reshape(4, 2), np.ones(4), np.array(list("abcd")), np.array(1)]
+    "labels",
+    [
+        *(np.array([2, 0, 1, 2], dtype) for dtype in ("uint8", "int64", "float32", "<U3")),
+        np.eye(3, dtype=int)[[2, 0, 1, 2]],
+        np.eye(3)[[2, 0, 1, 2]],
+        np.eye(3, dtype=bool)[[2, 0, 1, 2]],
+        np.array([[2], [0], [1], [2]]),
+    ],
 )
-def test_labels_that_are_no_integers_one_a_picture_are_refused(tmp_path, labels):
+def test_whole_numbers_names_and_one_hot_vectors_are_classes(tmp_path, labels):
     np.savez(tmp_path / "a.npz", images=noise(4, 6, 7), labels=labels)
-    with pytest.raises(UserError, match=r"labels in .* must be 4 integers"):
-        list_pictures(tmp_path / "a.npz")
+    pictures = list_pictures(tmp_path / "a.npz")
+    assert ([picture.label for picture in pictures], pictures.notes, pictures.fault) == (list("2012"), (), None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "fault"),
+    [
+        (np.arange(3), "labels in .*a.npz has the shape \\[3\\] of int64 for 4 pictures"),
+        (np.array(1), "labels in .*a.npz has the shape \\[\\] of int64 for 4 pictures"),
+        (np.arange(8).reshape(4, 2), r"3 of 4 labels in .*a.npz are no class \(the first: 00000001: \[2, 3\]\)"),
+        (np.arange(4) + 0.5, r"4 of 4 labels in .*a.npz are no class \(the first: 00000000: 0.5\)"),
+        (np.array([1, np.nan, 1, np.inf]), r"2 of 4 labels in .*a.npz are no class \(the first: 00000001: NaN\)"),
+        (np.array([{}] * 4), "labels in .*a.npz has the shape \\[4\\] of object for 4 pictures"),
+    ],
+)
+def test_labels_that_are_no_classes_are_told_and_not_used(tmp_path, labels, fault):
+    np.savez(tmp_path / "a.npz", images=noise(4, 6, 7), labels=labels)
+    pictures = list_pictures(tmp_path / "a.npz")
+    assert [picture.class_name for picture in pictures] == [""] * 4
+    assert re.match(fault, pictures.fault)
+    assert pictures.notes == (f"labels are not used: {pictures.fault}",)
 
 
 def test_array_over_the_bound_is_refused_unread(tmp_path, monkeypatch):

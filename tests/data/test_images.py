@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 from rggan import UserError
 from rggan.data import load_images
-from rggan.data.images import balanced_subset, class_names
+from rggan.data.classes import balanced_subset, class_names
+from rggan.data.images import identity_of
 from rggan.data.picture import Picture
 
 
@@ -231,3 +232,32 @@ def test_progress_is_told_to_the_end(tmp_path):
 def test_class_names_of_endless_digits_are_text(tmp_path):
     pictures = [Picture("a", bytes, label="1" * 5000), Picture("b", bytes, label="2" * 5000)]
     assert class_names(pictures) == ("1" * 5000, "2" * 5000)
+
+
+def test_classes_without_a_picture_are_left_out_and_the_others_numbered_anew(tmp_path):
+    for name in ("ant", "bee", "cow"):
+        for i in range(4):
+            picture(tmp_path, f"{name}/{i}")
+    for path in (tmp_path / "bee").iterdir():
+        path.write_bytes(b"x")
+    data = load_images(tmp_path, 16, skip_bad=True)
+    assert (data.classes, data.labels.tolist()) == (("ant", "cow"), [0] * 4 + [1] * 4)
+    assert data.notes == ("classes without a picture are left out: bee",)
+    for seed in range(6):
+        few = load_images(tmp_path, 16, skip_bad=True, max_images=2, seed=seed)
+        assert few.classes in ((), ("ant", "cow"))  # one alone is none
+        assert (few.labels is None) == (few.classes == ())
+
+
+def test_the_identity_that_earlier_versions_gave_is_known(tmp_path):
+    """Where classes do not matter, runs go on though their classes are found now, or left out."""
+    for name in ("ant", "bee"):
+        picture(tmp_path, f"around/{name}/0")
+    data = load_images(tmp_path, 16)
+    assert data.classes == ("ant", "bee")
+    assert identity_of(data.key, (), None) in data.aliases
+    (tmp_path / "around/cow").mkdir()
+    (tmp_path / "around/cow/0.png").write_bytes(b"x")
+    data = load_images(tmp_path, 16, skip_bad=True)
+    assert identity_of(data.key, ("ant", "bee", "cow"), [0, 1]) in data.aliases
+    assert load_images("digits", 16).aliases == ()  # here classes decide which images are held out

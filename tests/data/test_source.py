@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -303,44 +304,160 @@ def test_without_labels_the_folders_count(pack):
     assert [(p.label, p.class_name) for p in list_pictures(data)] == [(None, "00000"), (None, "00000"), (None, "00001")]
 
 
-def test_picture_without_a_label_is_named(pack):
+def test_pictures_without_a_label_are_counted_and_no_label_is_used(pack):
     data = pack({**FILES, "dataset.json": '{"labels": [["00000/img0.png", 1], ["00001/img2.png", 1]]}'})
-    with pytest.raises(UserError, match=r"00000/img1\.png has no label in dataset\.json"):
-        list_pictures(data)
-    assert names(data, "*[02].png") == ["00000/img0.png", "00001/img2.png"]  # it is not asked for
+    found = list_pictures(data)
+    assert [picture.class_name for picture in found] == ["00000", "00000", "00001"]
+    assert found.fault == f"1 of 3 pictures has no label in dataset.json of {data} (00000/img1.png)"
+    assert found.notes == (f"labels are not used: {found.fault}",)
+    all_of_them = list_pictures(data, "*[02].png")  # the other one is not asked for
+    assert ([picture.label for picture in all_of_them], all_of_them.fault) == (["1", "1"], None)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("label", "other", "classes"),
     [
-        ("", "Cannot read dataset.json"),
-        ("{", "Cannot read dataset.json"),
-        (b"\xff\xfe\x00", "Cannot read dataset.json"),
-        ("[" * 100_000, "Cannot read dataset.json"),
-        ('{"labels": [["a", ' + "1" * 10_000 + "]]}", "Cannot read dataset.json"),
-        ("[]", 'has no "labels"'),
-        ('["labels"]', 'has no "labels"'),
-        ('{"labels": 3}', "must be pairs"),
-        ('{"images": 3}', 'has no "labels"'),
-        ('{"labels": {"00000/img0.png": 1}}', "must be pairs"),
-        ('{"labels": [["00000/img0.png"]]}', "must be pairs"),
-        ('{"labels": [["00000/img0.png", [0, 1]]]}', "must be pairs"),
-        ('{"labels": [["00000/img0.png", 1.5]]}', "must be pairs"),
-        ('{"labels": [["00000/img0.png", true]]}', "must be pairs"),
-        ('{"labels": [[3, 1]]}', "must be pairs"),
+        ([0, 1], [1, 0], ["1", "1", "0"]),
+        ([0.0, 0.0, 1.0], [1, 0, 0], ["2", "2", "0"]),
+        ("cat", "dog", ["cat", "cat", "dog"]),
+        (3.0, [7], ["3", "3", "7"]),
     ],
 )
-def test_damaged_dataset_json_is_refused(pack, content, message):
-    with pytest.raises(UserError, match=message):
-        list_pictures(pack({**FILES, "dataset.json": content}))
+def test_one_hot_vectors_names_and_whole_numbers_are_classes(pack, label, other, classes):
+    labels = [["00000/img0.png", label], ["00000/img1.png", label], ["00001/img2.png", other]]
+    found = list_pictures(pack({**FILES, "dataset.json": json.dumps({"labels": labels})}))
+    assert ([picture.label for picture in found], found.fault, found.notes) == (classes, None, ())
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ([0.5, 0.5], "3 of 3 labels .* are no class .*00000/img0.png: .0.5, 0.5.*one-hot vector"),
+        ([0.0, 0.0], "are no class"),
+        ([1, 1], "are no class"),
+        ([], "are no class"),
+        ([True, False], "are no class"),
+        (1.5, "are no class"),
+        (True, "are no class"),
+        ("", "are no class"),
+        ({"class": 1}, "are no class"),
+        (None, "3 of 3 pictures have no label"),
+    ],
+)
+def test_labels_that_are_no_classes_are_told_and_not_used(pack, label, words):
+    labels = [[name, label] for name in FILES]
+    found = list_pictures(pack({**FILES, "dataset.json": json.dumps({"labels": labels})}))
+    assert [picture.class_name for picture in found] == ["00000", "00000", "00001"]
+    assert re.search(words, found.fault)
+    assert found.notes == (f"labels are not used: {found.fault}",)
+
+
+def test_vectors_of_several_lengths_are_no_classes(pack):
+    labels = [["00000/img0.png", [0, 1]], ["00000/img1.png", [0, 1, 0]], ["00001/img2.png", [1, 0]]]
+    found = list_pictures(pack({**FILES, "dataset.json": json.dumps({"labels": labels})}))
+    assert "vectors of several lengths" in found.fault
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", b"\xff\xfe\x00", "[" * 100_000, '{"labels": [["a", ' + "1" * 10_000 + "]]}"]
+)
+def test_damaged_dataset_json_is_told_and_not_used(pack, content):
+    found = list_pictures(pack({**FILES, "dataset.json": content}))
+    assert [picture.class_name for picture in found] == ["00000", "00000", "00001"]
+    assert re.match(r"dataset\.json of .* cannot be read: ", found.fault)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[]", '["labels"]', '{"labels": 3}', '{"images": 3}', '{"labels": {"background": 0, "organ": 1}}'),
+        *('{"labels": [["00000/img0.png"]]}', '{"labels": [[3, 1]]}'),
+    ],
+)
+def test_dataset_json_of_another_program_is_no_fault(pack, content):
+    found = list_pictures(pack({**FILES, "dataset.json": content}))
+    assert [picture.class_name for picture in found] == ["00000", "00000", "00001"]
+    assert found.fault is None
+    assert re.match(r"dataset\.json of .* has no pairs of a file name and a label", found.notes[0])
 
 
 def test_dataset_json_that_is_too_large_is_not_loaded(tmp_path, monkeypatch):
     write(tmp_path / "a.png")
     write(tmp_path / "dataset.json", b'{"labels": null}' + b" " * 1000)
     monkeypatch.setattr("rggan.data.picture.MAX_BYTES", 1000)
-    with pytest.raises(UserError, match=r"Cannot read dataset\.json .*1,016 bytes are more"):
-        list_pictures(tmp_path)
+    assert "1,016 bytes are more" in list_pictures(tmp_path).fault
+
+
+def test_a_table_with_back_slashes_or_taken_apart_accents_names_the_same_files(pack):
+    files = {"Caf\u00e9/1.png": b"a", "the\u0301/2.png": b"b"}
+    labels = [["Cafe\u0301\\1.png", 5], ["./th\u00e9/2.png", 6]]
+    found = list_pictures(pack({**files, "dataset.json": json.dumps({"labels": labels})}))
+    assert [(picture.name, picture.label) for picture in found] == [("Caf\u00e9/1.png", "5"), ("the\u0301/2.png", "6")]
+
+
+# Folders around everything, names of Windows and macOS
+
+
+def test_folders_around_everything_are_stepped_into(pack):
+    files = {f"photos/mine/{name}": png(i) for i, name in enumerate(("cats/1.png", "cats/x/2.png", "dogs/1.png"))}
+    extra = {"photos/notes.txt": b"x", "__MACOSX/photos/._1.png": b"x", "photos/.DS_Store": b"x"}
+    found = list_pictures(pack({**files, **extra}))
+    assert [picture.class_name for picture in found] == ["cats", "cats", "dogs"]
+    assert [picture.name for picture in found] == list(files)
+    assert [picture.class_name for picture in list_pictures(pack(files), "2.png")] == ["cats"]
+
+
+def test_a_single_folder_of_pictures_has_no_classes(pack):
+    found = list_pictures(pack({"photos/1.png": png(), "photos/2.png": png()}))
+    assert [picture.class_name for picture in found] == ["", ""]
+    mixed = list_pictures(pack({"photos/1.png": png(), "photos/2.png": png(), "photos/cats/2.png": png()}))
+    assert [picture.class_name for picture in mixed] == ["", "", "cats"]
+
+
+@pytest.mark.parametrize("inner", ["", "mine/"])
+def test_the_table_in_the_folder_around_everything_counts(pack, inner):
+    files = {"mine/cats/1.png": png(), "mine/dogs/1.png": png(1)}
+    table = {"mine/dataset.json": json.dumps({"labels": [[f"{inner}cats/1.png", 8], [f"{inner}dogs/1.png", 9]]})}
+    assert [picture.label for picture in list_pictures(pack({**files, **table}))] == ["8", "9"]
+
+
+def test_a_table_deeper_than_the_folders_around_everything_is_no_table(pack):
+    files = {"cats/1.png": png(), "dogs/1.png": png(1)}
+    table = {"cats/dataset.json": json.dumps({"labels": [["1.png", 8]]})}
+    found = list_pictures(pack({**files, **table}))
+    assert [picture.class_name for picture in found] == ["cats", "dogs"]
+    assert found.notes == ("passed over: 1 .json",)
+
+
+def test_back_slashes_separate_folders(pack):
+    found = list_pictures(pack({"cats\\1.png": png(), "dogs\\x\\2.png": png(1), "dogs\\.hidden.png": png(2)}))
+    assert [(picture.name, picture.class_name) for picture in found] == [
+        ("cats\\1.png", "cats"),
+        ("dogs\\x\\2.png", "dogs"),
+    ]
+    assert len(list_pictures(pack({"cats\\1.png": png()}), "1.*")) == 1
+
+
+def test_class_names_that_look_alike_are_one_class(pack):
+    found = list_pictures(pack({"caf\u00e9/1.png": png(), "cafe\u0301/2.png": png(1), "tea/3.png": png(2)}))
+    assert sorted(picture.class_name for picture in found) == ["caf\u00e9", "caf\u00e9", "tea"]
+
+
+def test_a_class_name_alone_keeps_its_spelling(pack):
+    found = list_pictures(pack({"cafe\u0301/2.png": png(1), "tea/3.png": png(2)}))
+    assert [picture.class_name for picture in found] == ["cafe\u0301", "tea"]
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("Train", "Test", "valid")])
+def test_classes_that_are_parts_of_a_split_are_told(pack, parts):
+    found = list_pictures(pack({f"{part}/cats/1.png": png(i) for i, part in enumerate(parts)}))
+    (note,) = found.notes
+    assert "like the parts of a split" in note
+    assert all(part in note for part in parts)
+
+
+def test_a_class_called_test_among_others_is_not_told(pack):
+    assert list_pictures(pack({"test/1.png": png(), "cats/1.png": png(1)})).notes == ()
 
 
 def test_entry_without_a_name_is_no_picture(tmp_path):

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageCms, ImageStat, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageStat
 
 from rggan.data.audit.duplicates import near_duplicates, thumbnail
-from rggan.data.decode import BadPicture, open_picture
-from rggan.data.picture import Picture, picture_formats
+from rggan.data.decode import BadPicture, is_stack, open_file, open_picture, orientation, why
+from rggan.data.depth import told_range
+from rggan.data.picture import Picture
 
 CHUNK = 256  # pictures between two calls of `progress`
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
@@ -34,7 +35,6 @@ GREY = 2  # of 255: maximum difference of the channels of a grey picture, after 
 FLAT = 1.0  # standard deviation below which a picture counts as uniform
 ODD = 0.1  # maximum relative deviation of an aspect ratio from the most frequent one
 LONG = 2  # aspect ratio above which a picture counts as odd in any case
-ORIENTATION = 0x0112  # the EXIF tag
 FEW = 500  # pictures below which a discriminator soon memorises them
 UNBALANCED = 3  # ratio of the largest to the smallest class
 NO_PROFILE = "none"
@@ -61,6 +61,8 @@ class Record:
     profile: str = NO_PROFILE
     foreign: bool = False  # a profile other than sRGB
     thumbnail: tuple[bytes, bytes] = (b"", b"")
+    peak: float = 0.0  # its largest value, if it has more than 8 bits
+    coarse: bool = False  # it has more than 8 bits, and colours
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Health:
     ratio: the most frequent width:height. odd: names of those beyond 2:1, or over 10 % from that ratio.
     alpha, transparent: with an alpha channel; with a pixel that is not opaque. coloured, grey: with colours;
     stored in colours without any. foreign: the profiles that are not sRGB. animated: with several frames.
-    balance: largest class / smallest (1 below two classes).
+    balance: largest class / smallest (1 below two classes). peak: largest value of pictures of more than 8 bits (0:
+    there are none). coarse: some of these have colours.
     """
 
     count: int
@@ -99,6 +102,8 @@ class Health:
     foreign: dict[str, int]
     classes: dict[str, int]
     balance: float
+    peak: float = 0.0
+    coarse: bool = False
 
     @property
     def readable(self) -> int:
@@ -171,23 +176,20 @@ def header(picture: Picture, content: bytes) -> dict[str, Any]:
         height, width, channels = picture.shape
         return {"size": (width, height), "mode": {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "?")}
     try:
-        with Image.open(io.BytesIO(content), formats=picture_formats()) as image:
+        with open_file(content) as image:
             icc = image.info.get("icc_profile")
             profile, srgb = read_profile(icc) if icc else (NO_PROFILE, True)
-            animated = False
-            with contextlib.suppress(Exception):  # a broken second frame is never used
-                animated = bool(getattr(image, "is_animated", False))
-            turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+            animated, turned = is_stack(image), orientation(image) in range(2, 9)
             fields = {"turned": turned, "animated": animated, "profile": profile, "foreign": not srgb}
             return {"size": image.size, "mode": image.mode, **fields}
     except Exception as error:  # as in open_picture
-        text = "no picture, by its content" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BadPicture(text.strip().rstrip(".") or type(error).__name__) from error
+        raise BadPicture(why(error, content)) from error
 
 
 def look(image: Image.Image) -> dict[str, Any]:
     """Returns the fields of a record that depend on pixels, for a picture of `open_picture`."""
     fields: dict[str, Any] = {"size": image.size, "alpha": image.mode in ("LA", "RGBA")}
+    fields |= {"peak": image.info.get("peak", 0.0), "coarse": image.info.get("coarse", False)}
     flat = image
     deviations = []
     if fields["alpha"]:
@@ -280,6 +282,8 @@ def summarise(names: Sequence[str], classes: Sequence[str], records: Sequence[Re
         profiles=counted([records[i].profile for i in readable]),
         foreign=counted([records[i].profile for i in readable if records[i].foreign]),
         classes=dict(sorted(of_class.items())),
+        peak=max((record.peak for record in records), default=0.0),
+        coarse=any(record.coarse for record in records),
         balance=max(of_class.values()) / min(of_class.values()) if len(of_class) > 1 else 1.0,
     )
 
@@ -315,11 +319,11 @@ def kept_whole(ratio: Fraction, fill: int) -> tuple[int, int]:
     return sides if ratio >= 1 else sides[::-1]
 
 
-def advice(health: Health, size: tuple[int, int] | None = None) -> list[str]:
+def advice(health: Health, size: tuple[int, int] | None = None, white: float | None = None) -> list[str]:
     """Returns advice on the problems found, the most serious first; a single sentence if there are none.
 
     Args:
-        size: (height, width) of the training; None: not known yet.
+        size: (height, width) of the training; None: not known yet. white: the white level; None: 65535.
     """
     n, readable = health.count, health.readable
     if not readable:
@@ -337,6 +341,8 @@ def advice(health: Health, size: tuple[int, int] | None = None) -> list[str]:
     if health.mixed:
         which = "One file lies" if health.mixed == 1 else f"{health.mixed} files lie"
         told.append(f"{which} in several classes at once: take out what is in the wrong one.")
+    if (sentence := told_range(health.peak, white, health.coarse)) is not None:
+        told.append(f"{sentence[0].upper()}{sentence[1:]}.")
     say(copies, "an exact copy of another: `fix` OUT leaves the copies out.")
     say(len(health.uniform), "of one colour only: `fix` OUT leaves them out.")
     say(len(health.tiny), f"below {TINY} pixels and would be enlarged until blurred: remove what is too small to use.")
@@ -365,7 +371,7 @@ def advice(health: Health, size: tuple[int, int] | None = None) -> list[str]:
     say(len(health.odd), f"{others}: the middle is cut out; `resize` fit keeps all of it, on the background.")
     colors = shown(", ".join(list(health.foreign)[:3]))
     say(sum(health.foreign.values()), f"in {colors}, no sRGB, which training ignores: `fix` OUT converts it.")
-    say(len(health.animated), "of several frames: only the first one is used.")
+    say(len(health.animated), "of several frames or pages: only the first one is used.")
     if not health.coloured:
         say(health.grey, "grey, though stored in colours: `channels` grey is all that they need.")
     elif readable - health.coloured < readable / 2:

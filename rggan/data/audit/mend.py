@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
-from rggan.data.audit.doctor import ORIENTATION, Health, read_profile, told_names
-from rggan.data.decode import BadPicture, open_picture
-from rggan.data.picture import Picture, picture_formats
+from rggan.data.audit.doctor import Health, read_profile, told_names
+from rggan.data.decode import BadPicture, open_file, open_picture, orientation
+from rggan.data.picture import Picture
 from rggan.errors import UserError, make_folder
 
 CHUNK = 32  # pictures held in memory until they are written
@@ -155,10 +155,10 @@ def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
     try:
         image = open_picture(picture)
         if picture.shape is None:
-            with Image.open(io.BytesIO(content), formats=picture_formats()) as stored:
+            with open_file(content) as stored:
                 profile = stored.info.get("icc_profile") or b""
                 foreign = profile != b"" and not read_profile(profile)[1]
-                upright = stored.getexif().get(ORIENTATION, 1) not in range(2, 9)
+                upright = orientation(stored) not in range(2, 9)
                 if stored.format == "JPEG" and stored.mode in ("L", "RGB") and upright and not foreign:
                     ending = Path(picture.name).suffix.lower()
                     return (ending if ending in JPEG_ENDINGS else ".jpg"), content

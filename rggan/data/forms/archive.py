@@ -11,7 +11,8 @@ from pathlib import Path, PureWindowsPath
 
 from rggan.data.form import Form
 from rggan.data.forms.labels import labelled
-from rggan.data.picture import MAX_BYTES, Picture, too_large
+from rggan.data.forms.members import Member
+from rggan.data.picture import MAX_BYTES, Listing, too_large
 from rggan.errors import UserError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others without a limit
@@ -29,19 +30,19 @@ def opens(data: str) -> bool:
         return True
 
 
-def pictures(data: str, pattern: str) -> list[Picture]:
+def pictures(data: str, pattern: str) -> Listing:
     """Lists the pictures in a zip, with the labels of its dataset.json if there is one.
 
-    Hidden files and files without a known image extension are skipped.
+    Hidden files are skipped; files that are no pictures are passed over and counted.
 
     Raises:
-        UserError: a damaged zip or dataset.json.
+        UserError: a damaged zip.
     """
     path = Path(data)
     return labelled(list_zip(path), pattern, path)
 
 
-def list_zip(path: Path) -> list[Picture]:
+def list_zip(path: Path) -> list[Member]:
     """Lists all files of a zip; the last of several entries with the same name is used. Readers are thread-safe.
 
     Raises:
@@ -55,7 +56,7 @@ def list_zip(path: Path) -> list[Picture]:
     }
     entries = {entry.filename: entry for entry in archive.infolist() if entry.filename and not entry.is_dir()}
     return [
-        Picture(name, partial(read_entry, archive, entry, id(entry) in overlapping)) for name, entry in entries.items()
+        Member(name, partial(read_entry, archive, entry, id(entry) in overlapping)) for name, entry in entries.items()
     ]
 
 
@@ -66,8 +67,10 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         raise UserError(f"{path} is damaged: {str(error).rstrip('.')}; make or download it again.") from error
 
 
-def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, overlaps: bool = False) -> bytes:
-    """Reads one entry, limited to its declared size, which is at most `MAX_BYTES`.
+def read_entry(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, overlaps: bool = False, limit: int = MAX_BYTES
+) -> bytes:
+    """Reads one entry, limited to its declared size, which is at most `MAX_BYTES`, and to `limit` bytes.
 
     Raises:
         ValueError: it is a link, leads outside, is encrypted, damaged, too large, compressed with an unsupported
@@ -86,7 +89,7 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, overlaps: bool 
         raise ValueError("it overlaps another entry of the zip")
     try:
         with archive.open(entry) as file:
-            return file.read(entry.file_size)  # without a limit it would decompress everything
+            return file.read(min(entry.file_size, limit))  # without a limit it would decompress everything
     except Exception as error:  # BadZipFile, zlib.error, RuntimeError for encryption, ...
         raise ValueError(str(error).rstrip(".") or "it is damaged") from error
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from rggan.data.form import Form
 from rggan.data.forms.archive import METHODS, open_zip
-from rggan.data.picture import MAX_BYTES, Picture
+from rggan.data.forms.labels import classified, left_alone
+from rggan.data.picture import MAX_BYTES, Listing, Picture, scaled
 from rggan.errors import UserError
 
 MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
@@ -43,15 +44,15 @@ def opens(data: str) -> bool:
     return os.path.isfile(path) and path.suffix.lower() in (".npy", ".npz")
 
 
-def pictures(data: str, pattern: str) -> list[Picture]:
+def pictures(data: str, pattern: str) -> Listing:
     """Lists the pictures of an .npy or .npz, named by their index (00000042).
 
     The array is [N, H, W], [N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels: uint8, uint16 (65535 is
     white), bool, or floats from 0 to 1. In an .npz it is the only one with 3 or 4 dimensions, or the one
-    called images, x or data; an array called labels or y holds N integers.
+    called images, x or data; an array called labels or y holds N whole numbers, names or one-hot vectors.
 
     Raises:
-        UserError: a damaged file; an array of another shape or type; labels that are not N integers.
+        UserError: a damaged file; an array of another shape or type.
     """
     path = Path(data)
     try:
@@ -66,10 +67,15 @@ def pictures(data: str, pattern: str) -> list[Picture]:
     if channels_first(array.shape):
         array = np.moveaxis(array, 1, 3)
     height, width, channels = (*array.shape[1:], 1)[:3]
-    return [
-        Picture(f"{i:08d}", partial(read_row, array, i), label, (height, width, channels))
-        for i, label in enumerate(labels or [None] * len(array))
+    deep = array.dtype.kind == "f" or array.dtype.itemsize == 2
+    shape = (height, width, channels)
+    found = [
+        Picture(f"{i:08d}", partial(read_row, array, i), None, shape, partial(row_of, array, i) if deep else None)
+        for i in range(len(array))
     ]
+    if isinstance(labels, str):
+        return left_alone(found, labels)
+    return Listing(found) if labels is None else classified(found, labels, str(path))
 
 
 def map_npy(path: Path) -> NDArray[Any]:
@@ -81,8 +87,8 @@ def map_npy(path: Path) -> NDArray[Any]:
     return npy.open_memmap(path, mode="r")
 
 
-def load_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
-    """Returns (the images, a label for each or None)."""
+def load_npz(path: Path) -> tuple[NDArray[Any], list[object] | str | None]:
+    """Returns (the images, a label for each, or why there are none, or None: it has no labels)."""
     with open_zip(path) as archive:
         headers = {}
         for entry in archive.infolist():
@@ -100,10 +106,12 @@ def load_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         if labels is None:
             return load_member(archive, images, headers[images], path), None
         count, header = headers[images].shape[0], headers[labels]
-        if header.shape not in ((count,), (count, 1)) or header.dtype.kind not in "iu":
-            raise UserError(f"{labels} in {path} must be {count} integers, one a picture; mend or remove it.")
-        numbers = load_member(archive, labels, header, path).reshape(-1).tolist()
-        return load_member(archive, images, headers[images], path), [str(number) for number in numbers]
+        pixels = load_member(archive, images, headers[images], path)
+        if len(header.shape) not in (1, 2) or header.shape[0] != count or header.dtype.kind not in "iufUb":
+            shape = list(header.shape)
+            return pixels, f"{labels} in {path} has the shape {shape} of {header.dtype} for {count} pictures"
+        numbers = load_member(archive, labels, header, path)
+        return pixels, (numbers.astype(np.uint8) if numbers.dtype.kind == "b" else numbers).tolist()
 
 
 def called(names: Sequence[str] | dict[str, Header], wanted: Sequence[str]) -> str | None:
@@ -163,17 +171,21 @@ def load_member(archive: zipfile.ZipFile, name: str, header: Header, path: Path)
         return npy.read_array(stream, allow_pickle=False)
 
 
+def row_of(array: NDArray[Any], index: int) -> NDArray[Any]:
+    return np.asarray(array[index])
+
+
 def read_row(array: NDArray[Any], index: int) -> bytes:
     """Returns one picture as uint8 bytes.
 
     >>> list(read_row(np.array([[[0.0, 0.5, 1.0]]]), 0))
     [0, 128, 255]
     """
-    row = np.asarray(array[index])
+    row = row_of(array, index)
     if row.dtype.kind == "b":
         row = row * np.uint8(255)
     elif row.dtype.kind == "u" and row.dtype.itemsize == 2:
-        row = row // 257
+        row = scaled(row)
     elif row.dtype.kind == "f":
         if not (row.min() >= 0 and row.max() <= 1):  # also rejects NaN
             raise ValueError("its values do not lie within 0 to 1")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rggan.data.form import Form
 from rggan.data.forms.labels import labelled
-from rggan.data.picture import Picture, read_file
+from rggan.data.forms.members import Member
+from rggan.data.picture import Listing, read_file
 from rggan.errors import UserError
 
 
@@ -17,19 +18,19 @@ def opens(data: str) -> bool:
     return os.path.isdir(Path(data))
 
 
-def pictures(data: str, pattern: str) -> list[Picture]:
+def pictures(data: str, pattern: str) -> Listing:
     """Lists the pictures below a folder, with the labels of its dataset.json if there is one.
 
-    Hidden files and files without a known image extension are skipped.
+    Hidden files are skipped; files that are no pictures are passed over and counted.
 
     Raises:
-        UserError: a folder that cannot be listed; a damaged dataset.json.
+        UserError: a folder that cannot be listed.
     """
     root = Path(data)
     return labelled(list_folder(root), pattern, root)
 
 
-def list_folder(root: Path) -> list[Picture]:
+def list_folder(root: Path) -> list[Member]:
     """Lists all files below a folder. Links to folders are followed; each folder is visited once, so cycles end."""
     files = []
     seen: set[str] = set()
@@ -54,7 +55,7 @@ def list_folder(root: Path) -> list[Picture]:
         for name in names:
             path = Path(folder, name)
             inner = os.fsencode(path.relative_to(root).as_posix())  # bytes that are not UTF-8 are shown as \xff
-            files.append(Picture(inner.decode(errors="backslashreplace"), partial(read_file, path)))
+            files.append(Member(inner.decode(errors="backslashreplace"), partial(read_file, path)))
     return files
 
 

@@ -10,7 +10,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from rggan.data.form import Form
-from rggan.data.picture import Picture, read_file
+from rggan.data.forms.labels import classified
+from rggan.data.picture import Listing, Picture, read_file
 from rggan.errors import UserError
 
 PREFIX = "hf:"
@@ -34,14 +35,14 @@ def parse_hub(data: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def pictures(data: str, pattern: str) -> list[Picture]:
+def pictures(data: str, pattern: str) -> Listing:
     """Lists the pictures of 'hf:NAME' (split train) or 'hf:NAME:SPLIT', named by their index and file name.
 
     The pictures are the only image column, or the one called image or img; the labels the only class label column, or
     the one called label. Datasets that are not local are downloaded by the library, into its own cache.
 
     Raises:
-        UserError: the library is missing; there is no such dataset, split or column; only some pictures have labels.
+        UserError: the library is missing; there is no such dataset, split or column.
     """
     name, split = parse_hub(data)
     try:
@@ -58,13 +59,9 @@ def pictures(data: str, pattern: str) -> list[Picture]:
         raise UserError(f"Cannot load {data}: {first_line(error)}") from error
 
     names = [f"{i:08d}" + (f"-{safe_name(path)}" if path else "") for i, path in enumerate(paths)]
-    if None in labels and any(label is not None for label in labels):
-        raise UserError(f"{names[labels.index(None)]} of {data} has no label, others have one; take another split.")
     rows = table.select_columns([column])
-    return [
-        Picture(name, partial(read_cell, rows, column, i), label)
-        for i, (name, label) in enumerate(zip(names, labels, strict=True))
-    ]
+    found = [Picture(name, partial(read_cell, rows, column, i)) for i, name in enumerate(names)]
+    return Listing(found) if not any(labels) else classified(found, labels, data)
 
 
 def load_table(datasets: Any, name: str, split: str | None) -> Any:
