@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rggan.data.decode import parse_size
 from rggan.data.classes import class_names
+from rggan.data.decode import parse_size
 from rggan.data.images import natural_resolution, short_sides
 from rggan.data.source import list_pictures
 from rggan.declared import Options
