@@ -49,6 +49,7 @@ FLOORS = {
     "training.callbacks": 3,
     "training.evaluator": 3,
     "training.limits": 3,
+    "training.notebook": 3,
     "training.rates": 3,
     "training.rewinding": 3,
     "training.signals": 3,

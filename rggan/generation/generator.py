@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from rggan.data.pictures import to_pil, to_uint8
 from rggan.device import check_device, full_precision
 from rggan.errors import UserError
+from rggan.generation.display import Pictures, about, card
 from rggan.generation.sampler import Sampler, mixed
 from rggan.generation.storage import read_generator, write_generator
 from rggan.networks import Styled
@@ -62,6 +62,13 @@ class Generator:
         network, config = read_generator(Path(path))
         return cls(network, config, device)
 
+    def __repr__(self) -> str:
+        return f"<{about(self.config, sum(p.numel() for p in self.network.parameters()))}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the pictures of seeds 0 to 7, and what it is."""
+        return card(self.images(range(8)), repr(self)[1:-1])
+
     def save(self, folder: str | Path) -> None:
         """Write generator.safetensors atomically, and then config.json, a human-readable copy of its config.
 
@@ -75,11 +82,9 @@ class Generator:
         """The network, if it is style-based; else None."""
         return self.network if isinstance(self.network, Styled) else None
 
-    def __call__(
-        self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0
-    ) -> list[Image.Image]:
-        """Returns pictures for the seeds `seed` to `seed + n - 1`."""
-        return [to_pil(image) for image in self.images(range(seed, seed + n), label, truncation)]
+    def __call__(self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Pictures:
+        """Returns pictures for the seeds `seed` to `seed + n - 1`: a list, which a notebook shows as a sheet."""
+        return Pictures(to_pil(image) for image in self.images(range(seed, seed + n), label, truncation))
 
     def images(
         self,

@@ -30,6 +30,8 @@ from rggan.training.describe import record, sizes, summary
 from rggan.training.interrupt import Interrupted
 from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Diverged, Loop, given_up
+from rggan.training.notebook import Watched
+from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
@@ -75,7 +77,7 @@ def train(
     ...     (run.name, (run / "progress.png").is_file())
     ('00000-digits-16-sngan-threshold', True)
     """
-    console = console or Console()
+    console = console or Console(force_jupyter=False)  # lines of text, in a notebook too
     config = config_of(what, options, console)
     watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
     trackers = make_trackers(config.track)
@@ -114,6 +116,8 @@ def train(
             log = RunLog(run, console)
         point_to(run)
         tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
+        if in_notebook():
+            watching.append(Watched(draw_progress))
         with drawn(run, console):
             try:
                 loop = begin(config, data, run, log, rules, schedules, [tracking, *watching])
