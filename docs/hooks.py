@@ -11,7 +11,11 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-PLACES = PAGES | {"CITATION.cff": "CITATION.cff", "LICENSE": "LICENSE.txt"}
+PLACES = PAGES | {
+    "CITATION.cff": "CITATION.cff",
+    "LICENSE": "LICENSE.txt",
+    "examples/first_hour.ipynb": "first_hour.ipynb",
+}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")
 
 

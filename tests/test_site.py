@@ -87,7 +87,8 @@ def test_the_readme_is_the_start_with_links_that_work_there(site: Path) -> None:
 def test_a_page_outside_the_navigation_and_links_that_lead_nowhere_fail(tmp_path: Path) -> None:
     for name in ("mkdocs.yml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    for name in ("docs", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "docs" / "stray.md").write_text("# Stray\n")
     with (tmp_path / "docs" / "data.md").open("a") as page:
         page.write("\n[a](nowhere.md) [b](running.md#no-such-heading) ![c](images/none.png)\n")
