@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "check": Command("rggan.cli.check", "CheckConfig", "check", "look over pictures before training"),
-    "train": Command("rggan.cli.train", "Options", "run_train", "train a generator on a folder of pictures"),
+    "train": Command("rggan.cli.train", "TrainOptions", "run_train", "train a generator on a folder of pictures"),
     "generate": Command("rggan.cli.generate", "GenerateConfig", "generate", "make pictures from a trained generator"),
     "evaluate": Command("rggan.cli.evaluate", "EvaluateConfig", "evaluate", "score generators against real pictures"),
     "compare": Command("rggan.cli.compare", "CompareConfig", "compare", "compare kinds of runs over paired seeds"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tyro
 from rich.console import Console
 
+from rggan.cli.seeds import seeds_in, train_each
 from rggan.cli.words import check_words
 from rggan.config import TrainConfig
 from rggan.data.source import named_form
@@ -23,10 +25,22 @@ from rggan.training.train import resumed, train
 SHORT = {"-n": "--dry-run"}
 
 
+@dataclass(frozen=True)
+class TrainOptions(Options):
+    __doc__ = Options.__doc__
+
+    seeds: str | None = None
+    """Train by each of these seeds, one after another: 0-5 or 1,3,8. The same command again goes on where it was."""
+
+
 def run_train(words: Sequence[str], console: Console) -> None:
     """Train as the words after `rggan train` say."""
+    seeds, words = seeds_in(words)
     config, why = wanted(words)
     say(console, why)
+    if seeds:
+        train_each(config, seeds, console)
+        return
     if not config.dry_run:
         train(config, console)
         return
@@ -52,10 +66,10 @@ def wanted(words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
     ('sngan', 8, 'width      32, batch 8 (as asked): what a CPU trains in reasonable time at 16 pixels')
     """
     words = [SHORT.get(word, word) for word in words]
-    check_words("train", Options, words)
+    check_words("train", TrainOptions, words)
     trust_named(words)
-    unnamed = dataclasses.replace(Options(), data="")
-    found = tyro.cli(Options, prog="rggan train", default=unnamed, args=data_first(words))
+    unnamed = dataclasses.replace(TrainOptions(), data="")
+    found = tyro.cli(TrainOptions, prog="rggan train", default=unnamed, args=data_first(words))
     given: dict[str, Any] = {name: getattr(found, name) for name in named(words) if hasattr(found, name)}
     given.pop("data", None)
     if found.data:

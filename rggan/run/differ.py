@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rggan.config import TrainConfig
 from rggan.methods import RULES, SCHEDULES
+from rggan.networks import FAMILIES
 from rggan.options import HERE, OF_ANY_RULE, OF_RULES, OF_SCHEDULES, schedule_of
+from rggan.presets import pruning, settings
 
 
 def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -59,3 +61,34 @@ def shown(name: str, value: Any) -> str:
     if value is True:
         return name
     return f"no {name}" if value is None or value is False else f"{name} {value}"
+
+
+def base(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training takes where these options alone are given: of the run's network, if it is known here."""
+    plain = TrainConfig().to_json()
+    network = options.get("network", plain["network"])
+    if not isinstance(network, str) or not FAMILIES.knows(network):
+        return {**plain, **pruning(given)}
+    return {**plain, **settings(network), **pruning(given)}
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that have to be given to train the same: which networks are pruned depends on the others.
+
+    >>> saved = TrainConfig.of("sngan", data="pictures", target_g=0.5, networks="both", target_d="auto").to_json()
+    >>> given(saved)
+    {'target_g': 0.5}
+    """
+    found: dict[str, Any] = {}
+    for last in (
+        ("networks", "target_d"),
+        ("target_d",),
+        (),
+    ):  # what follows from others is looked at when those are known
+        start = base(options, found)
+        different = [name for name, value in options.items() if name in start and value != start[name]]
+        found |= {name: options[name] for name in different if name not in (*HERE, "data", "network", *last)}
+    if found.get("target_d", "") is None:  # a value that no option has: it follows from these
+        del found["target_d"]
+        found |= {name: options[name] for name in ("networks", "rule") if name in options}
+    return {name: found[name] for name in options if name in found}

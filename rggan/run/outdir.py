@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rggan.config import TrainConfig
+from rggan.declared import Augmentation, AutoTarget, Finale, Loss, Optimisation, Pruning, Schedule
 from rggan.errors import UserError, make_folder
+from rggan.presets import PRESETS
+from rggan.run.differ import given, matters
 from rggan.run.folder import Run
 
 NUMBERED = re.compile(r"\d{5}-")  # how a run's name begins
+LONGEST = 60  # characters of a name that tell what is special about a run
+OF_NAMES = (Loss, Augmentation, Optimisation, Finale, Pruning, AutoTarget, Schedule)
+# The options in which studies vary; the rule ends each name, and which networks are pruned follows from others.
+TOLD = {field.name for group in OF_NAMES for field in dataclasses.fields(group)} - {"rule", "networks", "mirror"}
 LATEST = "latest"  # in an output directory: a link to the run that was trained last
 
 
 def describe(config: TrainConfig, size: tuple[int, int]) -> str:
-    """Returns the name of a run's folder after its number; size: (height, width).
+    """Returns the name of a run's folder after its number: data, size (height, width), network, the seed and other
+    options of the training that are not the network's own, and the rule.
 
     >>> describe(TrainConfig(data="my flags.zip"), (64, 96))
     'my_flags-64x96-sngan-threshold'
+    >>> describe(TrainConfig(seed=3, target_g=0.5, aug="none"), (16, 16))
+    'digits-16-sngan-seed3-aug_none-target_g0.5-threshold'
     """
     data = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(config.data).stem)[:80] or "images"
     side = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{data}-{side}-{config.network}-{config.rule}")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{data}-{side}-{config.network}{apart(config)}-{config.rule}")
+
+
+def apart(config: TrainConfig) -> str:
+    """Returns what tells a run from others of its network, at most `LONGEST` characters: '-seed3-target_g0.5'."""
+    options, preset = config.to_json(), PRESETS.get(config.cfg or "", {})
+    found: dict[str, Any] = {"seed": config.seed or None}
+    found |= {name: value for name, value in given(options).items() if name in TOLD and matters(name, options)}
+    text = ""
+    for name, value in found.items():
+        if value is None or value in ("auto", preset.get(name)):  # what the network takes anyway, or nothing
+            continue
+        word = f"-{name}{value}"
+        if isinstance(value, bool):
+            word = f"-{name}" if value else f"-no_{name}"
+        elif isinstance(value, str | list):
+            word = f"-{name}_{value if isinstance(value, str) else '_'.join(value)}"
+        if len(text) + len(word) > LONGEST:
+            return f"{text}-etc"
+        text += word
+    return text
 
 
 def runs(outdir: Path) -> list[Run]:
