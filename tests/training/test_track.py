@@ -127,6 +127,18 @@ def test_a_run_that_goes_back_in_the_middle_logs_no_step_twice(run, rewinds):
     assert kept.steps() == [0, 20, 40, 60, *([40, 60] if rewinds else []), 80]
 
 
+@pytest.mark.skipif(not LIBRARIES["tensorboard"], reason="tensorboard is not installed")
+def test_tensorboard_drops_what_a_run_went_back_behind(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracked(run, [row(0.06), row(0.08)], **make_trackers(["tensorboard"]))
+    run.write_rows([row(0.02), row(0.04)])
+    tracked(run, [row(0.06, 0.7)], **make_trackers(["tensorboard"]))
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    scores = [(event.step, event.value) for event in events.Scalars("evaluation/score")]
+    assert scores == [(20, 0.5), (40, 0.5), (60, pytest.approx(0.7))]
+
+
 @pytest.mark.parametrize("method", ["open", "log", "rewind", "close"])
 def test_a_tracker_that_fails_is_named_once_and_the_others_go_on(run, method):
     broken, kept = Kept(fails=(method,)), Kept()
