@@ -13,9 +13,9 @@ from rggan.data.audit.doctor import Health, advice, inspect, shown
 from rggan.data.forms.hub import PREFIX
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
-from rggan.errors import UserError, one_line
+from rggan.errors import UserError, listed, one_line
 from rggan.files import write_whole
-from rggan.report.health import counts, lines, listed
+from rggan.report.health import counts, lines
 from rggan.run.folder import Run
 from rggan.run.places import HEALTH
 
