@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 
 @pytest.mark.slow
 def test_run_folder_holds_what_people_expect(run):
-    assert run.name == "00000-digits-16-sngan-threshold"
+    assert run.name == "00000-digits-16-sngan-d_steps1-threshold_lr0.01-threshold"
     names = {path.name for path in run.iterdir()}
     assert {
         "config.json",

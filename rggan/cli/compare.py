@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from rggan.errors import UserError
 from rggan.evaluation import layout
+from rggan.evaluation.arms import owner
 from rggan.evaluation.compare import Comparison
 from rggan.evaluation.compare import compare as compare_arms
 from rggan.registry import trust
@@ -63,7 +65,10 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
     found = compare_arms(arms, config.metric, config.unpaired, config.all_pairs)
     chosen = "json" if config.json else config.format
     if chosen == "text":
-        console.print("\n".join(layout.text(found)), markup=False, highlight=False, soft_wrap=True)
+        every = dict.fromkeys(str(owner(run)[0]) for arm in found.arms for run in arm.runs)
+        told = [*layout.text(found), "", f"Side by side: {shlex.join(['rggan', 'show', *every])}"]
+        told.append("The same as a table: add --format latex, markdown or csv.")
+        console.print("\n".join(told), markup=False, highlight=False, soft_wrap=True)
     else:
         print(WRITERS[chosen](found), end="")
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +29,7 @@ from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
 from rggan.metrics.metric import METRICS
 from rggan.registry import trust
+from rggan.run.differ import labels
 from rggan.training.reading import refuse_inside
 
 WHICH = (
@@ -160,9 +163,24 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
             print(json.dumps(done[-1].to_json()), flush=True)
         else:
             console.print("\n".join(lines(done[-1])), markup=False, highlight=False, soft_wrap=True)
+    if not config.json and (following := next_command([one.subject for one in done])):
+        console.print(f"\nNext: {following}", markup=False, highlight=False, soft_wrap=True)
     if config.save_statistics is not None:
         save_reference(config.save_statistics, next(iter(references.values())), extractor, config.precision)
     return done
+
+
+def next_command(subjects: Sequence[Subject]) -> str:
+    """What to type after an evaluation: a comparison of the runs where they are of two kinds, or else their page."""
+    found = [one for one in subjects if one.run is not None and one.options is not None]
+    if not found:
+        return ""
+    kinds: dict[str, list[str]] = {}
+    for one, label in zip(found, labels([one.options.to_json() for one in found if one.options]), strict=True):
+        kinds.setdefault(label, []).append(one.name)
+    if len(kinds) > 1 and all(len(names) > 1 for names in kinds.values()):
+        return "rggan compare " + " -- ".join(map(shlex.join, kinds.values()))
+    return shlex.join(["rggan", "show", *dict.fromkeys(str(one.run) for one in found)])
 
 
 def how_read(subject: Subject) -> tuple[object, ...]:

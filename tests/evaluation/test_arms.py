@@ -102,7 +102,9 @@ def test_arms_that_share_no_seeds_are_not_paired_and_that_is_said(study, compare
     out = compared(*study["none"][:2], "--", *study["soft"][2:])
     assert "not paired (Welch)" in out
     assert "note: Not paired by seed: rule none and rule threshold do not share two seeds." in out
-    assert "paired by seed (2 pairs)" in compared(*study["none"][:3], "--", *study["soft"][1:])
+    out = compared(*study["none"][:3], "--", *study["soft"][1:])
+    assert "paired by seed (2 pairs)" in out
+    assert f"rggan show {shlex.join([*study['none'][:3], *study['soft'][1:]])}\n" in out
 
 
 def test_an_arm_may_be_a_folder_of_runs_and_arms_are_found_in_one(study, compared, tmp_path):
@@ -203,7 +205,10 @@ def test_a_few_samples_do_not_lead_into_a_circle(runs, capfd, refused, compared)
         Path(run, "metrics.jsonl").write_text("")
     few = ("--samples", "60", "--replicates", "1", "--memorisation", "off", "--reference", "digits")
     assert main(["evaluate", *arms[0], *arms[1], *few]) == 0
-    out = compared(*arms[0], "--", *arms[1])
+    lines = capfd.readouterr().out.splitlines()
+    told = next(line for line in lines if line.startswith("Next: "))
+    assert shlex.split(told)[1:] == ["rggan", "compare", *arms[0], "--", *arms[1]]
+    out = compared(*shlex.split(told)[3:])
     assert out.startswith("kid (lower is better)")
     assert "not every run has a Fréchet distance" in out
     sentence = refused("compare", *arms[0], "--", *arms[1], "--metric", "fd")
