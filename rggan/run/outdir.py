@@ -34,7 +34,7 @@ def describe(config: TrainConfig, size: tuple[int, int]) -> str:
     >>> describe(TrainConfig(seed=3, target_g=0.5, aug="none"), (16, 16))
     'digits-16-sngan-seed3-aug_none-target_g0.5-threshold'
     """
-    data = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(config.data).stem)[:80] or "images"
+    data = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(config.data).stem)[:80] or "images"
     side = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{data}-{side}-{config.network}{apart(config)}-{config.rule}")
 

@@ -135,6 +135,12 @@ def test_names_tell_apart_what_was_asked_for():
     assert apart(TrainConfig.of("stylegan2-32", cfg="stylegan2-32")) == ""
 
 
+def test_names_of_pictures_stay_as_they_are_typed():
+    names = {"my-pictures": "my-pictures", "my flags.zip": "my_flags", "a/b c/": "b_c", "hf:user/set": "set"}
+    for data, name in names.items():
+        assert describe(TrainConfig(data=data), (16, 16)) == f"{name}-16-sngan-threshold"
+
+
 def test_names_are_short():
     many = {"lr": 1e-4, "lr_d": 2e-4, "beta1": 0.1, "beta2": 0.9, "ema": 0.5, "lecam": 0.1, "dropout_d": 0.3}
     name = apart(TrainConfig.of("sngan", seed=123, **many))
