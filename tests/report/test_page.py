@@ -255,7 +255,7 @@ def test_what_was_found_in_the_pictures_outlives_them(tmp_path):
 def test_a_film_has_every_sheet_in_order(run):
     show(run, "--film")
     with Image.open(run / "training.webp") as film:
-        assert film.n_frames == 5
+        assert film.n_frames >= 5
         for number, kimg in enumerate((0, 2, 4, 6, 8)):
             film.seek(number)
             frame = np.asarray(film.convert("RGB"), dtype=int)

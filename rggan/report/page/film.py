@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from rggan.errors import UserError
 from rggan.files import write_whole
+from rggan.generation.video import Webp
 from rggan.report.page.sheets import read_picture, sheet_files, thinned
 from rggan.run.folder import Run
 
 MOST = 200  # sheets
-SECONDS = 12.0  # that a film takes at most
-SLOWEST, LAST = 300, 2000  # milliseconds of a sheet, and of the last one
+SECONDS = 12  # that they take at most
+SLOWEST = 4  # sheets a second
+HOLD = 2  # seconds of the last one
 CAPTION = 22  # height in pixels of the line with the kimg
 
 
@@ -28,13 +31,10 @@ def write_film(run: Run, path: Path) -> int:
     frames = [captioned(image, f"{kimg} kimg") for kimg, image in found if image is not None]
     if not frames:
         raise UserError(f"{run} has no sample sheets to make a film of.")
-    each = min(SLOWEST, round(1000 * SECONDS / len(frames)))
-    stream = io.BytesIO()
-    times = [*([each] * (len(frames) - 1)), LAST]
-    frames[0].save(
-        stream, "webp", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=85, method=3
-    )
-    write_whole(path, stream.getvalue())
+    film = Webp(max(SLOWEST, len(frames) // SECONDS))
+    for frame in [*frames, *[frames[-1]] * (HOLD * film.fps - 1)]:
+        film.add(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
+    write_whole(path, film.content())
     return len(frames)
 
 
