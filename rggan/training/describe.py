@@ -8,6 +8,7 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.methods import kind_of_rule
 from rggan.run.folder import Run
+from rggan.run.versions import versions
 from rggan.training.trainer import Training
 
 
@@ -82,7 +83,7 @@ def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: 
     head |= {name: getattr(config, name) for name in ("resize", "background", "pattern", "max_images", "fraction")}
     head |= {"subset_seed": config.seed, "images": len(data), "held_out": len(apart), "skipped": list(data.skipped)}
     head |= {} if data.white_level is None else {"white_level": data.white_level}
-    lines = [head]
+    lines = [{**head, "versions": versions()}]
     for index, (name, digest) in enumerate(zip(data.names, data.hashes, strict=True)):
         line: dict[str, Any] = {"name": name, "sha256": digest}
         if data.labels is not None:

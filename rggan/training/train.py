@@ -15,14 +15,16 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError, reason
+from rggan.generation.generator import Generator
 from rggan.options import CHANGEABLE
 from rggan.report.page.page import write_page
 from rggan.report.plot import plot_run
+from rggan.report.replays import replay_sheet
 from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run, point_to, runs
-from rggan.run.places import PROGRESS, REALS
+from rggan.run.places import PROGRESS, REALS, replays
 from rggan.training.asked import NoPictures, asked
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
@@ -37,6 +39,7 @@ from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
 
+SHEET = 64  # samples whose nearest training pictures are drawn
 WORTH_A_LOOK = 60  # seconds of training, after which seconds for a look over the pictures are few
 
 
@@ -124,6 +127,7 @@ def train(
                 if config.resume:
                     take_over(config, run, log)
                 loop.go()
+                draw_replays(loop)
             except OSError as error:
                 raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
     return run.path
@@ -165,6 +169,17 @@ def drawn(run: Run, console: Console) -> Iterator[None]:
         raise
     draw_progress(run)
     draw_page(run, console, look=time.perf_counter() - started > WORTH_A_LOOK)
+
+
+def draw_replays(loop: Loop) -> None:
+    """The nearest training pictures of its samples, where the evaluations look for copies and the disk takes it."""
+    run, evaluator = loop.run, loop.training.evaluator
+    if evaluator.memoriser is None:
+        return
+    with contextlib.suppress(OSError, UserError):
+        samples = Generator.from_pretrained(run.path, str(loop.training.gan.device)).images(range(SHEET))
+        sheet = replay_sheet(samples, evaluator.data, evaluator.memoriser(samples))
+        save_picture(sheet, run.path / replays())
 
 
 def draw_page(run: Run, console: Console, look: bool) -> None:

@@ -103,7 +103,7 @@ def gather(run: Run, look: bool = True, budget: int = BUDGET) -> Content:
         facts=facts(rows, options, head),
         described=described(options),
         command=command(options),
-        versions=versions(head),
+        versions=noted_versions(head),
         score_of=provenance if isinstance(provenance := trained.get("score_provenance"), dict) else {},
         evaluations=evaluations,
     )
@@ -186,7 +186,7 @@ def facts(rows: Sequence[Row], options: Mapping[str, Any], head: Mapping[str, An
     return told
 
 
-def versions(head: Mapping[str, Any]) -> dict[str, str]:
+def noted_versions(head: Mapping[str, Any]) -> dict[str, str]:
     """Those that the run began with; {} for a run that did not note them."""
     found = head.get("versions")
     return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from rggan.report.plot import Row
 from rggan.report.verdict import NAMES
 from rggan.run.folder import Run
 from rggan.run.places import PAGE
+from rggan.run.versions import versions
 
 COLUMNS = ("tick", "kimg", "score", "diversity", "density_g", "density_d", "d_sign", "copies", "aug_p", "phase")
 
@@ -50,21 +50,13 @@ def environment() -> Environment:
     made.filters |= {"number": label, "share": share, "cell": cell, "embedded": embedded, "fields": dataclasses.asdict}
     templates = Path(__file__).parent / "templates"
     made.globals |= {
-        "version": version(),
+        "version": versions()["rggan"],
         "style": Markup((templates / "page.css").read_text()),  # ours
         "script": Markup((templates / "page.js").read_text()),
         "verdicts": NAMES,
-        "options": {each.name for each in dataclasses.fields(TrainConfig)},
+        "options": {*(each.name for each in dataclasses.fields(TrainConfig)), "fix", "near"},  # of train and of check
     }
     return made
-
-
-def version() -> str:
-    """Of the package; "" where it is not installed."""
-    try:
-        return importlib.metadata.version("rggan")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def run_page(run: Content) -> str:
