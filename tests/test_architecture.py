@@ -52,6 +52,7 @@ FLOORS = {
     "training.notebook": 3,
     "training.rates": 3,
     "training.rewinding": 3,
+    "training.scale": 3,
     "training.signals": 3,
     "training.track": 3,
     "training.trackers": 3,

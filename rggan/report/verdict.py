@@ -91,7 +91,7 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
     >>> print(verdict(rows, None, {"kimg": 80}).line())
     still improving: the score fell from 1 at kimg 40 to 0.57 at kimg 70, neighbouring evaluations differ by 0.04
     >>> verdict(rows, None, {"kimg": 80}).advice
-    'Go on: `resume` it with a larger `kimg`, 160 for example.'
+    'Go on with `resume` and a larger `kimg`, 160 for example.'
     """
     rows = [row for row in rows if finite(row.get("score")) and finite(row.get("kimg"))]
     ended = bool(rows) and finite(options.get("kimg")) and rows[-1]["kimg"] >= options["kimg"]
@@ -102,7 +102,7 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
         return Verdict("copies", found, f"Look at them (`rggan evaluate` draws them beside their originals); {anew}.")
     if len(rows) < FEWEST:
         count = f"{len(rows)} evaluation{'' if len(rows) == 1 else 's'}"
-        longer = "`resume` it with a larger `kimg`, or train anew with a smaller `snap`" if ended else "wait"
+        longer = "go on with `resume` and a larger `kimg`, or train anew with a smaller `snap`" if ended else "wait"
         return Verdict("starting", f"{count} so far, {FEWEST} show a trend", f"Too few to judge by: {longer}.")
     trend = Trend.of(rows)
     if trend.kind != "improving" and (certain := certainty(rows)) is not None:
@@ -116,7 +116,7 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
         if not ended:
             return Verdict("improving", because, "Let it run.")
         return Verdict(
-            "improving", because, f"Go on: `resume` it with a larger `kimg`, {2 * options['kimg']:g} for example."
+            "improving", because, f"Go on with `resume` and a larger `kimg`, {2 * options['kimg']:g} for example."
         )
     if trend.kind == "worse":
         kept = f"the best snapshot, of kimg {kimg_of_best(rows)}, is kept"
@@ -244,7 +244,11 @@ def at(place: tuple[float, float]) -> str:
 
 
 def short_kimg(kimg: float) -> str:
-    return f"{kimg:.4g}"
+    """
+    >>> short_kimg(520.064), short_kimg(80), short_kimg(0.032)
+    ('520.1', '80', '0.032')
+    """
+    return f"{kimg:.1f}".removesuffix(".0") if kimg >= 1 else f"{kimg:.2g}"
 
 
 def short(score: float) -> str:

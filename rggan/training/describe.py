@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.methods import kind_of_rule
+from rggan.report.verdict import Scale
 from rggan.run.folder import Run
 from rggan.run.versions import versions
 from rggan.training.trainer import Training
@@ -75,14 +77,15 @@ def sizes(training: Training) -> list[str]:
     return lines
 
 
-def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: Run) -> None:
-    """Write data.jsonl: how the images were made and drawn, then a line for each with its SHA-256."""
+def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: Run, scale: Scale | None) -> None:
+    """Write data.jsonl: how the images were made and drawn and the score's scale, then a line for each image."""
     apart = set(held_out.rows.tolist()) if held_out else set()
     channels, height, width = data.shape
     head: dict[str, Any] = {"data": config.data, "key": data.key, "size": [height, width], "channels": channels}
     head |= {name: getattr(config, name) for name in ("resize", "background", "pattern", "max_images", "fraction")}
     head |= {"subset_seed": config.seed, "images": len(data), "held_out": len(apart), "skipped": list(data.skipped)}
     head |= {} if data.white_level is None else {"white_level": data.white_level}
+    head |= {} if scale is None else {"scale": asdict(scale)}
     lines = [{**head, "versions": versions()}]
     for index, (name, digest) in enumerate(zip(data.names, data.hashes, strict=True)):
         line: dict[str, Any] = {"name": name, "sha256": digest}

@@ -11,6 +11,7 @@ import torch
 
 from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError, one_line
+from rggan.report.verdict import Scale, Verdict, verdict
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
 from rggan.training.callbacks import Callback, Callbacks
@@ -145,6 +146,12 @@ class Loop:
             why = f"stopped: {self.config.patience} scores in succession far above the best (`patience`)."
         self.callbacks.end(self.rows)
         self.log.say(f"{why} Best score {best['score']:.4f} at kimg {best['kimg']:.1f}: {self.run.best}")
+        found = self.verdict(self.rows)
+        self.log.say(f"verdict    {found.line()}")
+        self.log.say(f"advice     {found.advice}")
+
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        return verdict(rows, Scale.of(self.run.data_head()), self.config.to_json())
 
     def next_tick(self) -> float:
         return (len(self.rows) + 1) * self.config.snap * 1000
@@ -174,6 +181,9 @@ class Loop:
         self.started = time.perf_counter()  # what the checkpoint counts from; below: the next tick's, without saving
         self.keeper.tick(snapshot, self.rows, best)
         self.log.say(status_line(row, sec_per_kimg))
+        found = self.verdict(self.rows)
+        if found.kind != self.verdict(self.rows[:-1]).kind and row["kimg"] < self.config.kimg:  # at the end it is told
+            self.log.say(f"verdict    {found.line()}")
         self.callbacks.tick(row, snapshot)
         self.started = time.perf_counter()
 

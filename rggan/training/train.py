@@ -35,6 +35,7 @@ from rggan.training.loop import Diverged, Loop, given_up
 from rggan.training.notebook import Watched
 from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
+from rggan.training.scale import scale_of
 from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
@@ -226,9 +227,12 @@ def begin(
     if rules is not None:
         told = ", ".join(f"{name.upper()} by {type(rule).__name__}" for name, rule in rules.items())
         lines = [f"sparsity   as given in Python: {told or 'none'}" if x.startswith("sparsity") else x for x in lines]
+    scale = scale_of(training.evaluator.score, training_images, held_out, config.score_samples)
+    if scale is not None:
+        lines.append(f"score      {scale.line()}")
     for line in lines:
         log.say(line)
-    record(config, data, held_out, run)
+    record(config, data, held_out, run, scale)
     rows = data.rows[:: max(1, len(data) // 64)][:64]
     save_picture(grid(data.store[rows]), run.path / REALS)
     return loop
