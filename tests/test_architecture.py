@@ -68,7 +68,7 @@ FLOORS = {
     "training.loop": 5,
     "training.train": 5,
     "training": 0,  # the package itself: no imports
-    "report.plot": 1,
+    "report.plot": 2,
     "report.verdict": 2,
     "report": 5,
     "evaluation": 5,

@@ -3,17 +3,19 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import matplotlib.pyplot
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from rggan import TrainConfig
 from rggan.cli.main import main
 from rggan.report.comparison import Curves, arms, comparison_figure
-from rggan.report.plot import SHADE, plot_run, run_figure
+from rggan.report.plot import SHADE, plot_run, run_figure, save_figure
+from rggan.report.verdict import Scale
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
@@ -83,6 +85,51 @@ def write_run(folder, rows, **options):
 
 def run(name="run", **options):
     return Curves(name, TrainConfig(**options).to_json(), old_rows())
+
+
+def dense_rows():
+    """Of a run that was never pruned."""
+    dense = {"phase": "dense", "density_g": 1.0, "density_d": 1.0, "layers": {}}
+    return [row | dense for row in new_rows()]
+
+
+def test_a_run_that_was_never_pruned_has_no_panel_of_densities_and_is_not_grey(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("rggan.report.plot.save_figure", lambda figure, path: drawn.append(figure))
+    figure = run_figure(dense_rows())
+    assert [axes.get_ylabel() for axes in figure.axes] == ["score (lower is better)", "mean output of D", "share"]
+    assert labels(figure.axes[2]) == ["copies among the samples"]
+    assert all(shaded(axes) == [] for axes in figure.axes)
+    plot_run(dense_rows(), Path("unused"))
+    assert [axes.get_ylabel() for axes in drawn[0].axes] == ["score (lower is better)", "mean output of D"]
+    plot_run([row | {"density_g": 1.0, "density_d": 1.0} for row in old_rows()], Path("unused"))
+    assert [axes.get_ylabel() for axes in drawn[1].axes] == ["score (lower is better)"]
+
+
+def test_the_scale_is_drawn_and_does_not_flatten_the_curve():
+    """Both numbers stand in the legend; the axis holds only what is near, whether logarithmic or not."""
+    for shift, halves, noise, seen in ((0, 0.2, 50.0, "both"), (0, 0.001, 5000.0, "none"), (-1, 0.02, 900.0, "halves")):
+        rows = [row | {"score": row["score"] + shift} for row in old_rows()]
+        axes = run_figure(rows, scale=Scale(halves, noise)).axes[0]
+        told = labels(axes)
+        assert f"real pictures: {halves:g}" in told
+        assert f"noise: {noise:g}" in told
+        low, high = axes.get_ylim()
+        assert (low < halves < high) == (seen != "none")
+        assert (low < noise < high) == (seen == "both")
+        scores = [row["score"] for row in rows]
+        assert low <= min(scores)
+        assert high >= max(scores)
+    assert not any("noise" in name for name in labels(run_figure(old_rows()).axes[0]))
+
+
+def test_the_scale_of_a_run_comes_from_its_folder(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("rggan.cli.plot.save_figure", lambda figure, path: drawn.append(figure))
+    folder = write_run(tmp_path / "a", old_rows())
+    (folder / "data.jsonl").write_text(json.dumps({"data": "x", "scale": {"halves": 0.3, "noise": 40.0}}) + "\n")
+    assert main(["plot", str(folder)]) == 0
+    assert {"real pictures: 0.3", "noise: 40"} < set(labels(drawn[0].axes[0]))
 
 
 def test_every_panel_is_grey_exactly_where_the_run_was_dense():
@@ -202,9 +249,9 @@ def test_runs_that_differ_only_in_seed_or_place_are_one_arm():
         run(seed=7, target_g=0.5),
     ]
     assert arms(runs) == {
-        "rule none": [runs[0], runs[1]],
-        "rule threshold, target_g 0.5": [runs[2], runs[4]],
-        "rule threshold, no target_g": [runs[3]],
+        "`rule` none": [runs[0], runs[1]],
+        "`rule` threshold, `target_g` 0.5": [runs[2], runs[4]],
+        "`rule` threshold, no `target_g`": [runs[3]],
     }
     assert list(arms(runs[:2])) == ["the same options"]
 
@@ -212,14 +259,14 @@ def test_runs_that_differ_only_in_seed_or_place_are_one_arm():
 def test_arms_are_told_apart_only_by_options_that_mean_something():
     runs = [run(schedule="periodic", period=3), run(), run(schedule="periodic", period=4, mirror=True)]
     assert list(arms(runs)) == [
-        "no mirror, schedule periodic, period 3",
-        "no mirror, schedule score",
-        "mirror, schedule periodic, period 4",
+        "`mirror=False`, `schedule` periodic, `period` 3",
+        "`mirror=False`, `schedule` score",
+        "`mirror`, `schedule` periodic, `period` 4",
     ]
     older = Curves("old", {"data": "digits", "rule": "none", "penalty": 1.0}, old_rows())  # fewer options than today
-    assert list(arms([older, run(), run(rule="none")])) == ["rule none", "rule threshold"]
+    assert list(arms([older, run(), run(rule="none")])) == ["`rule` none", "`rule` threshold"]
     unknown = Curves("newer", {**run().options, "shiny": [1]}, old_rows())
-    assert list(arms([run(), unknown])) == ["no shiny", "shiny [1]"]
+    assert list(arms([run(), unknown])) == ["no `shiny`", "`shiny` [1]"]
 
 
 def test_arms_share_a_colour_and_every_run_has_its_dot():
@@ -233,10 +280,34 @@ def test_arms_share_a_colour_and_every_run_has_its_dot():
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in dots] == [(8.2, 0.5)] * 3
     (legend,) = figure.legends
     told = [text.get_text() for text in legend.get_texts()]
-    assert told == ["rule none: 2 runs, best 0.5 to 0.5", "rule threshold: best 0.5", "best of a run"]
+    assert told == ["`rule` none: 2 runs, best 0.5 to 0.5", "`rule` threshold: best 0.5", "best of a run"]
     assert [to_hex(handle.get_color()) for handle in legend.get_lines()[:2]] == colors[1:]
     figure.draw_without_rendering()
     assert legend.get_window_extent().y0 >= score.get_window_extent().y1
+
+
+def test_curves_that_coincide_are_all_seen(tmp_path):
+    """Each colour is in the picture, though all curves are the same."""
+    figure = comparison_figure([run(lr=0.001 * (i + 1)) for i in range(5)])
+    for axes in figure.axes:
+        axes.grid(visible=False)
+    for dots in [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]:
+        dots.remove()
+    figure.legends[0].remove()
+    save_figure(figure, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for place in range(5):
+        assert (abs(pixels - 255 * np.array(to_rgb(f"C{place}"))).max(axis=1) < 8).sum() > 100
+
+
+def test_arms_are_named_as_the_command_line_spells_them(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("rggan.cli.plot.save_figure", lambda figure, path: drawn.append(figure))
+    paths = [write_run(tmp_path / "a", old_rows(), mirror=True, target_g=0.5), write_run(tmp_path / "b", old_rows())]
+    assert main(["plot", *map(str, paths), "--out", str(tmp_path / "c.png")]) == 0
+    told = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert told[:2] == ["--mirror, --target-g 0.5: best 0.5", "--no-mirror, no --target-g: best 0.5"]
 
 
 def test_many_arms_have_as_many_colours():

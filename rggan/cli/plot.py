@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 
+from rggan.cli.spelling import flags, spelled
+from rggan.config import TrainConfig
 from rggan.errors import UserError, make_folder
 from rggan.report.comparison import comparison_figure, read_curves
 from rggan.report.plot import run_figure, save_figure
+from rggan.report.verdict import Scale
+from rggan.run.folder import Run
 from rggan.run.places import PLOT
 
 
@@ -48,10 +53,10 @@ def plot(config: PlotConfig, console: Console) -> Path:
     if len(runs) == 1:
         (run,) = runs
         out = config.out or run.path / PLOT
-        figure = run_figure(run.rows, run.path.resolve().name)
+        figure = run_figure(run.rows, run.path.resolve().name, Scale.of(Run(run.path).data_head()))
     else:
         out = config.out or Path(PLOT)
-        figure = comparison_figure(runs)
+        figure = comparison_figure(runs, partial(spelled, options=flags(TrainConfig)))
     make_folder(out.parent)
     try:
         save_figure(figure, out)

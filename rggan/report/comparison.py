@@ -1,10 +1,10 @@
-"""Comparison plot of several runs: scores and densities over kimg, one colour per arm."""
+"""Comparison plot of several runs: scores and densities over kimg, one colour and kind of line per arm."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from matplotlib.lines import Line2D
 
 from rggan.errors import UserError
 from rggan.report.plot import KIMG, NETWORKS, Row, plain, score_axis, series
-from rggan.run.differ import labels
+from rggan.run.differ import in_backticks, labels
 from rggan.run.folder import Run
 from rggan.run.places import STATS
 
 WIDEST = 100  # characters of a line of the legend
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)))
+WIDEST_LINE, THINNEST_LINE = 4.0, 1.2  # later ones are thinner, and dashed: those below are seen where they coincide
 COLOURS = 10  # in matplotlib's default cycle; more arms take colours from a colormap
 
 
@@ -47,22 +49,27 @@ def read_curves(path: Path) -> Curves | None:
     return Curves(path, run.options() or {}, rows) if rows else None
 
 
-def comparison_figure(runs: Sequence[Curves]) -> Figure:
-    """Draws a line for each run, with a dot at its best; runs whose options differ only in the seed share a colour."""
+def comparison_figure(runs: Sequence[Curves], spell: Callable[[str], str] = str) -> Figure:
+    """Draws a line for each run, with a dot at its best; runs whose options differ only in the seed share a colour.
+
+    spell: how the labels name options, which stand in backticks there.
+    """
     found = arms(runs)
-    legend = [textwrap.fill(entry(label, group), WIDEST) for label, group in found.items()]
+    legend = [textwrap.fill(spell(entry(label, group)), WIDEST) for label, group in found.items()]
     lines = sum(text.count("\n") + 1 for text in legend)
     figure = Figure(figsize=(9, 8 + 0.2 * lines), layout="constrained")
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
     handles = []
     for place, (group, text) in enumerate(zip(found.values(), legend, strict=True)):
         color = colour(place, len(found))
-        handles.append(Line2D([], [], color=color, label=plain_lines(text)))
+        width = WIDEST_LINE - (WIDEST_LINE - THINNEST_LINE) * place / max(1, len(found) - 1)
+        look = {"color": color, "linestyle": LINES[place % len(LINES)], "linewidth": width}
+        handles.append(Line2D([], [], **look, label=plain_lines(text)))
         for run in group:
             kimg = series(run.rows, "kimg")
-            panels[0].plot(kimg, series(run.rows, "score"), color=color, linewidth=1.2, alpha=0.8)
+            panels[0].plot(kimg, series(run.rows, "score"), **look)
             for axes, network in zip(panels[1:], NETWORKS, strict=True):
-                axes.plot(kimg, series(run.rows, f"density_{network}"), color=color, linewidth=1.2, alpha=0.8)
+                axes.plot(kimg, series(run.rows, f"density_{network}"), **look)
             panels[0].plot(run.best["kimg"], run.best["score"], "o", color=color, markeredgecolor="black", zorder=3)
     dot = Line2D([], [], linestyle="", marker="o", color="white", markeredgecolor="black", label="best of a run")
     score_axis(panels[0], [row["score"] for run in runs for row in run.rows])
@@ -80,7 +87,7 @@ def comparison_figure(runs: Sequence[Curves]) -> Figure:
 def arms(runs: Sequence[Curves]) -> dict[str, list[Curves]]:
     """Groups runs whose options differ only in the seed (or in paths), labelled by the options in which arms differ."""
     found: dict[str, list[Curves]] = {}
-    for run, label in zip(runs, labels([run.options for run in runs]), strict=True):
+    for run, label in zip(runs, labels([run.options for run in runs], in_backticks), strict=True):
         found.setdefault(label or "the same options", []).append(run)
     return found
 

@@ -7,6 +7,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from rggan.errors import one_line
 from rggan.files import write_whole
+from rggan.report.verdict import Scale, short
 
 Row = dict[str, Any]
 NETWORKS = {"g": ("generator", "tab:green"), "d": ("discriminator", "tab:orange")}
@@ -37,25 +39,42 @@ SHADE = "0.88"
 LONGEST = 26  # characters of a layer's name
 
 
-def plot_run(rows: Sequence[Row], path: Path, title: str = "") -> None:
-    """Draw score and densities of a run (the rows of its stats.jsonl) into a PNG. Dense phases are shaded.
+def plot_run(rows: Sequence[Row], path: Path, title: str = "", scale: Scale | None = None) -> None:
+    """Draw score and densities of a run (the rows of its stats.jsonl) into a PNG; of one that was never pruned, its
+    score and D's outputs. Dense phases are shaded.
 
     Raises:
         OSError: it cannot be written.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    stack(figure, figure.subplots(2, 1, sharex=True), (draw_score, draw_densities), rows)
+    found = panels_of(rows, scale)[:2]
+    figure = Figure(figsize=(8, max(4, 1 + 2 * len(found))), layout="constrained")
+    stack(figure, figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0], found, rows)
     figure.suptitle(plain(title))
     save_figure(figure, path)
 
 
-def run_figure(rows: Sequence[Row], title: str = "") -> Figure:
-    """Draws everything that the rows of a run contain; panels without data are left out. Dense phases are shaded."""
-    panels = [draw_score, draw_densities]
+def panels_of(rows: Sequence[Row], scale: Scale | None) -> list[Callable[..., None]]:
+    """What draws the panels over kimg, those of which the rows tell something, the most important first."""
+    panels: list[Callable[..., None]] = [partial(draw_score, scale=scale)]
+    if pruned(rows):
+        panels.append(draw_densities)
     if any(known(row.get(f"signal_{network}")) for row in rows for network in NETWORKS):
         panels.append(draw_signal)
     if any(known(row.get(key)) for row in rows for key in OUTPUTS):
         panels.append(draw_outputs)
+    if not pruned(rows) and any(known(row.get(key)) for row in rows for key, *_ in SHARES):
+        panels.append(draw_densities)  # the shares alone
+    return panels
+
+
+def pruned(rows: Sequence[Row]) -> bool:
+    """Whether any weight was ever pruned."""
+    return any(row[f"density_{network}"] < 1 for row in rows for network in NETWORKS)
+
+
+def run_figure(rows: Sequence[Row], title: str = "", scale: Scale | None = None) -> Figure:
+    """Draws everything that the rows of a run contain; panels without data are left out. Dense phases are shaded."""
+    panels = panels_of(rows, scale)
     networks = [network for network in NETWORKS if layer_names(rows, network)]
     if any(known(change) for network in networks for change in changes(rows, network, "births")):
         panels.append(draw_changes)
@@ -100,15 +119,15 @@ def legend_above(axes: Axes) -> None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=4,
+        ncols=5,
         frameon=False,
         borderaxespad=0.1,
         fontsize="small",
-        columnspacing=1.2,
+        columnspacing=1.0,
     )
 
 
-def draw_score(axes: Axes, rows: Sequence[Row]) -> None:
+def draw_score(axes: Axes, rows: Sequence[Row], scale: Scale | None = None) -> None:
     best = min(rows, key=lambda row: row["score"])
     axes.plot(series(rows, "kimg"), series(rows, "score"), color="tab:blue", marker=".", label="score")
     axes.plot(
@@ -117,6 +136,22 @@ def draw_score(axes: Axes, rows: Sequence[Row]) -> None:
         label=f"best: {best['score']:.4g} at {best['kimg']:.4g} kimg",
     )
     score_axis(axes, series(rows, "score"))
+    if scale is not None:
+        draw_scale(axes, series(rows, "score"), scale)
+
+
+def draw_scale(axes: Axes, scores: Sequence[float], scale: Scale) -> None:
+    """Lines where real pictures and noise score. The axis reaches out for them only where they are near."""
+    low, high = axes.get_ylim()
+    span = max(scores) - min(scores)
+    logarithmic = axes.get_yscale() == "log"
+    least, most = (low / 10, high * 3) if logarithmic else (low - span, high + span)
+    ends = [low, high]
+    for value, name, line in ((scale.noise, "noise", ":"), (scale.halves, "real pictures", "--")):
+        axes.axhline(value, color="0.35", linewidth=1, linestyle=line, label=f"{name}: {short(value)}")
+        if least < value < most:
+            ends += [value * 0.9, value * 1.1] if logarithmic else [value - 0.05 * span, value + 0.05 * span]
+    axes.set_ylim(min(ends), max(ends))
 
 
 def score_axis(axes: Axes, scores: Sequence[float]) -> None:
@@ -136,7 +171,7 @@ class PlainLog(LogFormatter):
 
 
 def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
-    for network, (name, color) in NETWORKS.items():
+    for network, (name, color) in NETWORKS.items() if pruned(rows) else ():
         width = 2.8 if network == "g" else 1.2  # keeps both visible if they coincide
         values = series(rows, f"density_{network}")
         axes.plot(series(rows, "kimg"), values, marker=".", label=name, color=color, linewidth=width)
@@ -144,7 +179,7 @@ def draw_densities(axes: Axes, rows: Sequence[Row]) -> None:
         values = series(rows, key)
         if any(map(known, values)):
             axes.plot(series(rows, "kimg"), values, label=label, color=color, linestyle=line)
-    axes.set(ylim=(0, 1.04), ylabel="density (kept / all)")
+    axes.set(ylim=(0, 1.04), ylabel="density (kept / all)" if pruned(rows) else "share")
 
 
 def draw_signal(axes: Axes, rows: Sequence[Row]) -> None:
@@ -200,7 +235,7 @@ def draw_layers(axes: Axes, rows: Sequence[Row], network: str) -> None:
     edges = [0.0, *series(rows, "kimg")]
     axes.pcolormesh(edges, np.arange(len(names) + 1), np.ma.masked_invalid(density), vmin=0, vmax=1, cmap="viridis")
     shade(axes, rows)
-    axes.set_yticks(np.arange(len(names)) + 0.5, [short(name) for name in names], fontsize="small")
+    axes.set_yticks(np.arange(len(names)) + 0.5, [short_name(name) for name in names], fontsize="small")
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(0, edges[-1]), ylim=(len(names), 0))
     called, color = NETWORKS[network]
@@ -216,12 +251,14 @@ def shade(axes: Axes, rows: Sequence[Row], label: str | None = None) -> None:
 
 
 def dense_phases(rows: Sequence[Row]) -> Iterator[tuple[float, float]]:
-    """Yields (start, end) in kimg; a row covers the time since the previous row.
+    """Yields (start, end) in kimg; a row covers the time since the previous row. Nothing if all is dense.
 
     >>> rows = [{"kimg": i + 1, "phase": phase} for i, phase in enumerate(("prune", "dense", "dense", "prune"))]
     >>> list(dense_phases(rows))
     [(1, 3)]
     """
+    if all(row["phase"] == "dense" for row in rows):
+        return
     starts = [0.0, *(row["kimg"] for row in rows[:-1])]
     ticks = [(row["phase"], start, row["kimg"]) for start, row in zip(starts, rows, strict=True)]
     for phase, group in itertools.groupby(ticks, key=lambda tick: tick[0]):
@@ -267,9 +304,9 @@ def known(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """
-    >>> short("blocks.0.conv1.weight"), short("a.very.long.way.down.to.the.layer.weight")
+    >>> short_name("blocks.0.conv1.weight"), short_name("a.very.long.way.down.to.the.layer.weight")
     ('blocks.0.conv1', '…ong.way.down.to.the.layer')
     """
     name = name.removesuffix(".weight") or name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rggan.config import TrainConfig
@@ -13,8 +13,29 @@ from rggan.options import HERE, OF_ANY_RULE, OF_RULES, OF_SCHEDULES, schedule_of
 from rggan.presets import pruning, settings
 
 
-def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
+def shown(name: str, value: Any) -> str:
+    """
+    >>> shown("target_g", 0.5), shown("target_g", None), shown("mirror", True)
+    ('target_g 0.5', 'no target_g', 'mirror')
+    """
+    if value is True:
+        return name
+    return f"no {name}" if value is None or value is False else f"{name} {value}"
+
+
+def in_backticks(name: str, value: Any) -> str:
+    """For sentences and labels in which the command line spells options its own way.
+
+    >>> in_backticks("target_g", 0.5), in_backticks("target_g", None), in_backticks("mirror", False)
+    ('`target_g` 0.5', 'no `target_g`', '`mirror=False`')
+    """
+    return f"`{name}=False`" if value is False else shown(f"`{name}`", f"{value:g}" if type(value) is float else value)
+
+
+def labels(runs: Sequence[dict[str, Any]], say: Callable[[str, Any], str] = shown) -> list[str]:
     """For each run (its saved options) those in which the runs differ; '' where they differ in nothing but the seed.
+
+    say: an option and its value.
 
     >>> labels([{"rule": "none", "seed": 0}, {"rule": "threshold", "seed": 0}, {"rule": "threshold", "seed": 1}])
     ['rule none', 'rule threshold', 'rule threshold']
@@ -22,7 +43,7 @@ def labels(runs: Sequence[dict[str, Any]]) -> list[str]:
     options = [meant(each) for each in runs]
     names = [name for name in dict.fromkeys(name for each in options for name in each) if name not in (*HERE, "seed")]
     differ = [name for name in names if len({json.dumps(each.get(name)) for each in options}) > 1]
-    return [", ".join(shown(name, each.get(name)) for name in differ if matters(name, each)) for each in options]
+    return [", ".join(say(name, each.get(name)) for name in differ if matters(name, each)) for each in options]
 
 
 def meant(saved: dict[str, Any]) -> dict[str, Any]:
@@ -51,16 +72,6 @@ def matters(name: str, options: dict[str, Any]) -> bool:
     return name not in OF_SCHEDULES or any(
         not SCHEDULES.knows(schedule) or name in SCHEDULES.get(schedule).options for schedule in used
     )
-
-
-def shown(name: str, value: Any) -> str:
-    """
-    >>> shown("target_g", 0.5), shown("target_g", None), shown("mirror", True)
-    ('target_g 0.5', 'no target_g', 'mirror')
-    """
-    if value is True:
-        return name
-    return f"no {name}" if value is None or value is False else f"{name} {value}"
 
 
 def base(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

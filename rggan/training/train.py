@@ -20,6 +20,7 @@ from rggan.options import CHANGEABLE
 from rggan.report.page.page import write_page
 from rggan.report.plot import plot_run
 from rggan.report.replays import replay_sheet
+from rggan.report.verdict import Scale
 from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog
@@ -196,7 +197,7 @@ def draw_progress(run: Run) -> None:
     """Its progress.png, if there is anything to draw and the disk takes it. No display is needed."""
     with contextlib.suppress(OSError):  # what was trained is worth more than its picture
         if rows := run.rows():
-            plot_run(rows, run.path / PROGRESS, run.name)
+            plot_run(rows, run.path / PROGRESS, run.name, Scale.of(run.data_head()))
 
 
 def begin(
