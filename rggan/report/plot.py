@@ -48,7 +48,7 @@ def plot_run(rows: Sequence[Row], path: Path, title: str = "", scale: Scale | No
     """
     found = panels_of(rows, scale)[:2]
     figure = Figure(figsize=(8, max(4, 1 + 2 * len(found))), layout="constrained")
-    stack(figure, figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0], found, rows)
+    stack(figure, list(figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]), found, rows)
     figure.suptitle(plain(title))
     save_figure(figure, path)
 

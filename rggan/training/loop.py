@@ -181,9 +181,9 @@ class Loop:
         self.started = time.perf_counter()  # what the checkpoint counts from; below: the next tick's, without saving
         self.keeper.tick(snapshot, self.rows, best)
         self.log.say(status_line(row, sec_per_kimg))
-        found = self.verdict(self.rows)
-        if found.kind != self.verdict(self.rows[:-1]).kind and row["kimg"] < self.config.kimg:  # at the end it is told
-            self.log.say(f"verdict    {found.line()}")
+        stands = self.verdict(self.rows)
+        if stands.kind != self.verdict(self.rows[:-1]).kind and row["kimg"] < self.config.kimg:  # at the end it is told
+            self.log.say(f"verdict    {stands.line()}")
         self.callbacks.tick(row, snapshot)
         self.started = time.perf_counter()
 

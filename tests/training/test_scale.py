@@ -124,7 +124,8 @@ def test_a_run_tells_its_scale_at_the_start_and_its_verdict_at_the_end(tmp_path)
     found = verdict(run.rows(), scale, run.options())
     assert len(run.rows()) == 8
     assert found.kind in ("improving", "collapsed")
-    assert log[-2:] == [f"verdict    {found.line()}", f"advice     {found.advice}"]
+    end = next(place for place, line in enumerate(log) if line.startswith("finished."))
+    assert log[end + 1 : end + 3] == [f"verdict    {found.line()}", f"advice     {found.advice}"]
     told = [line for line in log if line.startswith("verdict")]
     kinds = [verdict(run.rows()[: i + 1], scale, run.options()).kind for i in range(8)]
     changes = sum(a != b for a, b in zip(["starting", *kinds], kinds[:-1], strict=False))
