@@ -24,10 +24,11 @@ from rggan.metrics.features import extract, feature_network
 from rggan.metrics.moments import statistics
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run, new_run
+from rggan.training.checkpoint import checkpoints
 from rggan.training.evaluator import gap_of
 from rggan.training.loop import Loop
 from rggan.training.reading import read_data
-from rggan.training.train import begin
+from rggan.training.train import begin, make_training
 
 VALIDATION_SAMPLES = (250, 500, 1000)  # of the validation scores that are compared
 Point = dict[str, Any]  # of a curve: one evaluation
@@ -98,7 +99,8 @@ def train_with_curve(config: TrainConfig, evaluator: Evaluator) -> tuple[Path, l
     console = Console(file=io.StringIO())
     data = read_data(config)
     run = find_run(config) or new_run(config, data.shape[1:])
-    loop = begin(config, data, run, RunLog(run, console))
+    training = make_training(config, data, not checkpoints(run.checkpoints))
+    loop = begin(training, data, run, RunLog(run, console))
     loop.__class__ = EvaluatedLoop
     assert isinstance(loop, EvaluatedLoop)
     loop.evaluate_with(evaluator)

@@ -66,6 +66,8 @@ class Run:
             UserError: it is not a run.
         """
         if (run := cls.at(path)) is None:
+            if (around := cls.around(path)) is not None:
+                raise UserError(f"{path} lies in a run: give the run folder, {around}.")
             raise UserError(f"{path} is no run (a folder of `rggan train` with its {places.OPTIONS}).")
         return run
 

@@ -70,7 +70,7 @@ def make_gan(
     if config.style_mixing:
         g.style_mixing = config.style_mixing  # type: ignore[assignment]
     if config.init is not None and fresh:
-        start_from(config.init, network, g, d)
+        start_from(config.init, network, config.width_d, g, d)
     freeze_lower(d, config.freeze_d)
     drop_out(d, config.dropout_d)
     batches = Batches(data, config.batch, config.seed, config.mirror, str(device))

@@ -40,6 +40,7 @@ from rggan.training.scale import scale_of
 from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
+from rggan.training.transfer import begun_anew
 
 SHEET = 64  # samples whose nearest training pictures are drawn
 WORTH_A_LOOK = 60  # seconds of training, after which seconds for a look over the pictures are few
@@ -92,6 +93,7 @@ def train(
     with ExitStack() as held:
         if run is None:
             data = read_fresh(config, console)
+            training = make_training(config, data, True, rules, schedules)
             with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
                 if (run := find_run(config)) is not None:  # the same command, started meanwhile
                     raise UserError(busy(run))
@@ -118,6 +120,7 @@ def train(
                     tracking.begin(run.path)  # what they lack
                 return run.path
             data = read_data(config, console)
+            training = make_training(config, data, not checkpoints(run.checkpoints), rules, schedules)
             log = RunLog(run, console)
         point_to(run)
         tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
@@ -125,7 +128,7 @@ def train(
             watching.append(Watched(draw_progress))
         with drawn(run, console):
             try:
-                loop = begin(config, data, run, log, rules, schedules, [tracking, *watching])
+                loop = begin(training, data, run, log, rules, [tracking, *watching])
                 if config.resume:
                     take_over(config, run, log)
                 loop.go()
@@ -200,13 +203,20 @@ def draw_progress(run: Run) -> None:
             plot_run(rows, run.path / PROGRESS, run.name, Scale.of(run.data_head()))
 
 
+def make_training(
+    config: TrainConfig, data: ImageSet, fresh: bool, rules: Rules | None = None, schedules: Schedules | None = None
+) -> Training:
+    """Both networks, before anything is written. Raises UserError where `init` does not fit."""
+    images, held_out = data.split(config.seed)
+    return Training(config, images, held_out or images, fresh, rules, schedules)
+
+
 def begin(
-    config: TrainConfig,
+    training: Training,
     data: ImageSet,
     run: Run,
     log: RunLog,
     rules: Rules | None = None,
-    schedules: Schedules | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Loop:
     """The loop at its first step, or where the newest readable state left it.
@@ -214,20 +224,19 @@ def begin(
     Raises:
         UserError: there are states, and none can be read or fits.
     """
-    training_images, held_out = data.split(config.seed)
-    fresh = not checkpoints(run.checkpoints)
-    training = Training(config, training_images, held_out or training_images, fresh, rules, schedules)
+    config = training.config
     loop = Loop(config, training, data.identity, run, log, callbacks)
-    if not fresh:
+    if checkpoints(run.checkpoints):
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
         return loop
     if run.rows():
         raise UserError(f"The checkpoints of {run} are gone; move the folder away to train anew.")
-    lines = [*summary(config, data), *sizes(training)]
+    lines = [*summary(config, data), *sizes(training), *begun_anew(config.init, training.description["network"])]
     if rules is not None:
         told = ", ".join(f"{name.upper()} by {type(rule).__name__}" for name, rule in rules.items())
         lines = [f"sparsity   as given in Python: {told or 'none'}" if x.startswith("sparsity") else x for x in lines]
+    training_images, held_out = data.split(config.seed)
     scale = scale_of(training.evaluator.score, training_images, held_out, config.score_samples)
     if scale is not None:
         lines.append(f"score      {scale.line()}")

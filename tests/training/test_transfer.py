@@ -16,7 +16,7 @@ from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.reading import read_data
 from rggan.training.trainer import Training
-from rggan.training.transfer import freeze_lower
+from rggan.training.transfer import begun_anew, freeze_lower
 from tests.conftest import folders
 
 pytestmark = pytest.mark.slow  # all together they take seconds
@@ -72,21 +72,46 @@ def test_a_run_that_goes_on_from_a_state_does_not_look_at_init(old):
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "told"),
     [
-        ({"width_g": 16}, "generator is another network than sngan at 16x16"),
-        ({"width_d": 16}, "discriminator is another network than sngan at 16x16"),
-        ({"z_dim": 16}, "generator is another network than sngan at 16x16"),
-        ({"resolution": 32}, "generator is another network than sngan at 32x32"),
-        ({"resolution": 20}, "generator is another network than sngan at 20x20"),
-        ({"channels": "rgb"}, "generator is another network than sngan at 16x16"),
-        ({"cond": True}, "generator is another network than sngan at 16x16"),
-        ({"network": "fastgan", "resolution": 32}, "generator is another network than fastgan at 32x32"),
+        ({"width_g": 16}, r"generator .* differs in width_g \(8 there, 16 here\)"),
+        ({"width_d": 16}, r"discriminator .* differs in width_d \(8 there, 16 here\)"),
+        ({"z_dim": 16}, r"generator .* differs in z_dim \(8 there, 16 here\)"),
+        ({"resolution": 32}, r"generator .* differs in resolution \(16x16 there, 32x32 here\)"),
+        ({"resolution": 20}, r"generator .* differs in resolution \(16x16 there, 20x20 here\)"),
+        ({"channels": "rgb"}, r"generator .* differs in channels \(1 there, 3 here\)"),
+        ({"cond": True}, r"generator .* differs in classes \(0 there, 10 here\)"),
+        (
+            {"network": "fastgan", "resolution": 32},
+            r"generator .* differs in network \(sngan there, fastgan here\), res",
+        ),
     ],
 )
-def test_another_network_is_refused_by_name(old, options, named):
-    with pytest.raises(UserError, match=f"`init` .*: its {named} .*first difference: [a-z]"):
+def test_another_network_is_refused_with_what_differs(old, options, told):
+    with pytest.raises(UserError, match=f"`init` .*: its {told}"):
         training(init=old, **options)
+
+
+@pytest.mark.parametrize("network", ["sngan", "stylegan2", "fastgan"])
+def test_colours_go_on_with_an_alpha_channel_and_without(tmp_path, network):
+    """All weights are taken over but for what the alpha channel adds."""
+    size = {"resolution": 16 if network == "sngan" else 32, "network": network}
+    rgb = train(TrainConfig(outdir=tmp_path, channels="rgb", **{**TINY, **STRONG, **size, "schedule": "never"}), QUIET)
+    saved = next(readable(rgb / "checkpoints", print))["training"]
+    run = training(init=rgb, channels="rgba", **size)
+    for module, found in ((run.gan.g, saved["ema"]["network"]), (run.gan.d, saved["d"])):
+        own = module.state_dict()
+        other = {name for name in own if own[name].shape != found[name].shape}
+        assert 0 < len(other) < len(own) / 2
+        assert all(torch.equal(own[name], found[name]) for name in own if name not in other)
+        for name in other:
+            both = tuple(slice(min(sides)) for sides in zip(own[name].shape, found[name].shape, strict=True))
+            assert torch.equal(own[name][both], found[name][both])
+    run.step()
+    assert run.is_finite()
+    lines = begun_anew(rgb, run.description["network"])
+    assert lines == ["init       of 3 channels, 4 here: what alpha adds to G's last and D's first layer begins anew"]
+    assert begun_anew(rgb, {**run.description["network"], "channels": 3}) == []
 
 
 def test_a_folder_without_training_states_is_refused(tmp_path, old):
@@ -105,10 +130,22 @@ def test_a_folder_without_training_states_is_refused(tmp_path, old):
     training(init=damaged)  # the one before
 
 
-def test_a_refused_init_leaves_nothing_that_looks_like_a_run_of_states(tmp_path):
-    with pytest.raises(UserError, match="no training state"):
-        train(TrainConfig(outdir=tmp_path / "runs", init=tmp_path, **TINY, **STRONG), QUIET)
-    assert not list((tmp_path / "runs").rglob("state-*.pt"))
+@pytest.mark.parametrize("what", ["nothing", "width", "snapshot"])
+def test_a_refused_init_leaves_no_run(tmp_path, old, what):
+    init, options, words = {
+        "nothing": (tmp_path, {}, "no training state"),
+        "width": (old, {"width_g": 16}, "differs in width_g"),
+        "snapshot": (old / "best", {}, f"give the run folder, .*{old.name}"),
+    }[what]
+    with pytest.raises(UserError, match=words):
+        train(TrainConfig(outdir=tmp_path / "runs", init=init, **{**TINY, **STRONG, **options}), QUIET)
+    assert folders(tmp_path / "runs") == []
+
+
+@pytest.mark.parametrize("inside", ["best", "checkpoints", "best/generator.safetensors"])
+def test_a_part_of_a_run_names_the_run_to_resume(old, inside, capsys):
+    assert main(["train", "--resume", str(old / inside)]) == 2
+    assert f"{inside} lies in a run: give the run folder, {old}." in capsys.readouterr().err
 
 
 def test_a_resumed_run_no_longer_needs_the_one_it_began_from(old, tmp_path):
