@@ -159,9 +159,9 @@ def upright(image: Image.Image, picture: Picture) -> Image.Image:
     """Decodes an opened picture. Raises BadPicture, and whatever Pillow raises."""
     width, height = image.size
     if width * height > picture.max_pixels:
-        for scale in (2, 4, 8):
-            if image.width * image.height > picture.max_pixels:
-                image.draft(None, (width // scale, height // scale))  # does nothing if it is no JPEG
+        fitting = (s for s in (2, 4, 8) if -(-width // s) * -(-height // s) <= picture.max_pixels)
+        if (scale := next(fitting, None)) is not None:
+            image.draft(None, (width // scale, height // scale))  # does nothing if it is no JPEG
     if image.width * image.height > picture.max_pixels:
         raise BadPicture(f"{width}x{height} pixels are more than `max_pixels` ({picture.max_pixels:,})")
     coarse = not image.mode.startswith("I") and is_deep(image)

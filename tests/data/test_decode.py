@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from rggan import UserError
 from rggan.data import decode
@@ -155,3 +155,71 @@ def test_no_program_is_started_for_a_picture(monkeypatch):
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n"
     with pytest.raises(BadPicture, match="no picture"):
         open_picture(Picture("a.png", lambda: content))
+
+
+# Good pictures with something odd beside their pixels
+
+
+def chunks(png):
+    """(kind, start, end) of each chunk of a PNG."""
+    place = 8
+    while place < len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4], "big")
+        yield png[place + 4 : place + 8], place, end
+        place = end
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_with_long_texts_is_read(behind):
+    image, texts = Image.fromarray(noise()), PngImagePlugin.PngInfo()
+    texts.add_text("workflow", "x" * 3_000_000, zip=True)
+    png = encoded(image, pnginfo=texts).read()
+    if behind:  # the pixels
+        found = {kind: png[start:end] for kind, start, end in chunks(png)}
+        png = png[:8] + found[b"IHDR"] + found[b"IDAT"] + found[b"zTXt"] + found[b"IEND"]
+    assert np.array_equal(open_picture(Picture("a.png", lambda: png)), image)
+
+
+def test_a_png_with_a_wrong_checksum_beside_its_pixels_is_read():
+    image, exif = Image.fromarray(noise()), Image.Exif()
+    exif[0x0112] = 6
+    png = bytearray(encoded(image, exif=exif).read())
+    png[png.find(b"eXIf") + 6] ^= 255
+    assert np.array_equal(open_picture(Picture("a.png", lambda: bytes(png))), image)
+
+
+def test_a_png_with_a_wrong_checksum_of_its_pixels_or_header_is_damaged():
+    for kind in (b"IHDR", b"IDAT"):
+        png = bytearray(encoded(Image.fromarray(noise())).read())
+        png[png.find(kind) + 7] ^= 255
+        with pytest.raises(BadPicture) as error:
+            open_picture(Picture("a.png", lambda content=bytes(png): content))
+        assert "no picture" not in str(error.value)
+        assert kind != b"IHDR" or str(error.value) == "a damaged part of the file (checksum)"
+
+
+@pytest.mark.parametrize("form", ["jpeg", "webp", "png"])
+def test_damaged_exif_does_not_matter(form):
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03\0\0\xff\xff\0\x06"
+    image = Image.fromarray(noise())
+    assert open_picture(encoded(image, form, exif=exif)).size == image.size
+
+
+def test_a_jpeg_over_the_limit_is_read_smaller():
+    image = Image.new("RGB", (160, 96), "navy")
+    jpeg = encoded(image, "jpeg")
+    for most, size in ((15360, (160, 96)), (15359, (80, 48)), (1000, (40, 24)), (240, (20, 12))):
+        found = open_picture(replace(jpeg, max_pixels=most))
+        assert found.size == size
+        assert np.abs(np.asarray(found).astype(int) - (0, 0, 128)).max() < 8
+    with pytest.raises(BadPicture, match=r"160x96 pixels are more than `max_pixels` \(239\)"):
+        open_picture(replace(jpeg, max_pixels=239))
+
+
+def test_the_limit_is_an_option_and_comes_before_pillows_own(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # refuses twice as many
+    for form in ("png", "jpeg"):
+        picture = encoded(Image.new("L", (40, 24), 90), form)
+        assert open_picture(picture).size == (40, 24)
+        with pytest.raises(BadPicture, match="max_pixels"):
+            open_picture(replace(picture, max_pixels=10))
