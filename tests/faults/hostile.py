@@ -29,7 +29,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from rggan.data.decode import MAX_PIXELS
+from rggan.data.picture import MAX_PIXELS
 from rggan.generation.build import build
 from rggan.generation.generator import Generator
 from rggan.run.places import CONFIG, WEIGHTS
