@@ -10,6 +10,6 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # one core
 $python -m rggan train "$cifar/train" --pattern '*[02468].jpg' --max-images 5000 --resolution 32 --cond --mirror \
     --network sngan --width-g 48 --width-d 48 --lr 0.001 --batch 64 --aug diff --kimg 100 --snap 10 --ema 0.995 \
     --target-g 0.5 --target-d 0.5 --ramp 40 --fade 5 --dead-band 0.05 --precision bf16 --seed 0 --outdir "$out"
-run=$(ls -d "$out"/00000-*)
+run=$(ls -d "$out"/0*-32-sngan-threshold | head -n 1)
 $python -m rggan generate "$run" --seeds 0-11 --grid --per-class --outdir "$out/classes"
 $python -m rggan evaluate "$run" --reference "$cifar/test" --metrics fd kid --samples 5000 --replicates 1 --memorisation on

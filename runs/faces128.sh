@@ -11,7 +11,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # one core
 $python -m rggan train "$faces" --resolution 128 --target-g 0.5 --target-d 0.5 \
     --kimg 20 --snap 2 --mirror --score-samples 300 \
     --ema 0.995 --precision bf16 --seed 0 --outdir "$out"
-run=$(ls -d "$out"/00000-*)
+run=$(ls -d "$out"/0*-128-fastgan-threshold | head -n 1)
 $python -m rggan generate "$run" --seeds 0-19 --grid --outdir "$out/grid"
 $python -m rggan generate "$run" --seeds 0-5 --walk 12 --fps 12 --outdir "$out/walk"
 $python -m rggan evaluate "$run" --metrics kid --samples 2000 --replicates 1 --memorisation on

@@ -1,6 +1,7 @@
 """`rggan check` from end to end: what it tells, the sheet, the JSON, the cleaned copy; what training would take."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -38,8 +39,10 @@ def test_everything_is_told_and_nothing_in_the_data_changes(pictures, tmp_path, 
     out = capsys.readouterr().out
     for part in ("14 pictures", "1: b/broken.png (no picture, by its content)", "a/00.png = a/copy.png", "40x32"):
         assert part in out
-    assert "sngan at 32x32 RGB" in out
-    assert "s per kimg" in out
+    chosen = TrainConfig.of("auto", data=str(pictures), device="cpu", skip_bad=True)
+    assert f"{chosen.network} at 32x32 RGB, width {chosen.width_g}: " in out
+    assert f" for {chosen.kimg:g} kimg, besides evaluations: " in out
+    assert out.splitlines()[-1] == f"next       rggan train {pictures} --skip-bad"
     assert Image.open("contact-sheet.png").size[0] > 500
     assert before == {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
 
@@ -51,6 +54,8 @@ def test_json_is_the_same_for_programs(pictures, tmp_path, capsys):
     assert told["health"]["count"] == 14
     assert told["health"]["unreadable"] == [["b/broken.png", "no picture, by its content"]]
     assert told["training"]["size"] == [32, 32]
+    assert told["training"]["kimg"] == 400
+    assert told["next"] == f"rggan train {tmp_path / 'clean'}"
     assert told["training"]["sec_per_kimg"] > 0
     assert told["copy"]["written"] == 12
     assert told["sheet"] == str(tmp_path / "s.png")
@@ -65,6 +70,29 @@ def test_copy_trains_where_the_original_is_refused(pictures, tmp_path):
     assert check(pictures, *where, "--fix", tmp_path / "clean") == 2  # never over what is there
     assert check(pictures, *where, "--fix", pictures / "clean") == 2  # nor into the data themselves
     assert not (pictures / "clean").exists()
+
+
+def test_the_command_to_run_has_what_was_given_and_is_one_that_runs(tmp_path, capsys):
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((80, 60 + 30 * i, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
+    given = ["--resolution", "32x48", "--channels", "rgb", "--pattern", "*.png"]
+    assert check(folder, *given, "--sheet", tmp_path / "s.png", "--no-measure") == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(told.removeprefix("next       "))
+    assert words == ["rggan", "train", str(folder), *given]
+    assert main([*words[1:], "--device", "cpu", "-n"]) == 0
+
+
+def test_pictures_of_many_shapes_are_not_said_to_be_like_others(tmp_path, capsys):
+    for i in range(5):
+        Image.fromarray(np.full((40, 40 + 20 * i, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    assert check(tmp_path, "--sheet", tmp_path.parent / "s.png", "--no-measure") == 0
+    told = capsys.readouterr().out
+    assert "of many shapes" in told
+    assert "odd shape" not in told
+    assert "1 of 5 about" in told
 
 
 def test_bad_input_is_one_sentence(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,11 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from rggan.cli.spelling import flags, spelled
-from rggan.config import TrainConfig
-from rggan.data.audit.doctor import advice, inspect, shown
+from rggan.cli.spelling import command, flags, spelled
+from rggan.data.audit.doctor import Health, advice, inspect, shown
 from rggan.data.audit.mend import write_copy
 from rggan.data.decode import parse_size
-from rggan.data.depth import with_limits
+from rggan.data.depth import parse_white, with_limits
 from rggan.data.images import Channels
 from rggan.data.picture import MAX_PIXELS
 from rggan.data.pictures import write_picture
@@ -23,6 +23,7 @@ from rggan.data.source import list_pictures
 from rggan.errors import make_folder
 from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
+from rggan.training.asked import asked
 from rggan.training.estimate import estimate
 from rggan.training.progress import reading
 from rggan.training.reading import read_data, refuse_inside
@@ -35,7 +36,7 @@ class CheckConfig:
     """Look over a set of pictures before training: what is in it, what would spoil it, what training would take."""
 
     data: Annotated[str, tyro.conf.Positional]
-    """Whatever `rggan train --data` takes."""
+    """Whatever `rggan train` takes."""
     resolution: int | str | None = None
     """Size that you want to train at (64, or HEIGHTxWIDTH): says which pictures are smaller."""
     channels: Channels = "auto"
@@ -61,32 +62,39 @@ class CheckConfig:
     """Print everything as JSON instead."""
 
 
+def asked_for(config: CheckConfig) -> dict[str, Any]:
+    """The options of the training that is looked at: those that were given here."""
+    given: dict[str, Any] = {"data": config.data}
+    for name in ("resolution", "channels", "pattern", "white_level", "max_pixels"):
+        if (value := getattr(config, name)) != getattr(CheckConfig, name):
+            given[name] = value
+    return given
+
+
+def next_command(config: CheckConfig, health: Health, given: dict[str, Any]) -> str:
+    """How to train on these pictures, or on their copy."""
+    if config.fix is not None:
+        return command("train", {**given, "data": str(config.fix)})
+    return command("train", given, "--skip-bad" if health.unreadable else "")
+
+
 def check(config: CheckConfig, console: Console) -> None:
     size = None if config.resolution is None else check_resolution(parse_size(config.resolution))
-    training = TrainConfig(
-        data=config.data,
-        resolution=config.resolution,
-        channels=config.channels,
-        pattern=config.pattern,
-        white_level=config.white_level,
-        max_pixels=config.max_pixels,
-        skip_bad=True,
-        max_images=SAMPLE,
-        device=config.device,
-    )
     if config.fix is not None:
         refuse_inside("--fix", config.fix, config.data)
     refuse_inside("--sheet", config.sheet, config.data)
     make_folder(config.sheet.parent)
     listing = list_pictures(config.data, config.pattern)
-    pictures, white = with_limits(listing, training.white_level, config.max_pixels)
+    pictures, white = with_limits(listing, parse_white(config.white_level), config.max_pixels)
     with reading(None if config.json else console) as progress:
         health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)
     advices = advice(health, size, white)
     write_picture(contact_sheet(pictures, health), config.sheet)
-    taken = None
+    taken, given = None, asked_for(config)
     if config.measure and health.readable > 1:
-        taken = estimate(training, read_data(training), health.readable)
+        training, _ = asked({**given, "device": config.device})
+        sample = dataclasses.replace(training, max_images=SAMPLE, fraction=1.0, skip_bad=True, cond=False)
+        taken = estimate(sample, read_data(sample), health.readable)
     copy = None if config.fix is None else write_copy(pictures, health, config.fix, config.near)
     if config.json:
         told: dict[str, Any] = {
@@ -95,13 +103,15 @@ def check(config: CheckConfig, console: Console) -> None:
             "advice": [spelled(each, flags(CheckConfig)) for each in advices],
             "sheet": str(config.sheet),
         }
-        told |= {"training": taken and taken.to_json(), "copy": copy}
+        told |= {"training": taken and taken.to_json(), "copy": copy, "next": next_command(config, health, given)}
         print(json.dumps(told, indent=2))
         return
     render(health, advices, console, pictures.notes)
-    lines = taken.lines() if taken else []
+    lines = [f"training   what `{command('train', given)}` takes:", *taken.lines()] if taken else []
     lines.append(f"sheet      {config.sheet}")
     if copy is not None:
         lines.append(f"copy       {copy['written']} pictures in {config.fix}")
         lines += [f"left out   {shown(name)}: {shown(reason)}" for name, reason in copy["left_out"].items()]
+    if health.readable > 1:
+        lines.append(f"next       {next_command(config, health, given)}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

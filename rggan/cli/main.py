@@ -129,6 +129,12 @@ def answered(name: str, words: Sequence[str]) -> int:
     """Runs one command with the words after its name; returns its exit code."""
     import torch  # not before a command is asked for: `--help` is quick
 
+    if "-h" in words or "--help" in words:
+        from rggan.cli.help import help_of
+        from rggan.declared import GROUPS
+
+        print(help_of(name, kind(name), GROUPS if name == "train" else None), end="")
+        return 0
     options = Flags(name)
     console = SpellingConsole(options)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
@@ -46,6 +47,22 @@ def spelled(text: str, options: Mapping[str, str]) -> str:
         return f"--{'no-' if found[2] == '=False' else ''}{options[found[1]]}"
 
     return NAMED.sub(flag, text)
+
+
+def command(name: str, *words: object) -> str:
+    """A command to type; words: in their order, {option: value} for options ('data' by its place), '' for none.
+
+    >>> command("train", {"data": "my pictures", "max_images": 5}, "--skip-bad")
+    "rggan train 'my pictures' --max-images 5 --skip-bad"
+    >>> command("generate", "runs/00000-digits", "")
+    'rggan generate runs/00000-digits'
+    """
+    typed = ["rggan", name]
+    for word in words:
+        for option, value in word.items() if isinstance(word, Mapping) else [("data", word)]:
+            flag = [] if option == "data" else [f"--{option.replace('_', '-')}"]
+            typed += [*flag, str(value)] if str(value) else []
+    return shlex.join(typed)
 
 
 class SpellingConsole(Console):

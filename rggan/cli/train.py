@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from rggan.cli.seeds import seeds_in, train_each
+from rggan.cli.spelling import command
 from rggan.cli.words import check_words
 from rggan.config import TrainConfig
 from rggan.data.source import named_form
@@ -30,7 +31,9 @@ class TrainOptions(Options):
     __doc__ = Options.__doc__
 
     seeds: str | None = None
-    """Train by each of these seeds, one after another: 0-5 or 1,3,8. The same command again goes on where it was."""
+    """Train by each of these seeds: 0-5 or 1,3,8
+
+    One after another. The same command again goes on where it was."""
 
 
 def run_train(words: Sequence[str], console: Console) -> None:
@@ -42,7 +45,11 @@ def run_train(words: Sequence[str], console: Console) -> None:
         train_each(config, seeds, console)
         return
     if not config.dry_run:
-        train(config, console)
+        run = train(config, console)
+        say(
+            console,
+            [f"next       {command('generate', run, '--outdir', 'out')}", f"           {command('evaluate', run)}"],
+        )
         return
     if config.resume:
         resumed(config)

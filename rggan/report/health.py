@@ -37,7 +37,8 @@ def lines(health: Health) -> list[str]:
     sizes = f"all {next(iter(health.sizes), '')}"
     if len(health.sizes) > 1:
         sizes = f"{len(health.sizes)} different: {counts(health.sizes)}; shorter side {low} to {high}, median {middle}"
-        sizes += f"; mostly {health.ratio}"
+        ordinary = health.readable - len(health.odd)
+        sizes += f"; {ordinary} of {health.readable} about {health.ratio}"
     classes = f"{len(health.classes)}: {counts(health.classes)}; largest : smallest {health.balance:.1f}"
     told = [
         ("data", health.count, f"{health.count} pictures, {volume(health.total_bytes)}"),
@@ -46,7 +47,7 @@ def lines(health: Health) -> list[str]:
         ("near", len(alike), listed(alike)),
         ("classes", len(health.classes), classes),
         ("sizes", len(health.sizes), sizes),
-        ("odd shape", len(health.odd), listed(health.odd)),
+        ("odd shape", len(health.odd) if 2 * len(health.odd) <= health.readable else 0, listed(health.odd)),
         ("tiny", len(health.tiny), listed(health.tiny)),
         ("one colour", len(health.uniform), listed(health.uniform)),
         ("animated", len(health.animated), listed(health.animated)),

@@ -29,11 +29,17 @@ def status_line(row: Row, sec_per_kimg: float) -> str:
     >>> row = {"tick": 3, "kimg": 60.0, "score": 0.0451, "density_g": 0.91, "density_d": 0.88, "phase": "prune"}
     >>> status_line(row, 1.23)
     'tick 3    kimg 60.0     sec/kimg 1.23    score 0.0451    density G 0.910 D 0.880  prune'
+    >>> status_line({**row, "phase_g": "dense", "phase_d": "prune"}, 1.23)[-15:]
+    'G dense D prune'
     """
-    copies = ""
+    copies, phase = "", row["phase"]
+    if row.get("phase_g", phase) != row.get("phase_d", phase):  # in a dense finale of G, say
+        phase = f"G {row['phase_g']} D {row['phase_d']}"
+    elif "phase_g" in row:
+        phase = row["phase_g"]
     if "copies" in row:
         copies = f"  copies {row['copies']:.1%}{' (replays training images)' if row['replays'] else ''}"
     return (
         f"tick {row['tick']:<4d} kimg {row['kimg']:<8.1f} sec/kimg {sec_per_kimg:<7.2f} "
-        f"score {row['score']:<9.4f} density G {row['density_g']:.3f} D {row['density_d']:.3f}  {row['phase']}{copies}"
+        f"score {row['score']:<9.4f} density G {row['density_g']:.3f} D {row['density_d']:.3f}  {phase}{copies}"
     )

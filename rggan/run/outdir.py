@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rggan.config import TrainConfig
-from rggan.declared import Augmentation, AutoTarget, Finale, Loss, Optimisation, Pruning, Schedule
+from rggan.declared.pruning import Pruning
+from rggan.declared.training import Augmentation, Training
 from rggan.errors import UserError, make_folder
 from rggan.presets import PRESETS
 from rggan.run.differ import given, matters
@@ -19,24 +20,32 @@ from rggan.run.folder import Run
 
 NUMBERED = re.compile(r"\d{5}-")  # how a run's name begins
 LONGEST = 60  # characters of a name that tell what is special about a run
-OF_NAMES = (Loss, Augmentation, Optimisation, Finale, Pruning, AutoTarget, Schedule)
 # The options in which studies vary; the rule ends each name, and which networks are pruned follows from others.
-TOLD = {field.name for group in OF_NAMES for field in dataclasses.fields(group)} - {"rule", "networks", "mirror"}
+TOLD = {field.name for group in (Training, Augmentation, Pruning) for field in dataclasses.fields(group)}
+TOLD -= {"rule", "networks", "mirror", "kimg", "snap", "batch"}
 LATEST = "latest"  # in an output directory: a link to the run that was trained last
+OF_DATA = 80  # bytes of the data's name in that of a run
+ENDING = re.compile(r"(\.tar)?\.[A-Za-z0-9]{1,5}$")
 
 
 def describe(config: TrainConfig, size: tuple[int, int]) -> str:
     """Returns the name of a run's folder after its number: data, size (height, width), network, the seed and other
     options of the training that are not the network's own, and the rule.
 
-    >>> describe(TrainConfig(data="my flags.zip"), (64, 96))
-    'my_flags-64x96-sngan-threshold'
+    The name of the data stays as it is, but for what a file system or a shell takes for something else.
+
+    >>> describe(TrainConfig(data="my-pictures"), (64, 96))
+    'my-pictures-64x96-sngan-threshold'
+    >>> describe(TrainConfig(data="data/Bilder (neu) für mich.tar.gz"), (16, 16))
+    'Bilder_neu_für_mich-16-sngan-threshold'
     >>> describe(TrainConfig(seed=3, target_g=0.5, aug="none"), (16, 16))
     'digits-16-sngan-seed3-aug_none-target_g0.5-threshold'
     """
-    data = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(config.data).stem)[:80] or "images"
+    path = Path(os.path.abspath(config.data))
+    name = path.name if os.path.isdir(path) else ENDING.sub("", path.name)
+    data = plain(name).strip("_").encode()[:OF_DATA].decode(errors="ignore") or "images"
     side = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{data}-{side}-{config.network}{apart(config)}-{config.rule}")
+    return f"{data}-{side}-{plain(f'{config.network}{apart(config)}-{config.rule}')}"
 
 
 def apart(config: TrainConfig) -> str:
@@ -57,6 +66,14 @@ def apart(config: TrainConfig) -> str:
             return f"{text}-etc"
         text += word
     return text
+
+
+def plain(name: str) -> str:
+    """
+    >>> plain("my_networks:FAMILY"), plain("it's 50 % off")
+    ('my_networks_FAMILY', 'it_s_50_off')
+    """
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def runs(outdir: Path) -> list[Run]:

@@ -9,9 +9,11 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.methods import kind_of_rule
 from rggan.report.verdict import Scale
-from rggan.run.folder import Run
+from rggan.run.folder import Row, Run
 from rggan.run.versions import versions
 from rggan.training.trainer import Training
+
+TOLERANCE = 0.02  # of a density above its target
 
 
 def summary(config: TrainConfig, data: ImageSet) -> list[str]:
@@ -61,6 +63,32 @@ def sparsity_line(config: TrainConfig) -> str:
         else:
             told.append(f"{name} by a penalty" if kind.penalised else f"{name} to a half")
     return f"{', '.join(told)}; rule {config.rule}"
+
+
+def unreached(config: TrainConfig, row: Row) -> list[str]:
+    """A line for each network whose density does not end at its target.
+
+    >>> config = TrainConfig(target_d=0.5)
+    >>> unreached(config, {"density_g": 1.0, "density_d": 0.8, "phase": "prune"})
+    ['target     D ended at 0.80, not at `target_d` 0.5: a longer run, or a shorter `ramp`, reaches it']
+    >>> unreached(config, {"density_g": 1.0, "density_d": 0.5, "phase": "prune"})
+    []
+    """
+    lines = []
+    for name in ("g", "d"):
+        target, density = getattr(config, f"target_{name}"), row[f"density_{name}"]
+        wanted = not (name == "g" and config.finale and config.finale_dense)  # else it ends dense, as asked
+        if config.networks not in ("both", name) or not isinstance(target, float | int) or not wanted:
+            continue
+        if density > target + TOLERANCE:
+            back = row.get(f"phase_{name}", row["phase"]) == "dense"
+            why = (
+                "the schedule had brought its weights back; `schedule` always keeps them pruned"
+                if back
+                else "a longer run, or a shorter `ramp`, reaches it"
+            )
+            lines.append(f"target     {name.upper()} ended at {density:.2f}, not at `target_{name}` {target:g}: {why}")
+    return lines
 
 
 def sizes(training: Training) -> list[str]:

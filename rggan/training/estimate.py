@@ -22,13 +22,17 @@ BESIDES = 3  # of a weight's size: its gradient and Adam's two averages
 class Estimate:
     """What one training with these options takes.
 
-    size: (height, width). parameters_g, parameters_d: of both networks. memory_mb: the measured peak
-    of this process or on the accelerator, and all decoded images (where the system does not tell a process's peak:
-    weights, gradients and Adam's averages instead, without what a step needs besides).
-    sec_per_kimg: seconds for a thousand real images, without evaluations. hours: of the whole run at that speed.
+    width_g, width_d, kimg: the options of these names. size: (height, width). parameters_g, parameters_d: of both
+    networks. memory_mb: the measured peak of this process or on the accelerator, and all decoded images (where the
+    system does not tell a process's peak: weights, gradients and Adam's averages instead, without what a step needs
+    besides). sec_per_kimg: seconds for a thousand real images, without evaluations. hours: of the whole run at that
+    speed.
     """
 
     network: str
+    width_g: int
+    width_d: int
+    kimg: float
     size: tuple[int, int]
     channels: int
     parameters_g: int
@@ -46,12 +50,13 @@ class Estimate:
         """For people."""
         height, width = self.size
         kind = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
+        widths = str(self.width_g) if self.width_g == self.width_d else f"{self.width_g} and {self.width_d}"
         return [
-            f"network    {self.network} at {height}x{width} {kind}: {self.parameters_g:,} + {self.parameters_d:,} "
-            "parameters",
+            f"network    {self.network} at {height}x{width} {kind}, width {widths}: {self.parameters_g:,} + "
+            f"{self.parameters_d:,} parameters",
             f"memory     about {self.memory_mb:,.0f} MB on {self.device}",
-            f"time       {self.sec_per_kimg:.2f} s per kimg in {self.precision}, measured here; {self.hours:.1f} hours "
-            "for the whole run",
+            f"time       about {duration(self.hours)} for {self.kimg:g} kimg, besides evaluations: "
+            f"{self.sec_per_kimg:.2f} s per kimg in {self.precision}, measured here",
         ]
 
 
@@ -90,6 +95,9 @@ def estimate(config: TrainConfig, data: ImageSet, images: int | None = None, sec
     sec_per_kimg = per_step / (config.batch * config.d_steps / 1000)
     return Estimate(
         network=config.network,
+        width_g=config.width_g,
+        width_d=config.width_d,
+        kimg=config.kimg,
         size=(height, width),
         channels=channels,
         parameters_g=counts[0],
@@ -100,6 +108,17 @@ def estimate(config: TrainConfig, data: ImageSet, images: int | None = None, sec
         sec_per_kimg=sec_per_kimg,
         hours=sec_per_kimg * config.kimg / 3600,
     )
+
+
+def duration(hours: float) -> str:
+    """
+    >>> duration(0.004), duration(0.5), duration(1.25), duration(60)
+    ('1 minute', '30 minutes', '1.2 hours', '60 hours')
+    """
+    minutes = max(1, round(60 * hours))
+    if minutes < 60:
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
+    return f"{hours:.1f} hours" if hours < 10 else f"{hours:.0f} hours"
 
 
 def forget_peak() -> None:

@@ -29,7 +29,7 @@ from rggan.run.places import PROGRESS, REALS, replays
 from rggan.training.asked import NoPictures, asked
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
-from rggan.training.describe import record, sizes, summary
+from rggan.training.describe import record, sizes, summary, unreached
 from rggan.training.interrupt import Interrupted
 from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Diverged, Loop, given_up
@@ -132,6 +132,8 @@ def train(
                 if config.resume:
                     take_over(config, run, log)
                 loop.go()
+                for line in unreached(config, loop.rows[-1]):
+                    log.say(line)
                 draw_replays(loop)
             except OSError as error:
                 raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
@@ -287,10 +289,18 @@ def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
 
 
 def related(config: TrainConfig) -> list[str]:
-    """What a new run differs in from the newest one of the same data, if there is one."""
+    """What a new run differs in from the newest one of the same data, if there is one, and how that one would be
+    continued, where it can be."""
     for run in reversed(runs(config.outdir)):
         saved = run.options()
         if saved is not None and saved.get("data") == config.to_json()["data"]:
-            texts = ", ".join(config.differences(saved).values())
-            return [f"new run    {run.name} differs in {texts}; to continue it instead: `resume` {run}"]
+            differences = config.differences(saved)
+            line = f"new run    {run.name} differs in {', '.join(differences.values())}"
+            if differences.keys() <= set(CHANGEABLE) and not finished(run, config):
+                values = {name: getattr(config, name) for name in differences}
+                words = " ".join(
+                    f"`{n}{'' if v else '=False'}`" if isinstance(v, bool) else f"`{n}` {v}" for n, v in values.items()
+                )
+                line += f"; to continue it instead: `resume` {run} {words}"
+            return [line]
     return []

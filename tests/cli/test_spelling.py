@@ -1,6 +1,7 @@
 """Sentences name options as Python does; the command line names them as it takes them."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -26,11 +27,13 @@ def test_without_a_command_it_says_which_there_are(capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_one_that_the_command_shows(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+    assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert ended.value.code == 0
-    missing = [flag for name, flag in flags(kind(command)).items() if name != "data" and f"--{flag}" not in shown]
+    missing = [
+        flag
+        for name, flag in flags(kind(command)).items()
+        if name != "data" and not re.search(f"--(no-)?{flag}\\b", shown)
+    ]
     assert not missing
 
 

@@ -219,7 +219,7 @@ def sick(**changes):
         ({"balance": 10.0}, None, ("unbalanced 10:1", "`max_images`")),
         ({"transparent": 120}, None, ("120 of 1000 pictures are transparent", "`channels` rgba", "`background` white")),
         ({}, None, ("Most pictures are 3:2: `resolution` 64x96", "a square cuts 33% off")),
-        ({"odd": ["a"]}, None, ("of another shape", "`resize` fit")),
+        ({"odd": ["a"]}, None, ("is not 3:2 as the others", "`resize` fit")),
         ({"foreign": {"P3": 7}}, None, ("7 of 1000 pictures are in P3", "`fix` OUT")),
         ({"animated": ["a"]}, None, ("only the first one",)),
         ({"grey": 1000, "coloured": 0}, None, ("All 1000 pictures are grey", "`channels` grey")),

@@ -388,7 +388,13 @@ def test_resume_with_other_options_says_which_differ(tmp_path, capsys):
 def test_new_run_says_what_it_differs_in(tmp_path):
     first = go(tmp_path, kimg=0.032)
     second = go(tmp_path, kimg=0.032, lr=1e-3)
-    assert f"{first.name} differs in `lr` (0.0002 there, 0.001 here); to continue it instead: `resume`" in log(second)
+    assert f"new run    {first.name} differs in `lr` (0.0002 there, 0.001 here)\n" in log(second)  # it is finished
+    third = go(tmp_path, kimg=0.064, lr=1e-3, mirror=True)
+    assert f"here); to continue it instead: `resume` {second} `kimg` 0.064 `mirror`\n" in log(third)
+    fourth = go(tmp_path, kimg=0.096, lr=1e-3, mirror=True, seed=1)  # which cannot change
+    (line,) = [each for each in log(fourth).splitlines() if each.startswith("new run")]
+    assert "`seed` (0 there, 1 here)" in line
+    assert "to continue" not in line
 
 
 def test_options_of_an_older_version_are_the_same_run(tmp_path):

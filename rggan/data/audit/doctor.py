@@ -367,8 +367,9 @@ def advice(health: Health, size: tuple[int, int] | None = None, white: float | N
             f"Most pictures are {health.ratio}: `resolution` {height}x{width} keeps all of the picture, "
             f"a square cuts {1 - float(min(ratio, 1 / ratio)):.0%} off."
         )
-    others = f"of another shape than the others ({health.ratio})"
-    say(len(health.odd), f"{others}: the middle is cut out; `resize` fit keeps all of it, on the background.")
+    cut = "the middle is cut out; `resize` fit keeps all of it, on the background."
+    others = "(they are of many shapes)" if len(health.odd) > readable / 2 else "as the others"
+    say(len(health.odd), f"not {health.ratio} {others}: {cut}")
     colors = shown(", ".join(list(health.foreign)[:3]))
     say(sum(health.foreign.values()), f"in {colors}, no sRGB, which training ignores: `fix` OUT converts it.")
     say(len(health.animated), "of several frames or pages: only the first one is used.")
