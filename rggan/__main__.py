@@ -4,8 +4,7 @@ import os
 import sys
 
 from rggan.cli.main import main
-
-BROKEN_PIPE = 141  # 128 + SIGPIPE, as programs end that write to a reader that went away
+from rggan.cli.spelling import BROKEN_PIPE
 
 
 def entry() -> None:

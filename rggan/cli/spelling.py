@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import tyro
 from rich.console import Console
 
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as programs end that write to a reader that went away
 NAMED = re.compile(r"`(\w+)(=True|=False)?`")
 
 
@@ -74,3 +75,10 @@ class SpellingConsole(Console):
 
     def print(self, *objects: Any, **how: Any) -> None:
         super().print(*(spelled(each, self.flags) if isinstance(each, str) else each for each in objects), **how)
+
+    def on_broken_pipe(self) -> None:
+        """Ends quietly where nobody reads on, with the code of SIGPIPE; rich's own is 1."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(BROKEN_PIPE) from None

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -68,3 +70,12 @@ def test_trust_takes_a_place(capsys):
     for command in (["generate", "run", "--outdir", "out"], ["evaluate", "run"], ["compare", "a", "--against", "b"]):
         assert main([*command, "--trust", "my_networks"]) == 2
         assert capsys.readouterr().err == "rggan: --trust takes package.module:OBJECT, not my_networks.\n"
+
+
+@pytest.mark.slow
+def test_a_console_whose_reader_went_away_ends_quietly():
+    code = "from rggan.cli.spelling import SpellingConsole as C; c = C({}); [c.print('a' * 99) for _ in range(9999)]"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ended:
+        ended.stdout.close()
+        told = ended.stderr.read()
+    assert (told, ended.returncode) == (b"", 141)
