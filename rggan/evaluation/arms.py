@@ -202,6 +202,9 @@ def choose(arms: Sequence[Arm], asked: Sequence[str]) -> tuple[list[str], list[s
         for path, names in held.items():
             if general(metric) not in names:
                 sample = next((numbers(p)[n[general(metric)]] for p, n in held.items() if general(metric) in n), None)
+                if sample is None and names:  # as its other numbers were taken, but of more images
+                    other = next(iter(numbers(path).values()))["provenance"]
+                    sample = {"provenance": {**other, "samples": None, "metric_code": None}}
                 others = f", but {', '.join(names.values())}" if names else ""
                 way = f"compare by `metric` {common[0]}, or first run" if common else "first run"
                 command = evaluate_command([path], sample, metric)

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.evaluation.test_compare import run_of  # noqa: F401
 ARMS = {"none": {"rule": "none"}, "soft": {"rule": "threshold"}, "half": {"rule": "threshold", "target_g": 0.5}}
 NAMES = {"none": "rule none", "soft": "rule threshold, no target_g", "half": "rule threshold, target_g 0.5"}
 SEEDS = range(4)
+RECORDED = Path(__file__).parents[1] / "recorded" / "run-2" / "00000-digits-16-sngan-threshold"
 
 
 @pytest.fixture
@@ -197,12 +199,23 @@ def test_runs_without_evaluations_are_told_the_command_that_gives_them(study, re
     assert told[2:] == [*study["none"], "--reference", "test", "--samples", "5000"]  # as the others were
 
 
+@pytest.fixture
+def trained(tmp_path):
+    """Two arms of two runs that have generators."""
+    arms = []
+    for lr in (0.001, 0.002):
+        arms.append([str(tmp_path / f"{lr}-{seed}") for seed in (0, 1)])
+        for seed, run in enumerate(arms[-1]):
+            shutil.copytree(RECORDED, run)
+            options = json.loads(Path(run, "config.json").read_text())
+            Path(run, "config.json").write_text(json.dumps({**options, "seed": seed, "lr": lr}))
+    return arms
+
+
 @pytest.mark.slow
-def test_a_few_samples_do_not_lead_into_a_circle(runs, capfd, refused, compared):
+def test_a_few_samples_do_not_lead_into_a_circle(trained, capfd, refused, compared):
     """So few that there is no Fréchet distance: the runs are compared by what there is."""
-    arms = [[str(runs[rule, seed]) for seed in (0, 1)] for rule in ("threshold", "none")]
-    for run in (*arms[0], *arms[1]):
-        Path(run, "metrics.jsonl").write_text("")
+    arms = trained
     few = ("--samples", "60", "--replicates", "1", "--memorisation", "off", "--reference", "digits")
     assert main(["evaluate", *arms[0], *arms[1], *few]) == 0
     lines = capfd.readouterr().out.splitlines()
@@ -215,4 +228,6 @@ def test_a_few_samples_do_not_lead_into_a_circle(runs, capfd, refused, compared)
     assert "has no fd yet, but kid, precision" in sentence
     assert "compare by --metric kid, or first run:" in sentence
     told = shlex.split(re.search(r"first run: (rggan evaluate .*)$", sentence)[1])
-    assert "fd needs more images on each side" in refused(*told[1:])  # which says why
+    assert told == ["rggan", "evaluate", arms[0][0], "--reference", "digits", "--metrics", "fd"]  # of more samples
+    sentence = refused("evaluate", arms[0][0], *few[:2], "--reference", "digits", "--metrics", "fd")
+    assert "fd needs more images on each side" in sentence
