@@ -59,7 +59,7 @@ def options_of(kind: type) -> Iterator[Option]:
         values = [found for part in rest for each in part.splitlines() if (found := VALUE.match(each.strip()))]
         switch, flag = hints[field.name] is bool, f"--{spelled[field.name]}"
         if switch and field.default is True:
-            flag, line = f"--no-{spelled[field.name]}", f"Do not: {line[:1].lower()}{line[1:]}"
+            flag, line = f"--no-{spelled[field.name]}", f"Do not {line[:1].lower()}{line[1:]}"
         flag = ", ".join([*marks(marked[field.name], "aliases"), flag])
         default = field.default
         line = " ".join(line.split())

@@ -25,4 +25,5 @@ GROUPS: dict[str, type] = {
 @dataclass(frozen=True)
 class Options(Pruning, Augmentation, Training, Network, Run, Data):  # fields of the last base come first
     """Train a generator on a folder of pictures. The same command again continues an unfinished run. Network, width,
-    batch, length and augmentation are chosen for the pictures, but for what options name."""
+    batch, length and augmentation are chosen for the pictures, but for what options name; values in parentheses are
+    those of `--network sngan`."""

@@ -13,7 +13,7 @@ class Pruning:
     """Which weights are pruned, how many, and when."""
 
     networks: Literal["both", "g", "d"] = "both"
-    """Which networks are pruned: both, g or d
+    """Which networks are pruned: both, g, d; without it, d
 
     Where nothing says it, `rggan train` prunes D by `--target-d auto`, and G too if one of its options is given;
     'both', `--rule`, `--penalty`, or `--schedule` without a target ask for the paper's own way, both by a penalty."""
