@@ -256,7 +256,7 @@ def test_folder_of_a_killed_start_is_no_run(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             new_run(config(tmp_path), (16, 16))
     assert folders(tmp_path) == []
-    assert new_run(config(tmp_path), (16, 24)).name == "00000-digits-16x24-sngan-threshold"
+    assert new_run(config(tmp_path), (16, 24)).name == "00000-digits-16x24-sngan-d_steps1-threshold_lr0.01-threshold"
 
 
 def fail_writes(monkeypatch, after, until=10**9):
@@ -586,10 +586,10 @@ def test_real_diversity_is_of_all_classes():
 
 
 def test_beginners_of_python_are_told(tmp_path):
-    with pytest.raises(UserError, match="train takes a TrainConfig, not a dict"):
+    with pytest.raises(UserError, match="train takes pictures or a TrainConfig, not a dict"):
         train({"data": "digits"})
     with pytest.raises(UserError, match=r"`callbacks` takes objects: give Callback\(\), not Callback"):
         train(TrainConfig(outdir=tmp_path / "runs"), callbacks=[Callback])
     assert not (tmp_path / "runs").exists()
-    with pytest.raises(UserError, match="`cfg` auto looks at pictures, on the command line only"):
+    with pytest.raises(UserError, match="`cfg` auto looks at the pictures: name them"):
         TrainConfig.of("auto")
