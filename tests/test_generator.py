@@ -143,6 +143,17 @@ def test_classes_by_name_and_number(conditional):
         conditional.images([0], 3)
 
 
+def test_an_int_is_an_index_also_where_names_are_numbers(conditional):
+    by_index = [conditional.images(range(4), number) for number in range(3)]
+    conditional.classes = conditional.config["classes"] = ["1", "2", "0"]
+    for number, name in enumerate(conditional.classes):
+        assert torch.equal(conditional.images(range(4), number), by_index[number])
+        assert torch.equal(conditional.images(range(4), name), by_index[number])
+    for label in (3, -1):
+        with pytest.raises(UserError, match=f"no class {label}"):
+            conditional.images([0], label)
+
+
 def test_class_for_an_unconditional_generator_is_refused(generator):
     with pytest.raises(UserError, match="without classes"):
         generator.images([0], 0)

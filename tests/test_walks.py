@@ -311,6 +311,20 @@ def test_grid_by_class(saved, tmp_path, name):
             assert np.abs(cell.astype(int) - expected).max() <= 1
 
 
+def test_grid_by_class_has_its_rows_in_order_where_names_are_numbers(tmp_path):
+    generator = tiny("sngan", 3, (32, 48))
+    sheets = []
+    for names in (["c1", "c2", "c3"], ["1", "2", "3"]):
+        generator.config["classes"] = names
+        generator.save(tmp_path / names[0])
+        words = ["generate", str(tmp_path / names[0]), "--seeds", "5-6", "--grid", "--per-class"]
+        assert main([*words, "--outdir", str(tmp_path / names[0])]) == 0
+        with Image.open(tmp_path / names[0] / "grid-per_class.png") as picture:
+            sheets.append(np.asarray(picture)[:, -(2 * 50 + 2) :])
+    assert np.array_equal(*sheets)
+    assert not np.array_equal(sheets[0][2:34], sheets[0][36:68])
+
+
 def test_truncated_pictures_by_command(saved, tmp_path):
     for run, truncation in (("sngan-0", "0.5"), ("stylegan2-0", "0")):
         words = ["generate", str(saved / run), "--seeds", "3", "--trunc", truncation]

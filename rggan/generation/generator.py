@@ -95,8 +95,8 @@ class Generator:
     ) -> Tensor:
         """Returns uint8 [len(seeds), C, H, W] on the CPU; a picture depends only on its seed, label and truncation.
 
-        A class-conditional generator draws the class from the seed unless `label` (index or name) is given: with the
-        class frequencies of its training data, or uniformly with `class_mix="even"`.
+        A class-conditional generator draws the class from the seed unless `label` is given (an int is an index, a str a
+        name, or else an index): with the class frequencies of its training data, or uniformly with `class_mix="even"`.
         Truncation below 1 reduces diversity and often improves quality: StyleGAN2 moves styles towards their mean
         (Karras et al. 2019, appendix B; 0: all the same), the others resample latents beyond +-2 truncation (the
         truncation trick of Brock et al. 2019, section 3.1).
@@ -213,8 +213,8 @@ class Generator:
             return None
         if not self.config["network"]["classes"]:
             raise UserError("This generator was trained without classes (`cond`): leave the class out.")
-        if str(label) in self.classes:
-            return self.classes.index(str(label))
+        if isinstance(label, str) and label in self.classes:
+            return self.classes.index(label)
         if str(label).isdecimal() and int(label) < len(self.classes):
             return int(label)
         raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}.")
