@@ -121,7 +121,7 @@ def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
 def point_to(run: Run) -> None:
     """Makes `latest` beside a numbered run a link to it, so that a command can name the newest run without its number.
 
-    Where the system makes no links (or a folder of that name is there), there is none: a link is never worth a run.
+    Where the system makes no links (or something else of that name is there), there is none: a link is never worth a run.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -133,10 +133,10 @@ def point_to(run: Run) -> None:
     path = run.path.resolve()
     if not NUMBERED.match(path.name):  # moved somewhere else, where no link is expected
         return
-    beside = path.with_name(f".{LATEST}")
+    latest, beside = path.with_name(LATEST), path.with_name(f".{LATEST}")
+    if latest.exists() and not latest.is_symlink():  # somebody's own
+        return
     with contextlib.suppress(OSError, NotImplementedError):
         beside.unlink(missing_ok=True)
         beside.symlink_to(path.name, target_is_directory=True)
-        os.replace(beside, path.with_name(LATEST))
-    with contextlib.suppress(OSError):
-        beside.unlink()  # where a folder is in its place
+        os.replace(beside, latest)

@@ -85,6 +85,8 @@ def train(
     """
     console = console or Console(force_jupyter=False)  # lines of text, in a notebook too
     config = config_of(what, options, console)
+    if config.resume is None:
+        refuse_links(config)
     watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
     trackers = make_trackers(config.track)
     if rules is not None and not rules.keys() <= {"g", "d"}:
@@ -138,6 +140,16 @@ def train(
             except OSError as error:
                 raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
     return run.path
+
+
+def refuse_links(config: TrainConfig) -> None:
+    """Raises UserError for another run that is named by a link (`latest`), which this run would move: the same command
+    would then begin from another run, or from this one."""
+    for name in ("init", "target_g", "target_d"):
+        value = getattr(config, name)
+        if isinstance(value, str | Path) and (path := Path(value)).is_symlink():
+            own = path.with_name(path.resolve().name)
+            raise UserError(f"`{name}` {path} is a link, which each new run moves: give {own}.")
 
 
 def config_of(what: TrainConfig | str | Path | None, options: Mapping[str, Any], console: Console) -> TrainConfig:

@@ -5,7 +5,7 @@ import json
 import pytest
 from filelock import FileLock
 
-from rggan import TrainConfig, UserError
+from rggan import TrainConfig, UserError, train
 from rggan.cli.main import main
 from rggan.evaluation.compare import judged
 from rggan.run import folder, places
@@ -90,13 +90,31 @@ def test_latest_is_the_run_trained_last_under_its_own_name(tmp_path):
     assert runs(tmp_path) == [first, second]  # the link is no run of its own
 
 
-def test_latest_never_replaces_a_folder_and_is_not_made_beside_a_run_that_was_moved(tmp_path):
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_latest_never_replaces_what_is_somebodys_own(tmp_path, kind):
     run = new_run(TrainConfig(outdir=tmp_path), (16, 16))
-    (tmp_path / LATEST).mkdir()
-    (tmp_path / LATEST / "mine.txt").write_text("mine")
+    own = tmp_path / LATEST
+    if kind == "folder":
+        own.mkdir()
+        own = own / "mine.txt"
+    own.write_text("mine")
     point_to(run)
-    assert (tmp_path / LATEST / "mine.txt").read_text() == "mine"
+    assert own.read_text() == "mine"
     assert {path.name for path in tmp_path.iterdir()} == {run.name, LATEST}
+
+
+def test_latest_is_not_made_beside_a_run_that_was_moved(tmp_path):
+    run = new_run(TrainConfig(outdir=tmp_path), (16, 16))
     (tmp_path / "else").mkdir()
     point_to(Run(run.path.rename(tmp_path / "else" / "digits")))
     assert [path.name for path in (tmp_path / "else").iterdir()] == ["digits"]
+
+
+@pytest.mark.parametrize("option", ["init", "target_g", "target_d"])
+def test_another_run_is_not_named_by_a_link_that_this_one_moves(tmp_path, option):
+    run = new_run(TrainConfig(outdir=tmp_path), (16, 16))
+    point_to(run)
+    named = tmp_path / LATEST if option == "init" else str(tmp_path / LATEST)
+    with pytest.raises(UserError, match=f"`{option}` .*latest is a link, which each new run moves: give {run}"):
+        train("digits", outdir=tmp_path, network="sngan", device="cpu", **{option: named})
+    assert runs(tmp_path) == [run]
