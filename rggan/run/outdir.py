@@ -121,7 +121,7 @@ def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
 def point_to(run: Run) -> None:
     """Makes `latest` beside a numbered run a link to it, so that a command can name the newest run without its number.
 
-    Where the system makes no links (or something else of that name is there), there is none: a link is never worth a run.
+    Where the system makes no links, or something else of that name is there, there is none: no link is worth a run.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
