@@ -31,12 +31,12 @@ def status_line(row: Row, sec_per_kimg: float) -> str:
     'tick 3    kimg 60.0     sec/kimg 1.23    score 0.0451    density G 0.910 D 0.880  prune'
     >>> status_line({**row, "phase_g": "dense", "phase_d": "prune"}, 1.23)[-15:]
     'G dense D prune'
+    >>> status_line({**row, "phase_d": "dense"}, 1.23)[-15:]
+    'G prune D dense'
     """
     copies, phase = "", row["phase"]
-    if row.get("phase_g", phase) != row.get("phase_d", phase):  # in a dense finale of G, say
-        phase = f"G {row['phase_g']} D {row['phase_d']}"
-    elif "phase_g" in row:
-        phase = row["phase_g"]
+    g, d = row.get("phase_g", phase), row.get("phase_d", phase)
+    phase = g if g == d else f"G {g} D {d}"  # in a dense finale of G, say
     if "copies" in row:
         copies = f"  copies {row['copies']:.1%}{' (replays training images)' if row['replays'] else ''}"
     return (

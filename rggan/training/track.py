@@ -193,7 +193,8 @@ class Tracking(Callback):
         for name in list(self.trackers):
             if self.logged.get(name, -1) < step:
                 self.call(name, "log", step, values, picture if picture.is_file() else None)
-                self.logged[name] = step
+                if name in self.trackers:  # what fails comes when the run goes on
+                    self.logged[name] = step
         self.write()
 
     def write(self) -> None:

@@ -191,14 +191,17 @@ def drawn(run: Run, console: Console) -> Iterator[None]:
 
 
 def draw_replays(loop: Loop) -> None:
-    """The nearest training pictures of its samples, where the evaluations look for copies and the disk takes it."""
+    """The nearest training pictures of its samples, where the evaluations look for copies. Whatever goes wrong with it,
+    memory that is used up, say, what was trained is worth more."""
     run, evaluator = loop.run, loop.training.evaluator
     if evaluator.memoriser is None:
         return
-    with contextlib.suppress(OSError, UserError):
+    try:
         samples = Generator.from_pretrained(run.path, str(loop.training.gan.device)).images(range(SHEET))
         sheet = replay_sheet(samples, evaluator.data, evaluator.memoriser(samples))
         save_picture(sheet, run.path / replays())
+    except Exception as error:
+        loop.log.say(f"No nearest training pictures were drawn: {reason(error)}.")
 
 
 def draw_page(run: Run, console: Console, look: bool) -> None:

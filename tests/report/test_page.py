@@ -252,6 +252,24 @@ def test_what_was_found_in_the_pictures_outlives_them(tmp_path):
     assert "2 pictures" in text  # as the run noted
 
 
+def test_the_look_over_the_pictures_reads_them_as_the_run_does(tmp_path):
+    """White of 12-bit pictures, and how large they may be."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number, side in enumerate((32, 32, 64)):
+        values = random.integers(0, 4000, (side, side), dtype=np.uint16)
+        Image.fromarray(values).save(folder / f"{number}.png")
+    given = {"white_level": None}, {"white_level": 4095.0}, {"white_level": "auto"}, {"max_pixels": 2000}
+    texts = []
+    for number, options in enumerate(given):
+        run = make_run(tmp_path / str(number), data=str(folder), **options)
+        show(run)
+        texts.append(Page(run / "page.html").text)
+    assert ["would be dark" in text for text in texts] == [True, False, False, True]
+    assert ["1: 2.png" in text for text in texts] == [False, False, False, True]
+
+
 def test_a_film_has_every_sheet_in_order(run):
     show(run, "--film")
     with Image.open(run / "training.webp") as film:

@@ -593,3 +593,15 @@ def test_beginners_of_python_are_told(tmp_path):
     assert not (tmp_path / "runs").exists()
     with pytest.raises(UserError, match="`cfg` auto looks at the pictures: name them"):
         TrainConfig.of("auto")
+
+
+def test_a_finished_training_ends_well_whatever_becomes_of_its_pictures(tmp_path, monkeypatch):
+    def starved(*_):
+        raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr("rggan.training.train.replay_sheet", starved)
+    run = go(tmp_path, kimg=0.032)
+    assert Run(run).rows()[-1]["kimg"] >= 0.032
+    assert "No nearest training pictures were drawn: no memory left.\n" in log(run)
+    assert is_drawn(run)
+    assert (run / "page.html").is_file()

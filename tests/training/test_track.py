@@ -149,11 +149,20 @@ def test_a_tracker_that_fails_is_named_once_and_the_others_go_on(run, method):
     assert kept.steps()[-1] == 120
 
 
-def test_what_a_failed_tracker_lacks_comes_when_the_run_goes_on(run):
-    broken, mended = Kept(fails=("open",)), Kept()
+@pytest.mark.parametrize("step", [None, 0, 40, 60])
+def test_what_a_failed_tracker_lacks_comes_when_the_run_goes_on(run, step):
+    """It fails where it is opened, or at a step, which it then lacks."""
+
+    class Broken(Kept):
+        def log(self, at, values, picture):
+            if at == step:
+                raise ConnectionError("no network")
+            super().log(at, values, picture)
+
+    broken, mended = Broken(fails=("open",) if step is None else ()), Kept()
     tracked(run, [row(0.06)], one=broken)
     tracked(run, [row(0.08)], one=mended)
-    assert mended.steps() == [0, 20, 40, 60, 80]
+    assert broken.steps() + mended.steps() == [0, 20, 40, 60, 80]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 3, "logged": {}}', '{"id": "a", "logged": {"one": null}}'])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rggan.data.audit.doctor import Health, advice, inspect, shown
+from rggan.data.depth import with_limits
 from rggan.data.forms.hub import PREFIX
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
@@ -44,9 +45,10 @@ def findings(run: Run, look: bool = True) -> Findings:
     config = run.config() if look else None
     if config is not None and not config.data.startswith(PREFIX):
         try:
-            pictures = list_pictures(config.data, config.pattern)
-            if quick(pictures):
-                return keep(inspect(pictures), run)
+            listing = list_pictures(config.data, config.pattern)
+            if quick(listing):
+                pictures, white = with_limits(listing, config.white_level, config.max_pixels)
+                return keep(inspect(pictures), run, white)
             reason = "Looking over so many pictures takes longer: `rggan check` does."
         except (UserError, OSError) as error:
             reason = f"The pictures themselves cannot be looked over any more. {one_line(str(error))}"
@@ -73,10 +75,10 @@ def noted(run: Run) -> list[tuple[str, str]]:
     return [(name, shown(text)) for name, text in told]
 
 
-def keep(health: Health, run: Run) -> Findings:
+def keep(health: Health, run: Run, white: float | None) -> Findings:
     """As findings, which are written into the run's folder if there is room for them."""
     told = [(name.strip(), text) for name, text in ((line[:11], line[11:]) for line in lines(health))]
-    found = Findings(told, advice(health))
+    found = Findings(told, advice(health, white=white))
     with contextlib.suppress(OSError):
         content = json.dumps({"lines": told, "advice": list(found.advice)}, indent=1)
         write_whole(run.path / HEALTH, f"{content}\n".encode())
