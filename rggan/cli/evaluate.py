@@ -16,6 +16,7 @@ from rggan.data.decode import Resize
 from rggan.data.images import Channels
 from rggan.device import check_device, full_precision, what_mps_lacks
 from rggan.errors import UserError
+from rggan.evaluation.arms import once
 from rggan.evaluation.chosen import chosen
 from rggan.evaluation.features import Precision
 from rggan.evaluation.measure import Evaluation, measure
@@ -32,6 +33,7 @@ from rggan.registry import trust
 from rggan.run.differ import labels
 from rggan.training.reading import refuse_inside
 
+NAMED_TWICE = "What is named more than once (by a link such as runs/latest) is evaluated once."
 WHICH = (
     f"Only these: {', '.join(METRICS.builtin)}, those of installed packages by name, or package.module:METRIC, which "
     "is code and runs here, so take only such as you trust. Without it, all built-in ones that mean something for so "
@@ -142,9 +144,12 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
             refuse_inside("--sheet", config.sheet, place)
     extractor = load_extractor(config.features, device)
     shown = None if config.json else console
+    subjects = once(config.subjects)
+    if len(subjects) < len(config.subjects) and shown is not None:
+        shown.print(NAMED_TWICE, markup=False, highlight=False, soft_wrap=True)
     references: dict[object, Reference] = {}
     done = []
-    for name in config.subjects:
+    for name in subjects:
         subject = open_subject(name, config.reading, device, shown, config.class_mix)
         key = (subject.name if config.reference is None else None, subject.shape, how_read(subject))
         if config.save_statistics is not None and references and key not in references:

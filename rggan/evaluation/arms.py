@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from rggan.config import TrainConfig
 from rggan.errors import UserError
@@ -25,6 +26,7 @@ from rggan.run.places import BEST, WEIGHTS
 NEEDED = {*COMPARED, "extractor", "reference", "reference_split"} - {"metric_hash", "class_mix"}  # of a provenance
 RANGES: tuple[Range, ...] = get_args(Range)
 STRUCTURE = "structure at 32x32"  # in the place of an extractor
+Name = TypeVar("Name", str, Path)
 COPIES = "copies"  # the share of samples that look like copies of training images
 
 
@@ -61,7 +63,7 @@ def read_arms(given: Sequence[Sequence[Path]]) -> list[Arm]:
         for path in arm:
             if seen.setdefault(path.resolve(), place) != place:
                 raise UserError(f"{path} is in two arms: leave it out of one of them.")
-    found = [list({path.resolve(): path for path in arm}.values()) for arm in found]
+    found = [once(arm) for arm in found]
     if len(found) == 1:
         kinds: dict[str, list[Path]] = {}
         for path, label in zip(found[0], labels([options_of(path) for path in found[0]]), strict=True):
@@ -73,6 +75,18 @@ def read_arms(given: Sequence[Sequence[Path]]) -> list[Arm]:
     if "" in names or len(set(names)) < len(names):
         names = folder_names(found)
     return [Arm(name, tuple(arm)) for name, arm in zip(names, found, strict=True)]
+
+
+def once(named: Iterable[Name]) -> list[Name]:
+    """Without what is the same place again, as `runs/latest` beside the run that it links to; the first name stays.
+
+    >>> once(["digits", ".", "./", "digits-2"])
+    ['digits', '.', 'digits-2']
+    """
+    found: dict[str, Name] = {}
+    for name in named:
+        found.setdefault(os.path.realpath(name) if os.path.exists(name) else str(name), name)
+    return list(found.values())
 
 
 def runs_in(path: Path) -> list[Path]:

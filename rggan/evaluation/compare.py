@@ -11,6 +11,7 @@ from typing import Any
 
 from rggan.errors import UserError
 from rggan.evaluation.arms import Arm, Judged, choose, judged, options_of, read_arms
+from rggan.evaluation.measure import images_of
 from rggan.metrics.provenance import differences
 from rggan.metrics.uncertainty import Effect, Interval, Range, effect, holm, interval_of
 from rggan.run.differ import labels
@@ -98,7 +99,7 @@ def compare_by(
         for group in groups:
             refuse_twins(group)
         notes += [
-            f"Seed {run.options.seed} is on one side only: left out ({run.run})."
+            f"Seed {run.options.seed} is on one side only: left out of the pairs ({run.run}), but not of the mean."
             for a, b in named
             for one, other in ((a, b), (b, a))
             for run in groups[one]
@@ -116,13 +117,14 @@ def compare_by(
             )
     first = groups[0][0]
     kind = range_of(groups, notes)
+    images, shared = images_of(first.provenance)
     effects = []
     for a, b in named:
         common = sorted(seeds[a] & seeds[b])
         sides = [[run.value for run in groups[place]] for place in (a, b)]
         if paired:
             sides = [[run.value for s in common for run in groups[p] if run.options.seed == s] for p in (a, b)]
-        effects.append(effect(sides[0], sides[1], kind, paired))
+        effects.append(effect(sides[0], sides[1], kind, paired, images=images, shared=shared))
     pairs = [
         Pair(arms[a].name, arms[b].name, each, p, each.verdict(first.lower_is_better, p))
         for (a, b), each, p in zip(named, effects, holm([each.p for each in effects]), strict=True)
@@ -132,7 +134,7 @@ def compare_by(
         drawn = [run.value for run in group]
         numbered = sorted((run.options.seed, run.value) for run in group) if paired else enumerate(drawn)
         values[arm.name] = dict(numbered)
-        interval = interval_of(drawn, kind, first.provenance.get("samples"))
+        interval = interval_of(drawn, kind, images, shared)
         means.append(Mean(arm.name, len(group), statistics.fmean(drawn), statistics.stdev(drawn), interval))
     return Compared(first.metric, first.lower_is_better, first.provenance, paired, values, means, pairs)
 

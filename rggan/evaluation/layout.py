@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +152,9 @@ def latex(found: Comparison) -> str:
 
 
 def cells(row: Sequence[str]) -> str:
-    return " & ".join(map(escaped, row)) + r" \\"
+    """A row. `\\\\` before it would take a '[' that it begins with as its own argument."""
+    text = " & ".join(map(escaped, row)) + r" \\"
+    return "{}" + text if text.lstrip().startswith(("[", "*")) else text
 
 
 def escaped(cell: str) -> str:
@@ -181,7 +184,8 @@ def comma_separated(found: Comparison) -> str:
 def flat(one: Mean | Pair) -> dict[str, Any]:
     if isinstance(one, Mean):
         return {"arm": one.arm, "value": one.value, "sd": one.sd, **one.interval._asdict()}
-    told = {"arm": one.arm, "against": one.against, "value": one.effect.value, **one.effect.interval._asdict()}
+    told: dict[str, Any] = {"arm": one.arm, "against": one.against, "value": one.effect.value}
+    told |= {name: end if math.isfinite(end) else None for name, end in one.effect.interval._asdict().items()}
     return told | {"p": one.effect.p, "p_holm": one.p, "verdict": one.verdict}
 
 

@@ -15,6 +15,7 @@ from rggan.evaluation.features import Precision, Progress, collect, views_of
 from rggan.evaluation.reference import Reference, saved_features
 from rggan.evaluation.subject import Subject
 from rggan.metrics import Features, Metric
+from rggan.metrics.coverage import OF_REFERENCE
 from rggan.metrics.features import Extractor, View
 from rggan.metrics.memorisation import Memorisation
 from rggan.metrics.provenance import Provenance
@@ -193,7 +194,7 @@ def number(name: str, rows: Sequence[dict[str, tuple[float, float]]], metric: Me
     interval = None
     if len(drawn) > 1:
         share = metric.ranges.get(told.metric) == "share"
-        interval = share_interval(drawn, told.samples) if share else mean_interval(drawn)
+        interval = share_interval(drawn, *images_of(told.to_json())) if share else mean_interval(drawn)
     return Number(
         statistics.fmean(drawn),
         told,
@@ -202,6 +203,19 @@ def number(name: str, rows: Sequence[dict[str, tuple[float, float]]], metric: Me
         statistics.fmean(errors) if errors else None,
         len(drawn),
     )
+
+
+def images_of(provenance: dict[str, Any]) -> tuple[int | None, bool]:
+    """How many images a share is of, if that is told, and whether they are the same for all sample sets.
+
+    >>> images_of({"metric": "precision", "samples": 5000, "reference_images": 100})
+    (5000, False)
+    >>> images_of({"metric": "recall", "samples": 5000, "reference_images": 100})
+    (100, True)
+    """
+    shared = provenance["metric"] in OF_REFERENCE
+    count = provenance.get("reference_images" if shared else "samples")
+    return (count if isinstance(count, int) else None), shared
 
 
 def used(metric: Metric, images: int, limit: int) -> int:

@@ -19,6 +19,7 @@ SPARE = 4  # neighbours beyond the k-th that are recomputed exactly, including t
 MARGIN = 1e-10  # relative to the squared norms: far above the rounding error of a float64 product
 PAIRS = 1 << 15  # recomputed at a time
 PR_K, DC_K = 3, 5  # as published
+OF_REFERENCE = ("recall", "coverage")  # shares of the real images, which are the same for each generator
 
 
 class PRDC(NamedTuple):

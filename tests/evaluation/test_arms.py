@@ -14,12 +14,13 @@ import pytest
 from scipy import stats
 
 from rggan.cli.main import main
-from rggan.evaluation.layout import escaped
+from rggan.evaluation.layout import cells, escaped
 from tests.evaluation.test_compare import run_of  # noqa: F401
 
 ARMS = {"none": {"rule": "none"}, "soft": {"rule": "threshold"}, "half": {"rule": "threshold", "target_g": 0.5}}
-NAMES = {"none": "rule none", "soft": "rule threshold, no target_g", "half": "rule threshold, target_g 0.5"}
+NAMES = {"none": "rule none", "soft": "no target_g, rule threshold", "half": "target_g 0.5, rule threshold"}
 SEEDS = range(4)
+SAME = (("a", 5.0, "threshold"), ("b", 10.0, "none"))
 RECORDED = Path(__file__).parents[1] / "recorded" / "run-2" / "00000-digits-16-sngan-threshold"
 
 
@@ -122,6 +123,36 @@ def test_an_arm_may_be_a_folder_of_runs_and_arms_are_found_in_one(study, compare
     assert [len(arm["runs"]) for arm in again["arms"]] == [4, 4]
 
 
+def test_a_link_beside_its_run_is_that_run(study, compared, tmp_path):
+    link = tmp_path / "latest"
+    link.symlink_to(study["soft"][-1], target_is_directory=True)
+    every = json.loads(compared(*study["none"], *study["soft"], link, "--json"))
+    assert [arm["runs"] for arm in every["arms"]] == [study["none"], study["soft"]]
+    twice = json.loads(compared(*study["none"], "--", *study["soft"], link, "--json"))
+    assert twice["arms"][1]["runs"] == study["soft"]
+
+
+def test_shares_of_the_reference_count_its_images_once(run_of, compared):  # noqa: F811
+    """None of a hundred images is recalled by any of three runs: three times the same hundred."""
+    for seed in range(3):
+        for name, rule in (("a", "threshold"), ("b", "none")):
+            for metric in ("recall", "precision"):
+                run_of(f"{name}{seed}", seed, 0.0, rule, metric=metric, reference_images=100, samples=5000)
+    for metric, images in (("recall", 100), ("precision", 15000)):
+        arms = ["a0", "a1", "a2", "--", "b0", "b1", "b2"]
+        (by,) = json.loads(compared(*arms, "--metric", metric, "--json"))["metrics"]
+        assert [mean["high"] for mean in by["means"]] == pytest.approx([1 - 0.025 ** (1 / images)] * 2)
+        assert -1 < by["pairs"][0]["low"] < 0 < by["pairs"][0]["high"] < 1
+
+
+def test_runs_without_any_spread_are_not_told_apart(run_of, compared):  # noqa: F811
+    arms = [[run_of(f"{name}{seed}", seed, value, rule) for seed in (0, 1)] for name, value, rule in SAME]
+    words = [*arms[0], "--", *arms[1]]
+    assert "0 to inf" in compared(*words)
+    (pair,) = json.loads(compared(*words, "--json"), parse_constant=pytest.fail)["metrics"][0]["pairs"]
+    assert (pair["low"], pair["high"], pair["p"], pair["verdict"]) == (0, None, 1, "not told apart")
+
+
 def test_arms_with_the_same_options_go_by_their_folders(run_of, compared, tmp_path):  # noqa: F811
     for arm, base in (("first", 50.0), ("second", 60.0)):
         (tmp_path / arm).mkdir()
@@ -163,9 +194,11 @@ def test_latex_is_a_booktabs_table_that_holds_its_names(study, compared):
         for line in (lines[1], *lines[3:-1]):
             assert line.endswith(r" \\")
             assert len(re.findall(r"(?<!\\)&", line)) == len(alignment) - 1
-    assert r"rule threshold, target\_g 0.5" in out
+    assert r"target\_g 0.5, rule threshold" in out
     unescaped = re.sub(r"\\[a-zA-Z]+|\\[&%$#_{}\\]", "", out.replace("% \\usepackage{booktabs}", ""))
     assert not set("%$#_~^") & set(unescaped)
+    assert cells(["[new] a", "[b]"]) == r"{}[new] a & [b] \\"  # not the argument of the \\ of the row before it
+    assert cells(["a", "[b]"]) == r"a & [b] \\"
     assert escaped("a_b & 5 % {x} ~ ^ \\ < > #1 $") == (
         r"a\_b \& 5 \% \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} "
         r"\textless{} \textgreater{} \#1 \$"
@@ -217,8 +250,12 @@ def test_a_few_samples_do_not_lead_into_a_circle(trained, capfd, refused, compar
     """So few that there is no Fréchet distance: the runs are compared by what there is."""
     arms = trained
     few = ("--samples", "60", "--replicates", "1", "--memorisation", "off", "--reference", "digits")
-    assert main(["evaluate", *arms[0], *arms[1], *few]) == 0
+    latest = Path(arms[1][-1]).with_name("latest")
+    latest.symlink_to(arms[1][-1], target_is_directory=True)
+    assert main(["evaluate", *arms[0], *arms[1], str(latest), *few]) == 0
     lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("subject ")] == [*arms[0], *arms[1]]
+    assert "What is named more than once (by a link such as runs/latest) is evaluated once." in lines
     told = next(line for line in lines if line.startswith("Next: "))
     assert shlex.split(told)[1:] == ["rggan", "compare", *arms[0], "--", *arms[1]]
     out = compared(*shlex.split(told)[3:])

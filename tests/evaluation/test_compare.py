@@ -75,7 +75,7 @@ def test_more_is_better_of_shares(run_of, capfd):
     first = [
         run_of(f"a{seed}", seed, value, "threshold", metric="recall") for seed, value in enumerate((0.8, 0.81, 0.79))
     ]
-    second = [run_of(f"b{seed}", seed, value, metric="recall") for seed, value in enumerate((0.4, 0.41, 0.39))]
+    second = [run_of(f"b{seed}", seed, value, metric="recall") for seed, value in enumerate((0.4, 0.42, 0.37))]
     assert main(["compare", *first, "--metric", "recall", "--", *second]) == 0
     out = capfd.readouterr().out
     assert "rule threshold is better than rule none by recall" in out
@@ -106,7 +106,8 @@ def test_seeds_without_a_partner_are_named_and_left_out(sides, run_of, capfd):
     lonely = run_of("lonely", 9, 1.0)
     assert main(["compare", *first, "--", *second, lonely]) == 0
     out = capfd.readouterr().out
-    assert "Seed 9 is on one side only" in out
+    assert f"Seed 9 is on one side only: left out of the pairs ({lonely}), but not of the mean." in out
+    assert "rule none          5 " in out
     assert "(4 pairs)" in out
 
 

@@ -127,7 +127,9 @@ def test_intervals_of_shares_stay_where_shares_are(a, b):
     assert 0 <= low <= statistics.fmean(a) + 1e-12
     assert statistics.fmean(a) - 1e-12 <= high <= 1
     count = min(len(a), len(b))
-    for one in (effect(a, b, "share", paired=False), effect(a[:count], b[:count], "share")):
+    pairs = (a[:count], b[:count])
+    known = [effect(a, b, "share", paired=False, images=100), effect(*pairs, "share", images=100)]
+    for one in (effect(a, b, "share", paired=False), effect(*pairs, "share"), *known):
         assert -1 <= one.interval.low <= one.value + 1e-12
         assert one.value - 1e-12 <= one.interval.high <= 1
         if one.interval.low < one.interval.high:  # the p-value and the interval say the same
@@ -157,7 +159,11 @@ def test_intervals_of_shares_near_an_end_cover():
 def test_no_copies_at_all_is_the_exact_binomial_interval():
     assert share_interval([0.0] * 4, images=250) == pytest.approx((0, 1 - 0.025 ** (1 / 1000)))
     assert share_interval([1.0] * 4, images=250) == pytest.approx((0.025 ** (1 / 1000), 1))
-    assert share_interval([0.0, 0.0]) == (0, 0)
+    assert share_interval([0.0, 0.0]) == (0, 1)  # of nobody knows how many images
+    exact = stats.binomtest(100, 200).proportion_ci()
+    assert share_interval([0.5, 0.5], images=100) == pytest.approx((exact.low, exact.high))
+    one_set = stats.binomtest(0, 100).proportion_ci()  # the same hundred images each time
+    assert share_interval([0.0] * 4, 100, shared=True) == pytest.approx((0, one_set.high))
 
 
 def test_intervals_of_what_is_above_zero_are_above_zero():
@@ -166,12 +172,45 @@ def test_intervals_of_what_is_above_zero_are_above_zero():
     assert interval_of(close, "positive") == pytest.approx(mean_interval(close), rel=1e-4)
 
 
-def test_runs_that_are_all_the_same_tell_what_they_tell():
-    for kind in ("share", "any", "positive"):
-        same = effect([0.5, 0.5], [0.5, 0.5], kind)
-        assert (same.p, same.verdict()) == (1, "not told apart")
-    ends = effect([1.0, 1.0], [0.0, 0.0], "share")
-    assert (ends.value, ends.interval, ends.p) == (1, (1, 1), 0)
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "widest"), [("share", (-1, 1)), ("any", (-math.inf, math.inf)), ("positive", (0, math.inf))]
+)
+def test_runs_without_any_spread_prove_nothing(kind, widest, paired):
+    for a, b in (([0.5, 0.5], [0.5, 0.5]), ([0.1, 0.1, 0.1], [0.3, 0.3, 0.3]), ([1.0, 1.0], [0.25, 0.25])):
+        found = effect(a, b, kind, paired)
+        assert (found.p, found.verdict(), found.interval) == (1, "not told apart", widest)
+        assert found.value == pytest.approx(a[0] / b[0] if kind == "positive" else a[0] - b[0])
+    by_rounding = effect([0.1, 0.2, 0.3], [0.2, 0.4, 0.6], "positive")  # the ratio is 1/2 each time
+    assert (by_rounding.p, by_rounding.value) == (1, pytest.approx(0.5))
+
+
+def test_shares_spread_at_least_as_their_images_do():
+    """Ten copies in a thousand images of each of two runs, and none in those of others, are chance that often."""
+    few, many = (effect([0.0, 0.0], [0.01, 0.01], "share", images=images) for images in (1000, 100_000))
+    assert (few.verdict(), many.verdict()) == ("not told apart", "better")
+    assert few.interval.low < -0.01 < 0 < few.interval.high
+    share, trials = 0.01, 2000
+    assert few.p == pytest.approx(2 * stats.t.sf(0.01 / math.sqrt(share * (1 - share) / trials), 1), rel=0.1)
+    lucky = effect([0.0, 0.0], [0.01, 0.0101], "share", images=1000)
+    assert effect([0.0, 0.0], [0.01, 0.0101], "share").p < 0.01 < 0.1 < lucky.p
+    apart = ([0.1, 0.5, 0.3], [0.7, 0.8, 0.95])
+    assert effect(*apart, "share", images=1000) == effect(*apart, "share")  # they spread more by themselves
+    ends = effect([1.0, 1.0], [0.0, 0.0], "share", images=1000)
+    assert (ends.value, ends.interval.high, ends.verdict(False)) == (1, 1, "better")
+    assert 0.9 < ends.interval.low < 1
+    by_same = effect([0.0, 0.0], [0.01, 0.0101], "share", images=1000, shared=True)
+    assert by_same == effect([0.0, 0.0], [0.01, 0.0101], "share")
+    assert 0.1 < effect([0.0, 0.0], [0.01, 0.01], "share", images=1000, shared=True).p < 1
+
+
+def test_shares_of_the_same_generator_are_told_apart_no_more_often_than_they_say():
+    """Most draws of so few copies have no spread, on one side at least."""
+    random = np.random.default_rng(4)
+    drawn = random.binomial(100, 0.005, (2, 1500, 3)) / 100
+    for paired in (True, False):
+        found = [effect(a, b, "share", paired, images=100).p < 0.05 for a, b in zip(*drawn.tolist(), strict=True)]
+        assert np.mean(found) < 0.06
 
 
 def test_holm_is_the_closure_of_bonferroni():
