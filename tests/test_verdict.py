@@ -132,6 +132,15 @@ def test_flat_at_the_distance_of_real_pictures_is_as_good_as_it_gets():
     assert "wider networks" in verdict(rows, None, {}).advice
 
 
+def test_flat_near_noise_is_no_reason_to_stop():
+    rows = course([14.4, 14.5, 14.4, 14.5, 14.4, 14.5, 14.4, 14.5, 14.4])
+    found = verdict(rows, Scale(0.07, 16.0), {"kimg": 90})
+    assert (found.kind, found.because.rsplit("; ", 1)[1]) == ("flat", "noise scores 16")
+    assert found.advice.startswith("Go on")
+    assert "near noise" in found.advice
+    assert "near noise" not in verdict(rows, Scale(0.07, 160.0), {"kimg": 90}).advice
+
+
 def test_what_to_do_depends_on_whether_the_run_has_ended():
     rows = course([4 / (i + 1) for i in range(8)])
     assert verdict(rows, None, {"kimg": 100}).advice == "Let it run."

@@ -97,16 +97,20 @@ def command(name: str, paths: Sequence[Path]) -> str:
 
 
 def others(done: Sequence[Path], config: TrainConfig) -> list[list[Path]]:
-    """The finished runs of other kinds, at least two of each, that lie beside these and are of the same pictures."""
+    """The finished runs of other kinds that lie beside these, at least two of each by the same seeds, on the same
+    pictures and as long."""
+    own = config.to_json()
+    seeds = {(Run(path).options() or {}).get("seed") for path in done}
     found: list[tuple[Run, dict[str, object]]] = []
     for run in runs(config.outdir):
         options = run.options() or {}
         known = run.config()
-        beside = run.path not in done and options.get("data") == config.to_json()["data"]
+        beside = run.path not in done and all(options.get(name) == own[name] for name in ("data", "kimg"))
+        beside &= options.get("seed") in seeds
         if beside and known is not None and finished(run, known):
             found.append((run, options))
     kinds: dict[str, list[Path]] = {}
-    told = labels([config.to_json(), *(options for _, options in found)])
+    told = labels([own, *(options for _, options in found)])
     for (run, _), label in zip(found, told[1:], strict=True):
         if label != told[0]:
             kinds.setdefault(label, []).append(run.path)

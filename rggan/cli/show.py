@@ -57,7 +57,8 @@ def show(config: ShowConfig, console: Console) -> Path:
         told = [f"{len(runs)} run{'s' * (len(runs) > 1)} in {out}"]
         if config.film:
             film = runs[0].path / FILM
-            told.append(f"{write_film(runs[0], film)} sheets in {film}")
+            count = write_film(runs[0], film)
+            told.append(f"{count} sheet{'s' * (count != 1)} in {film}")
     except OSError as error:
         raise UserError(f"Cannot write {error.filename or out}: {error.strerror or error}.") from error
     console.print("\n".join(told), markup=False, highlight=False, soft_wrap=True)

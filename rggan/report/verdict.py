@@ -16,6 +16,7 @@ FEWEST = 6  # evaluations from which a trend is told
 WINDOW = 3  # evaluations whose median is taken
 RISE = 3.0  # noises above the lowest running median from which the score counts as rising ...
 LEAST_RISE = 0.1  # ... if it is this share of the lowest as well: scores also drift, which neighbours do not show
+NEAR_NOISE = 0.5  # share of what noise scores above which nothing was learnt yet
 CERTAIN = 0.9  # D's mean sign on training images from which it overfits
 OF_LEAD = 0.5  # D's gap between training and held-out images, as a share of that to generated ones
 DIVERSE = 0.25  # share of the real images' diversity below which samples have collapsed
@@ -113,19 +114,23 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
         )
     because = f"the score {trend.course}, neighbouring evaluations differ by {short(trend.noise)}"
     if trend.kind == "improving":
-        if not ended:
-            return Verdict("improving", because, "Let it run.")
-        return Verdict(
-            "improving", because, f"Go on with `resume` and a larger `kimg`, {2 * options['kimg']:g} for example."
-        )
+        return Verdict("improving", because, f"{further(ended, options)}.")
     if trend.kind == "worse":
         kept = f"the best snapshot, of kimg {kimg_of_best(rows)}, is kept"
         return Verdict("worse", because, f"More of the same rarely helps: {kept}; a lower `lr` may get further.")
+    if scale is not None and trend.now > NEAR_NOISE * scale.noise:
+        because += f"; noise scores {short(scale.noise)}"
+        return Verdict("flat", because, f"{further(ended, options)}: the samples are still near noise.")
     if scale is not None and trend.now <= scale.halves + trend.noise:
         because += f"; two sets of real pictures score {short(scale.halves)}"
         return Verdict("flat", because, "By this score nothing is left to gain: look at the samples, and use them.")
     wider = "train anew with wider networks (`width_g`, `width_d`) or more pictures"
     return Verdict("flat", because, f"More of the same rarely helps: use the best snapshot, or {wider}.")
+
+
+def further(ended: bool, options: Mapping[str, Any]) -> str:
+    """How the run trains for longer."""
+    return f"Go on with `resume` and a larger `kimg`, {2 * options['kimg']:g} for example" if ended else "Let it run"
 
 
 @dataclass(frozen=True)
@@ -255,8 +260,10 @@ def short(score: float) -> str:
     """
     >>> short(0.18731), short(-0.0071), short(123.4), short(0)
     ('0.19', '-0.0071', '123', '0')
+    >>> short(14.37)
+    '14.4'
     """
-    return f"{score:.0f}" if abs(score) >= 10 else f"{score:.2g}"
+    return f"{score:.3g}" if abs(score) >= 10 else f"{score:.2g}"
 
 
 def finite(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def asked(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
     it is `cfg` auto.
 
     Raises:
-        NoPictures: none are named. UserError: options that exclude each other; no such file, run, preset or family.
+        NoPictures: none are named. UserError: no such option, file, run, preset or family; options that exclude each
+            other.
 
     >>> config, why = asked({"data": "digits", "device": "cpu"})
     >>> config.network, len(why)
@@ -36,6 +38,11 @@ def asked(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
     >>> asked({"data": "digits", "network": "fastgan"})[1]
     []
     """
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise UserError(f"There is no option {name}{f'; did you mean {near[0]}?' if near else '.'}")
     file, run, cfg, network = (given.get(name) for name in ("config", "resume", "cfg", "network"))
     if file is not None and run is not None:
         raise UserError("`config` starts a run like another, `resume` continues one: give one of them.")

@@ -95,6 +95,10 @@ def test_it_ends_with_a_comparison_to_other_runs_of_the_same_pictures(command, p
     ours = "out/00002-digits-16-sngan-threshold out/00003-digits-16-sngan-seed1-threshold"
     dense = "out/00000-digits-16-sngan-none out/00001-digits-16-sngan-seed1-none"
     assert line.endswith(f"rggan compare {ours} -- {dense}")
+    for other in (("--seeds", "2-3"), ("--seeds", "0-1", "--kimg", "7")):  # no seeds in common, or not as long
+        assert command(*other, "--lr", "0.1") == 0
+        assert "rggan compare" in (text := capsys.readouterr().out)
+        assert "-none" not in text.split("rggan compare")[1]
 
 
 @pytest.mark.parametrize(

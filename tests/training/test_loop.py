@@ -588,6 +588,8 @@ def test_real_diversity_is_of_all_classes():
 def test_beginners_of_python_are_told(tmp_path):
     with pytest.raises(UserError, match="train takes pictures or a TrainConfig, not a dict"):
         train({"data": "digits"})
+    with pytest.raises(UserError, match=r"There is no option kimgs; did you mean kimg\?"):
+        train("digits", kimgs=1)
     with pytest.raises(UserError, match=r"`callbacks` takes objects: give Callback\(\), not Callback"):
         train(TrainConfig(outdir=tmp_path / "runs"), callbacks=[Callback])
     assert not (tmp_path / "runs").exists()

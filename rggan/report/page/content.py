@@ -181,7 +181,7 @@ def facts(rows: Sequence[Row], options: Mapping[str, Any], head: Mapping[str, An
     told.append(("Networks", f"{options.get('network', '?')}, pruned by {options.get('rule', '?')}"))
     if isinstance(count := head.get("images"), int):
         size, channels = sample_size(head), KINDS.get(head.get("channels", 0), "")
-        side = "" if size is None else f", {size[1]}x{size[0]}"
+        side = "" if size is None else f", {size[0]}x{size[1]}"  # height first, as in `resolution`
         told.append(("Pictures", f"{count:,}{side} {channels}".strip()))
     return told
 
