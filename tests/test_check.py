@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from rggan import TrainConfig
+from rggan.cli.check import CheckConfig, asked_for, next_command
 from rggan.cli.main import main
 from rggan.data import load_images
+from rggan.data.picture import MAX_PIXELS
 from rggan.training.estimate import estimate, peak_memory
 from rggan.training.trainer import Training
 
@@ -42,7 +44,8 @@ def test_everything_is_told_and_nothing_in_the_data_changes(pictures, tmp_path, 
     chosen = TrainConfig.of("auto", data=str(pictures), device="cpu", skip_bad=True)
     assert f"{chosen.network} at 32x32 RGB, width {chosen.width_g}: " in out
     assert f" for {chosen.kimg:g} kimg, besides evaluations: " in out
-    assert out.splitlines()[-1] == f"next       rggan train {pictures} --skip-bad"
+    assert f"what `rggan train {pictures} --device cpu` takes:" in out
+    assert out.splitlines()[-1] == f"next       rggan train {pictures} --device cpu --skip-bad"
     assert Image.open("contact-sheet.png").size[0] > 500
     assert before == {path: path.stat().st_mtime_ns for path in pictures.rglob("*")}
 
@@ -55,7 +58,7 @@ def test_json_is_the_same_for_programs(pictures, tmp_path, capsys):
     assert told["health"]["unreadable"] == [["b/broken.png", "no picture, by its content"]]
     assert told["training"]["size"] == [32, 32]
     assert told["training"]["kimg"] == 400
-    assert told["next"] == f"rggan train {tmp_path / 'clean'}"
+    assert told["next"] == f"rggan train {tmp_path / 'clean'} --device cpu"
     assert told["training"]["sec_per_kimg"] > 0
     assert told["copy"]["written"] == 12
     assert told["sheet"] == str(tmp_path / "s.png")
@@ -77,11 +80,25 @@ def test_the_command_to_run_has_what_was_given_and_is_one_that_runs(tmp_path, ca
     folder.mkdir()
     for i in range(3):
         Image.fromarray(np.full((80, 60 + 30 * i, 3), 40 * i, np.uint8)).save(folder / f"{i}.png")
-    given = ["--resolution", "32x48", "--channels", "rgb", "--pattern", "*.png"]
+    given = ["--resolution", "32x48", "--channels", "rgb", "--pattern", "*.png", "--device", "cpu"]
     assert check(folder, *given, "--sheet", tmp_path / "s.png", "--no-measure") == 0
     told = capsys.readouterr().out.splitlines()[-1]
     words = shlex.split(told.removeprefix("next       "))
     assert words == ["rggan", "train", str(folder), *given]
+    assert main([*words[1:], "-n"]) == 0
+
+
+def test_the_command_for_the_copy_has_nothing_about_the_files_it_was_made_of(tmp_path, capsys):
+    folder, copy = tmp_path / "pictures", tmp_path / "copy"
+    folder.mkdir()
+    for i in range(3):
+        Image.effect_noise((60, 50), 20 + 30 * i).save(folder / f"{i}.webp")
+    given = ["--pattern", "*.webp", "--white-level", "4095", "--max-pixels", "5000", "--resolution", "32"]
+    assert check(folder, *given, "--fix", copy, "--sheet", tmp_path / "s.png", "--no-measure") == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("next       "))
+    assert words == ["rggan", "train", str(copy), "--resolution", "32"]
+    large = CheckConfig(str(folder), max_pixels=2 * MAX_PIXELS, fix=copy)  # JPEGs are copied as they are
+    assert next_command(large, None, asked_for(large)) == f"rggan train {copy} --max-pixels {2 * MAX_PIXELS}"
     assert main([*words[1:], "--device", "cpu", "-n"]) == 0
 
 

@@ -29,6 +29,7 @@ from rggan.training.progress import reading
 from rggan.training.reading import read_data, refuse_inside
 
 SAMPLE = 256  # pictures that the measurement trains on
+OF_FILES = ("pattern", "white_level", "max_pixels")  # options about the files as they were found
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,19 @@ class CheckConfig:
 def asked_for(config: CheckConfig) -> dict[str, Any]:
     """The options of the training that is looked at: those that were given here."""
     given: dict[str, Any] = {"data": config.data}
-    for name in ("resolution", "channels", "pattern", "white_level", "max_pixels"):
+    for name in ("resolution", "channels", *OF_FILES, "device"):
         if (value := getattr(config, name)) != getattr(CheckConfig, name):
             given[name] = value
     return given
 
 
 def next_command(config: CheckConfig, health: Health, given: dict[str, Any]) -> str:
-    """How to train on these pictures, or on their copy."""
+    """How to train on these pictures, or on their copy, in which all are chosen, of 8 bits and with another name. Large
+    JPEGs are in it as they are."""
     if config.fix is not None:
-        return command("train", {**given, "data": str(config.fix)})
+        large = config.max_pixels > MAX_PIXELS
+        kept = {n: value for n, value in given.items() if n not in OF_FILES or (n == "max_pixels" and large)}
+        return command("train", {**kept, "data": str(config.fix)})
     return command("train", given, "--skip-bad" if health.unreadable else "")
 
 
@@ -92,7 +96,7 @@ def check(config: CheckConfig, console: Console) -> None:
     write_picture(contact_sheet(pictures, health), config.sheet)
     taken, given = None, asked_for(config)
     if config.measure and health.readable > 1:
-        training, _ = asked({**given, "device": config.device})
+        training, _ = asked(given)
         sample = dataclasses.replace(training, max_images=SAMPLE, fraction=1.0, skip_bad=True, cond=False)
         taken = estimate(sample, read_data(sample), health.readable)
     copy = None if config.fix is None else write_copy(pictures, health, config.fix, config.near)

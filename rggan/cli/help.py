@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import tyro
 
-from rggan.cli.spelling import flags
+from rggan.cli.spelling import flags, marks, positional
 
 NARROW, WIDE = 80, 120  # columns that are filled
 COLUMN = 26  # in which the texts begin
@@ -91,12 +91,6 @@ def written(kind: type) -> dict[str, str]:
     return found
 
 
-def marks(hint: Any, name: str) -> list[str]:
-    """What a tyro.conf.arg of an option says of `name`."""
-    found = [value for mark in getattr(hint, "__metadata__", ()) if (value := getattr(mark, name, None))]
-    return [word for value in found for word in ([value] if isinstance(value, str) else value)]
-
-
 def placeholder(hint: Any) -> str:
     """
     >>> placeholder(float | None), placeholder(Literal["a", "b"]), placeholder(tuple[str, ...])
@@ -154,22 +148,6 @@ def entry(option: Option, width: int) -> list[str]:
     else:
         lines = [f"{head:<{COLUMN}}{wrapped[0]}", *(" " * COLUMN + each for each in wrapped[1:])]
     return [*lines, *(f"      {value:<14} {meaning}" for value, meaning in option.values)]
-
-
-def positional(kind: type) -> str:
-    """
-    >>> from rggan.declared import Options
-    >>> positional(Options)
-    'PICTURES'
-    """
-    found = []
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        if tyro.conf.Positional in getattr(hint, "__metadata__", ()):
-            many = "..." if get_origin(get_args(hint)[0]) is tuple else ""
-            found.append(
-                ("".join(marks(hint, "metavar")) or (name.upper().removesuffix("S") if many else name.upper())) + many
-            )
-    return " ".join(found)
 
 
 def page(kind: type, groups: dict[str, type]) -> str:

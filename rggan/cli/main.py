@@ -8,10 +8,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
-import tyro
-
 from rggan.cli.spelling import SpellingConsole, flags, spelled
-from rggan.cli.words import check_words
+from rggan.cli.words import parsed
 from rggan.errors import Failed, UserError
 
 
@@ -45,7 +43,7 @@ def parse(arguments: Sequence[str]) -> Any:
     """A command's options.
 
     Raises:
-        UserError: an option or a value that the command cannot have. SystemExit, with code 2: one of another kind.
+        UserError: an option or a value that the command cannot have.
 
     >>> parse(["generate", "runs/00000-digits", "--outdir", "out"]).seeds
     '0-63'
@@ -55,10 +53,9 @@ def parse(arguments: Sequence[str]) -> Any:
         from rggan.cli.train import wanted
 
         return wanted(words)[0]
-    check_words(name, kind(name), words)
     if name == "compare":  # compare RUN... -- RUN...
         words = ["--against" if word == "--" else word for word in words]
-    return tyro.cli(kind(name), prog=f"rggan {name}", args=words)
+    return parsed(name, kind(name), words)
 
 
 class Flags(Mapping[str, str]):

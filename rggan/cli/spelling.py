@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -30,6 +30,28 @@ def flags(kind: type) -> dict[str, str]:
         if tyro.conf.Positional not in marks or own:
             found[name] = (own or [name])[0].replace("_", "-")
     return found
+
+
+def positional(kind: type) -> str:
+    """
+    >>> from rggan.declared import Options
+    >>> positional(Options)
+    'PICTURES'
+    """
+    found = []
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if tyro.conf.Positional in getattr(hint, "__metadata__", ()):
+            many = "..." if get_origin(get_args(hint)[0]) is tuple else ""
+            found.append(
+                ("".join(marks(hint, "metavar")) or (name.upper().removesuffix("S") if many else name.upper())) + many
+            )
+    return " ".join(found)
+
+
+def marks(hint: Any, name: str) -> list[str]:
+    """What a tyro.conf.arg of an option says of `name`."""
+    found = [value for mark in getattr(hint, "__metadata__", ()) if (value := getattr(mark, name, None))]
+    return [word for value in found for word in ([value] if isinstance(value, str) else value)]
 
 
 def spelled(text: str, options: Mapping[str, str]) -> str:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from rggan.cli.seeds import seeds_in, train_each
 from rggan.cli.spelling import command
-from rggan.cli.words import check_words
+from rggan.cli.words import check_words, parsed
 from rggan.config import TrainConfig
 from rggan.data.source import named_form
 from rggan.declared import Options
@@ -66,7 +65,7 @@ def wanted(words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
     """What the words after `rggan train` ask for, and why `--cfg auto` chose what it did.
 
     Raises:
-        UserError: see `asked`. SystemExit: a value of the wrong kind, with code 2.
+        UserError: words that the command cannot have; and see `asked`.
 
     >>> config, why = wanted(["digits", "--device", "cpu", "--batch=8"])
     >>> config.network, config.batch, why[1]
@@ -76,7 +75,7 @@ def wanted(words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
     check_words("train", TrainOptions, words)
     trust_named(words)
     unnamed = dataclasses.replace(TrainOptions(), data="")
-    found = tyro.cli(TrainOptions, prog="rggan train", default=unnamed, args=data_first(words))
+    found = parsed("train", TrainOptions, data_first(words), default=unnamed)
     given: dict[str, Any] = {name: getattr(found, name) for name in named(words) if hasattr(found, name)}
     given.pop("data", None)
     if found.data:

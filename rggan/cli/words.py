@@ -1,13 +1,18 @@
-"""The words of a command line, looked through before they are parsed: options that there are, each with its value."""
+"""The words of a command line, looked through and parsed: bad ones are told in one sentence."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from rggan.cli.spelling import flags
+import tyro
+
+from rggan.cli.spelling import flags, positional
 from rggan.errors import UserError
 
 
@@ -57,3 +62,115 @@ def options_of_kind(kind: type) -> tuple[set[str], set[str]]:
         else:
             valued.add(f"--{flag}")
     return switches, valued
+
+
+def parsed(command: str, kind: type, words: Sequence[str], **how: Any) -> Any:
+    """The options of a command as its dataclass.
+
+    Args:
+        how: of `tyro.cli`.
+
+    Raises:
+        UserError: words that do not make one.
+
+    >>> from rggan.declared import Options
+    >>> parsed("train", Options, ["pictures", "--kimg", "abc"])
+    Traceback (most recent call last):
+    rggan.errors.UserError: --kimg takes a number, not abc; see `rggan train --help`.
+    """
+    check_words(command, kind, words)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # tyro's own box
+            return tyro.cli(kind, prog=f"rggan {command}", args=words, **how)
+    except SystemExit as stop:
+        if stop.code != 2:
+            raise
+        raise UserError(f"{fault(command, kind, words)}; see `rggan {command} --help`.") from None
+
+
+def fault(command: str, kind: type, words: Sequence[str]) -> str:
+    """What is wrong with words that were refused.
+
+    >>> from rggan.cli.generate import GenerateConfig
+    >>> fault("generate", GenerateConfig, ["run", "--outdir", "out", "--class-mix", "odd"])
+    '--class-mix takes data or even, not odd'
+    >>> fault("generate", GenerateConfig, ["run", "more", "--outdir", "out"])
+    '`rggan generate` takes one RUN, and more stands beside run'
+    >>> fault("generate", GenerateConfig, ["run"])
+    '`rggan generate` needs --outdir'
+    """
+    hints: dict[str, Any] = get_type_hints(kind)
+    fields = {f"--{flag}": name for name, flag in flags(kind).items()}
+    switches, valued = options_of_kind(kind)
+    left, given = list(words), set()
+    rest: list[str] = []
+    apart: list[str] = []  # of the rest, after an option
+    ended = False
+    while left:
+        word = left.pop(0)
+        option, equals, value = word.partition("=")
+        option = option.replace("_", "-")
+        ended = ended or (bool(rest) and word.startswith("--"))
+        if option in switches and equals:
+            return f"{option} takes no value, and {value} is given"
+        if option in valued:
+            many = get_origin(hints[fields[option]]) is tuple
+            values = [value] if equals else [left.pop(0)]
+            while many and not equals and left and not left[0].startswith("--"):
+                values.append(left.pop(0))
+            given.add(fields[option])
+            if bad := [each for each in values if not fits(each, hints[fields[option]])]:
+                return f"{option} takes {taken(hints[fields[option]])}, not {bad[0]}"
+        elif re.match(r"-[A-Za-z]", word):
+            return f"There is no option {word}"
+        elif not word.startswith("--"):
+            (apart if ended else rest).append(word)
+    place = positional(kind)
+    if not place.endswith("...") and (more := [*rest[1:], *apart]):
+        return f"`rggan {command}` takes one {place}, and {' '.join(more)} stands beside {rest[0]}"
+    if apart:
+        return f"`rggan {command}` takes {place} one after another, and {' '.join(apart)} stands apart from {rest[-1]}"
+    needed = [each for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING]
+    missing = [f"--{flags(kind)[each.name]}" for each in needed if each.name in flags(kind) and each.name not in given]
+    missing = [*([place] if not rest and needed else []), *missing]
+    if missing:
+        return f"`rggan {command}` needs {' and '.join(missing)}"
+    return f"`rggan {command}` cannot take {' '.join(words)}"
+
+
+def kinds(hint: Any) -> list[Any]:
+    """What a value of an option may be, besides None."""
+    if get_origin(hint) is Literal or not get_args(hint):
+        return [hint]
+    return [each for each in get_args(hint) if each is not type(None) and each is not Ellipsis]
+
+
+def fits(value: str, hint: Any) -> bool:
+    """
+    >>> fits("2.5", int | None), fits("2.5", float), fits("c", Literal["a", "b"]), fits("c", float | str)
+    (False, True, False, True)
+    """
+
+    def is_one(kind: Any) -> bool:
+        if get_origin(kind) is Literal:
+            return value in get_args(kind)
+        if kind in (int, float):
+            with contextlib.suppress(ValueError):
+                kind(value)
+                return True
+            return False
+        return True
+
+    return any(map(is_one, kinds(hint)))
+
+
+def taken(hint: Any) -> str:
+    """
+    >>> taken(int | None), taken(float), taken(Literal["a", "b", "c"])
+    ('a whole number', 'a number', 'a, b or c')
+    """
+    (kind,) = kinds(hint)
+    if get_origin(kind) is Literal:
+        *most, last = map(str, get_args(kind))
+        return f"{', '.join(most)} or {last}"
+    return "a whole number" if kind is int else "a number"
