@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import shutil
+import weakref
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,7 +17,9 @@ from rggan.cli.main import main, parse
 from rggan.options import HERE
 from rggan.report.page import sheets
 from rggan.report.page.charts import label
+from rggan.report.page.film import write_film
 from rggan.report.page.options import command
+from rggan.run.folder import Run
 from rggan.run.places import fakes
 from tests.report.runs import KIMG, make_rows, make_run, make_samples, make_sheet
 
@@ -268,6 +271,20 @@ def test_the_look_over_the_pictures_reads_them_as_the_run_does(tmp_path):
         texts.append(Page(run / "page.html").text)
     assert ["would be dark" in text for text in texts] == [True, False, False, True]
     assert ["1: 2.png" in text for text in texts] == [False, False, False, True]
+
+
+def test_a_film_keeps_no_sheet_beside_its_frames(run, monkeypatch):
+    read, alive = [], []
+
+    def noted(path):
+        alive.append(sum(each() is not None for each in read))
+        image = sheets.read_picture(path)
+        read.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr("rggan.report.page.film.read_picture", noted)
+    assert write_film(Run(run), run / "film.webp") == 5
+    assert max(alive) <= 1  # the one before
 
 
 def test_a_film_has_every_sheet_in_order(run):

@@ -27,15 +27,17 @@ def write_film(run: Run, path: Path) -> int:
     Raises:
         UserError: there are none. OSError: it cannot be written.
     """
-    found = [(kimg, read_picture(file)) for kimg, file in thinned(sheet_files(run.path), MOST)]
-    frames = [captioned(image, f"{kimg} kimg") for kimg, image in found if image is not None]
-    if not frames:
+    film = Webp(SLOWEST)
+    for kimg, file in thinned(sheet_files(run.path), MOST):
+        if (image := read_picture(file)) is not None:
+            frame = np.array(captioned(image, f"{kimg} kimg"))
+            film.add(torch.from_numpy(frame).permute(2, 0, 1))
+    if not (count := len(film.pictures)):
         raise UserError(f"{run} has no sample sheets to make a film of.")
-    film = Webp(max(SLOWEST, len(frames) // SECONDS))
-    for frame in [*frames, *[frames[-1]] * (HOLD * film.fps - 1)]:
-        film.add(torch.from_numpy(np.array(frame)).permute(2, 0, 1))
+    film.fps = max(SLOWEST, count // SECONDS)
+    film.pictures += film.pictures[-1:] * (HOLD * film.fps - 1)
     write_whole(path, film.content())
-    return len(frames)
+    return count
 
 
 def captioned(image: Image.Image, text: str) -> Image.Image:
