@@ -22,7 +22,7 @@ def test_bad_input_is_a_value_error():
         (["train", "digits", "--kimg", "-1"], "--kimg must be above 0, not -1.0."),
         (["evaluate", "digits", "--samples", "1"], "--samples must be at least 2, not 1."),
         (["plot", "run", "--out", "a.jpg"], "--out is a picture whose name ends in .png, not a.jpg."),
-        (["compare", "run"], "Say which runs to compare with which runs: rggan compare RUN... -- RUN..."),
+        (["compare", "run"], "run is no run (a folder of `rggan train` with its config.json)."),
     ],
 )
 def test_the_parser_puts_no_words_of_its_own_around_it(arguments, sentence, capsys):

@@ -168,7 +168,7 @@ def test_channels_and_rectangles_of_transparent_pictures(tmp_path, channels, mod
     options = ["--channels", channels, "--resize", resize, "--resolution", "24x32", "--background", "#203040"]
     run, pictures = trained(data, tmp_path, *options)
     assert {(picture.size, picture.mode) for picture in pictures} == {((32, 24), mode)}
-    assert run.name == "00000-clear-24x32-sngan-threshold"
+    assert run.name == "00000-clear-24x32-sngan-d_steps1-threshold"
 
 
 def test_memory_mapped_set_trains_the_same(tmp_path, monkeypatch):

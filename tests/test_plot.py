@@ -250,8 +250,8 @@ def test_runs_that_differ_only_in_seed_or_place_are_one_arm():
     ]
     assert arms(runs) == {
         "`rule` none": [runs[0], runs[1]],
-        "`rule` threshold, `target_g` 0.5": [runs[2], runs[4]],
-        "`rule` threshold, no `target_g`": [runs[3]],
+        "`target_g` 0.5, `rule` threshold": [runs[2], runs[4]],
+        "no `target_g`, `rule` threshold": [runs[3]],
     }
     assert list(arms(runs[:2])) == ["the same options"]
 
@@ -341,7 +341,7 @@ def test_bad_input_is_one_sentence_and_code_2_and_leaves_nothing(tmp_path, capsy
         ([tmp_path / "nowhere"], "nowhere is no run"),
         ([tmp_path], "is no run"),
         ([tmp_path / "list"], "is no run"),
-        ([good / "config.json"], "is no run"),
+        ([good / "config.json"], "lies in a run: give the run folder"),
         ([empty], "has no evaluations to draw yet"),
         ([empty, tmp_path / "unborn"], "have no evaluations to draw yet"),
         ([good, "--out", tmp_path / "a.jpg"], "--out is a picture whose name ends in .png"),

@@ -263,7 +263,7 @@ def short(score: float) -> str:
     >>> short(14.37)
     '14.4'
     """
-    return f"{score:.3g}" if abs(score) >= 10 else f"{score:.2g}"
+    return f"{score:.0f}" if abs(score) >= 100 else f"{score:.3g}" if abs(score) >= 10 else f"{score:.2g}"
 
 
 def finite(value: object) -> bool:
