@@ -171,7 +171,7 @@ def picture_seeds(random: Random) -> dict[str, list[bytes]]:
                 if options.get("compression") != "jpeg" or mode in (
                     "L",
                     "RGB",
-                ):  # else Pillow 12 writes beyond its memory
+                ):  # else Pillow 12 corrupts its memory
                     save(found, image, kind, options)
     small = Image.fromarray(pixels)
     for kind in sorted(ONE_MODE & set(Image.SAVE)):
