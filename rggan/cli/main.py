@@ -54,6 +54,7 @@ def parse(arguments: Sequence[str]) -> Any:
 
         return wanted(words)[0]
     if name == "compare":  # compare RUN... -- RUN...
+        words = words[:-1] if words[-1:] == ["--"] else words  # with nothing: said where arms are read
         words = ["--against" if word == "--" else word for word in words]
     return parsed(name, kind(name), words)
 
