@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rggan.cli.generate import parse_seeds
+from rggan.cli.spelling import command
 from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError
 from rggan.run.differ import labels
@@ -80,20 +81,16 @@ def train_each(config: TrainConfig, seeds: Sequence[int], console: Console) -> N
 
 def ending(done: Sequence[Path], config: TrainConfig) -> list[str]:
     """What to type next: a page of the set, its numbers, and how it does against other runs on the same pictures."""
-    lines = [f"Look at them:    {command('show', done)}", f"Evaluate them:   {command('evaluate', done)}"]
+    lines = [f"Look at them:    {command('show', *done)}", f"Evaluate them:   {command('evaluate', *done)}"]
     arms = others(done, config)
     if len(done) > 1 and arms:
         every = [run for arm in arms for run in arm]
-        lines[-1] = f"Evaluate all:    {command('evaluate', [*done, *every])}"
+        lines[-1] = f"Evaluate all:    {command('evaluate', *done, *every)}"
         against = " -- ".join(shlex.join(map(str, arm)) for arm in arms)
-        lines.append(f"Compare them:    {command('compare', done)} -- {against}")
+        lines.append(f"Compare them:    {command('compare', *done)} -- {against}")
     elif len(done) > 1:
-        lines.append(f"Against others:  {command('compare', done)} -- RUN...")
+        lines.append(f"Against others:  {command('compare', *done)} -- RUN...")
     return lines
-
-
-def command(name: str, paths: Sequence[Path]) -> str:
-    return shlex.join(["rggan", name, *map(str, paths)])
 
 
 def others(done: Sequence[Path], config: TrainConfig) -> list[list[Path]]:
