@@ -32,8 +32,8 @@ def pairs(ours: Mapping[int, Row], others: Mapping[int, Row], key: str = "fid") 
 def ratio_ci(paired: Pairs, comparisons: int = 1) -> str:
     """Geometric mean of the ratios and its t interval, of 95 % for all comparisons together (Bonferroni).
 
-    >>> ratio_ci(([1.0, 2.0], [2.0, 4.0]))
-    '0.500 (0.500 to 0.500)'
+    >>> ratio_ci(([1.0, 2.0], [2.0, 4.1]))
+    '0.494 (0.422 to 0.578)'
     """
     ratio = effect(*paired, level=1 - 0.05 / comparisons)
     return f"{ratio.value:.3f} ({ratio.interval.low:.3f} to {ratio.interval.high:.3f})"

@@ -23,6 +23,7 @@ from rggan.data.source import list_pictures
 from rggan.errors import make_folder
 from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
+from rggan.run.log import say
 from rggan.training.asked import asked
 from rggan.training.estimate import estimate
 from rggan.training.progress import reading
@@ -118,4 +119,4 @@ def check(config: CheckConfig, console: Console) -> None:
         lines += [f"left out   {shown(name)}: {shown(reason)}" for name, reason in copy["left_out"].items()]
     if health.readable > 1:
         lines.append(f"next       {next_command(config, health, given)}")
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    say(console, *lines)

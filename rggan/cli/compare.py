@@ -16,6 +16,7 @@ from rggan.evaluation.arms import owner
 from rggan.evaluation.compare import Comparison
 from rggan.evaluation.compare import compare as compare_arms
 from rggan.registry import trust
+from rggan.run.log import say
 
 WRITERS = {
     "markdown": layout.markdown,
@@ -68,7 +69,7 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
         every = dict.fromkeys(str(owner(run)[0]) for arm in found.arms for run in arm.runs)
         told = [*layout.text(found), "", f"Side by side: {shlex.join(['rggan', 'show', *every])}"]
         told.append("The same as a table: add --format latex, markdown or csv.")
-        console.print("\n".join(told), markup=False, highlight=False, soft_wrap=True)
+        say(console, *told)
     else:
         print(WRITERS[chosen](found), end="")
     return found

@@ -31,6 +31,7 @@ from rggan.metrics.features import Extractor
 from rggan.metrics.metric import METRICS
 from rggan.registry import trust
 from rggan.run.differ import labels
+from rggan.run.log import say
 from rggan.training.reading import refuse_inside
 
 NAMED_TWICE = "What is named more than once (by a link such as runs/latest) is evaluated once."
@@ -146,7 +147,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     shown = None if config.json else console
     subjects = once(config.subjects)
     if len(subjects) < len(config.subjects) and shown is not None:
-        shown.print(NAMED_TWICE, markup=False, highlight=False, soft_wrap=True)
+        say(shown, NAMED_TWICE)
     references: dict[object, Reference] = {}
     done = []
     for name in subjects:
@@ -167,9 +168,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
         if config.json:
             print(json.dumps(done[-1].to_json()), flush=True)
         else:
-            console.print("\n".join(lines(done[-1])), markup=False, highlight=False, soft_wrap=True)
+            say(console, *lines(done[-1]))
     if not config.json and (following := next_command([one.subject for one in done])):
-        console.print(f"\nNext: {following}", markup=False, highlight=False, soft_wrap=True)
+        say(console, "", f"Next: {following}")
     if config.save_statistics is not None:
         save_reference(config.save_statistics, next(iter(references.values())), extractor, config.precision)
     return done

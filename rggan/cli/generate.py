@@ -27,6 +27,7 @@ from rggan.generation.video import Gif, Mp4, Webp, video_library
 from rggan.generation.walks import check_layer, mixing, walk
 from rggan.registry import trust
 from rggan.run.folder import Run
+from rggan.run.log import say
 from rggan.run.places import find_weights
 from rggan.training.reading import refuse_inside
 
@@ -145,7 +146,7 @@ def generate(config: GenerateConfig, console: Console) -> None:
         told = write_grid(config, generator, seeds, files)
     else:
         told = write_pictures(config, generator, seeds, files, console)
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    say(console, told)
 
 
 def refuse_places(config: GenerateConfig, generator: Generator) -> None:

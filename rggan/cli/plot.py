@@ -17,6 +17,7 @@ from rggan.report.comparison import comparison_figure, read_curves
 from rggan.report.plot import run_figure, save_figure
 from rggan.report.verdict import Scale
 from rggan.run.folder import Run
+from rggan.run.log import say
 from rggan.run.places import PLOT
 
 
@@ -49,7 +50,7 @@ def plot(config: PlotConfig, console: Console) -> Path:
         raise UserError(f"{has} no evaluations to draw yet: the first comes after --snap kimg of training.")
     for path in early:
         line = f"{path} is left out: it has no evaluations to draw yet."
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     if len(runs) == 1:
         (run,) = runs
         out = config.out or run.path / PLOT
@@ -63,5 +64,5 @@ def plot(config: PlotConfig, console: Console) -> Path:
     except OSError as error:
         raise UserError(f"Cannot write {out}: {error.strerror or error}.") from error
     told = f"{len(runs)} run{'s' * (len(runs) > 1)} in {out}"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    say(console, told)
     return out

@@ -15,6 +15,7 @@ from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError
 from rggan.run.differ import labels
 from rggan.run.folder import Run
+from rggan.run.log import say
 from rggan.run.outdir import find_run, runs
 from rggan.training.loop import Diverged
 from rggan.training.train import finished, train
@@ -72,7 +73,7 @@ def train_each(config: TrainConfig, seeds: Sequence[int], console: Console) -> N
             failed.append(seed)
             say(console, f"seed       {seed} diverged: {error}")
     if done:
-        say(console, "\n".join(["", *ending(done, config)]))
+        say(console, "", *ending(done, config))
     if failed:
         raise Failed(
             f"{len(failed)} of {len(seeds)} seeds diverged ({', '.join(map(str, failed))}); the others are trained."
@@ -112,7 +113,3 @@ def others(done: Sequence[Path], config: TrainConfig) -> list[list[Path]]:
         if label != told[0]:
             kinds.setdefault(label, []).append(run.path)
     return [kind for kind in kinds.values() if len(kind) > 1]
-
-
-def say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from rggan.report.page.comparison import write_comparison
 from rggan.report.page.film import write_film
 from rggan.report.page.page import write_page
 from rggan.run.folder import Run
+from rggan.run.log import say
 from rggan.run.places import COMPARISON, FILM, PAGE
 
 
@@ -61,7 +62,7 @@ def show(config: ShowConfig, console: Console) -> Path:
             told.append(f"{count} sheet{'s' * (count != 1)} in {film}")
     except OSError as error:
         raise UserError(f"Cannot write {error.filename or out}: {error.strerror or error}.") from error
-    console.print("\n".join(told), markup=False, highlight=False, soft_wrap=True)
+    say(console, *told)
     if config.open:
         webbrowser.open(out.resolve().as_uri())
     return out

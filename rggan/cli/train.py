@@ -17,6 +17,7 @@ from rggan.config import TrainConfig
 from rggan.data.source import named_form
 from rggan.declared import Options
 from rggan.registry import PLACE, trust
+from rggan.run.log import say
 from rggan.training.asked import asked
 from rggan.training.describe import summary
 from rggan.training.reading import read_data, read_fresh
@@ -39,7 +40,7 @@ def run_train(words: Sequence[str], console: Console) -> None:
     """Train as the words after `rggan train` say."""
     seeds, words = seeds_in(words)
     config, why = wanted(words)
-    say(console, why)
+    say(console, *why)
     if seeds:
         train_each(config, seeds, console)
         return
@@ -47,18 +48,14 @@ def run_train(words: Sequence[str], console: Console) -> None:
         run = train(config, console)
         say(
             console,
-            [f"next       {command('generate', run, '--outdir', 'out')}", f"           {command('evaluate', run)}"],
+            f"next       {command('generate', run, '--outdir', 'out')}",
+            f"           {command('evaluate', run)}",
         )
         return
     if config.resume:
         resumed(config)
     data = read_data(config, console) if config.resume else read_fresh(config, console)
-    say(console, [json.dumps(config.to_json(), indent=2), *summary(config, data)])
-
-
-def say(console: Console, lines: Sequence[str]) -> None:
-    if lines:
-        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    say(console, json.dumps(config.to_json(), indent=2), *summary(config, data))
 
 
 def wanted(words: Sequence[str]) -> tuple[TrainConfig, list[str]]:

@@ -13,6 +13,7 @@ from rggan.data.audit.doctor import NO_PROFILE, Health, shown, told_names
 from rggan.data.decode import BadPicture, open_picture
 from rggan.data.picture import Picture
 from rggan.errors import listed
+from rggan.run.log import say
 
 CELL = 96  # side in pixels of an image on the sheet
 GAP = 8
@@ -26,7 +27,7 @@ def render(health: Health, advice: Sequence[str], console: Console, notes: Seque
     """Prints the findings, notes on how the set was read, then the advice."""
     sentences = [("note", note) for note in notes] + [("advice", sentence) for sentence in advice]
     for line in [*lines(health), *(f"{name:<10} {sentence}" for name, sentence in sentences)]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def lines(health: Health) -> list[str]:

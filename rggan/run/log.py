@@ -9,6 +9,12 @@ from rich.console import Console
 from rggan.run.folder import Row, Run
 
 
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are, however long; nothing where there are none."""
+    if lines:
+        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
 class RunLog:
     """Writes lines to the console and to log.txt."""
 
@@ -18,7 +24,7 @@ class RunLog:
     def say(self, line: str) -> None:
         """Write a line; errors are ignored, since training can continue without a log."""
         with contextlib.suppress(OSError):
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(self.console, line)
         with contextlib.suppress(OSError):
             self.run.append_log(line)
 

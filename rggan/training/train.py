@@ -23,7 +23,7 @@ from rggan.report.replays import replay_sheet
 from rggan.report.verdict import Scale
 from rggan.run.folder import Run
 from rggan.run.lock import locked
-from rggan.run.log import RunLog
+from rggan.run.log import RunLog, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
 from rggan.run.places import PROGRESS, REALS, replays
 from rggan.training.asked import NoPictures, asked
@@ -109,12 +109,10 @@ def train(
         else:
             held.enter_context(locked(run.path, busy(run)))
             if finished(run, config):
-                console.print(
+                say(
+                    console,
                     f"{run} with these options is finished. Look at its best/ and fakes*.png, or change an option "
                     "(`seed`, `kimg`, `outdir`) to train another.",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
                 )
                 draw_progress(run)
                 draw_page(run, console, look=False)
@@ -171,8 +169,7 @@ def config_of(what: TrainConfig | str | Path | None, options: Mapping[str, Any],
             "train needs pictures: train('pictures') takes a folder or a zip of them, train('digits') the built-in "
             "handwritten digits."
         ) from None
-    if why:
-        console.print("\n".join(why), markup=False, highlight=False, soft_wrap=True)
+    say(console, *why)
     return config
 
 
@@ -210,7 +207,7 @@ def draw_page(run: Run, console: Console, look: bool) -> None:
         told = f"page       {write_page(run, look=look)}"
     except Exception as error:
         told = f"No page was made: {reason(error)}."
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    say(console, told)
 
 
 def draw_progress(run: Run) -> None:
