@@ -167,6 +167,7 @@ def test_pruning_imports_torch_and_nothing_else_of_ours():
         "itertools",
         "math",
         "re",
+        "sys",
         "warnings",
         "weakref",
     }  # Python's

@@ -85,3 +85,13 @@ def test_every_public_name_is_there_and_no_other():
         assert getattr(rggan, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Prunner'"):
         rggan.Prunner  # noqa: B018
+
+
+@pytest.mark.slow
+def test_what_trains_nothing_does_not_wait_for_the_compiler():
+    commands = ["check", "generate", "evaluate", "compare", "show", "plot"]
+    found = run(
+        "import sys, rggan.pruning, rggan.config, rggan.training.train;"
+        f"[__import__(f'rggan.cli.{{name}}') for name in {commands}]; print('torch._dynamo' in sys.modules)"
+    )
+    assert found.stdout.strip() == "False", found

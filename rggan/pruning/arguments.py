@@ -7,7 +7,6 @@ import weakref
 from typing import Any
 
 from torch import nn
-from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -16,6 +15,7 @@ from rggan.pruning.select import Selection
 from rggan.pruning.swap import Swap
 from rggan.pruning.target import Course
 from rggan.pruning.threshold import Threshold
+from rggan.pruning.wrappers import unwrapped
 
 LIVE: weakref.WeakSet[Swap] = weakref.WeakSet()  # pruners that are not detached
 
@@ -28,8 +28,7 @@ def plain_model(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"a Pruner takes a module first, not a {type(model).__name__}")
-    while isinstance(model, OptimizedModule | AveragedModel):
-        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
+    model = unwrapped(model, AveragedModel)
     if isinstance(model, DistributedDataParallel):
         name = type(model.module).__name__
         raise ValueError(

@@ -7,11 +7,11 @@ import re
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from rggan.pruning.packing import pack
 from rggan.pruning.published import bake, masks_behind
+from rggan.pruning.wrappers import unwrapped
 
 MASK = re.compile(r"(.*)parametrizations\.(\w+)\.(\d+)\.mask")
 
@@ -30,8 +30,7 @@ def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     >>> plain.load_state_dict(merged_state_dict(pruned))
     <All keys matched successfully>
     """
-    while isinstance(model, nn.DataParallel | DistributedDataParallel | OptimizedModule):
-        model = model._orig_mod if isinstance(model, OptimizedModule) else model.module
+    model = unwrapped(model, nn.DataParallel, DistributedDataParallel)
     if masks_behind(model):
         model = copy.deepcopy(model)
         for owner, tensor in masks_behind(model):
