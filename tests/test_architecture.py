@@ -19,6 +19,7 @@ FLOORS = {
     "files": 0,
     "registry": 0,
     "pairs": 1,
+    "pretrained": 1,
     "methods": 2,
     "networks": 1,
     "losses": 1,
