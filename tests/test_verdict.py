@@ -136,16 +136,19 @@ def test_flat_near_noise_is_no_reason_to_stop():
     rows = course([14.4, 14.5, 14.4, 14.5, 14.4, 14.5, 14.4, 14.5, 14.4])
     found = verdict(rows, Scale(0.07, 16.0), {"kimg": 90})
     assert (found.kind, found.because.rsplit("; ", 1)[1]) == ("flat", "noise scores 16")
-    assert found.advice.startswith("Go on")
-    assert "near noise" in found.advice
+    assert found.advice == "The samples are still near noise; go on with: rggan train `resume` RUN `kimg` 180"
     assert "near noise" not in verdict(rows, Scale(0.07, 160.0), {"kimg": 90}).advice
 
 
 def test_what_to_do_depends_on_whether_the_run_has_ended():
     rows = course([4 / (i + 1) for i in range(8)])
     assert verdict(rows, None, {"kimg": 100}).advice == "Let it run."
-    assert "`kimg`, 160 for example" in verdict(rows, None, {"kimg": 80}).advice
-    assert "`snap`" in verdict(rows[:2], None, {"kimg": 20}).advice
+    on = verdict(rows, None, {"kimg": 80}, "runs/my run").advice
+    assert on == "Go on with: rggan train `resume` 'runs/my run' `kimg` 160"
+    few = verdict(rows[:2], None, {"kimg": 20, "snap": 10}, "runs/a").advice
+    assert "smaller `snap`" in few
+    assert few.endswith("go on with: rggan train `resume` runs/a `kimg` 60")
+    assert verdict(rows[:2], None, {"kimg": 100}).advice == "Too few to judge by: wait."
 
 
 def test_copies_are_told_from_two_evaluations_on_whatever_the_score_does():

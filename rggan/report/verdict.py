@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -66,7 +67,8 @@ class Scale:
 class Verdict:
     """What an evaluation says of the run.
 
-    because: the reason, without a full stop. advice: what to do, one sentence; options stand in backticks.
+    because: the reason, without a full stop. advice: what to do, one sentence or one that ends in a command; options
+    stand in backticks.
     """
 
     kind: Kind
@@ -77,8 +79,10 @@ class Verdict:
         return f"{NAMES.get(self.kind, self.kind)}: {self.because}"
 
 
-def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]) -> Verdict:
+def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any], run: str = "RUN") -> Verdict:
     """Of a run's evaluations (stats.jsonl), the scale of its score, and its options (config.json).
+
+    run: its folder, as commands name it.
 
     The first of these that holds:
     "collapsed": in the last three evaluations the samples' diversity is below a quarter of the real images'.
@@ -91,8 +95,8 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
     >>> rows = [{"kimg": 10.0 * i, "score": 4 / i} for i in range(1, 9)]
     >>> print(verdict(rows, None, {"kimg": 80}).line())
     still improving: the score fell from 1 at kimg 40 to 0.57 at kimg 70, neighbouring evaluations differ by 0.04
-    >>> verdict(rows, None, {"kimg": 80}).advice
-    'Go on with `resume` and a larger `kimg`, 160 for example.'
+    >>> verdict(rows, None, {"kimg": 80}, "runs/00000-digits").advice
+    'Go on with: rggan train `resume` runs/00000-digits `kimg` 160'
     """
     rows = [row for row in rows if finite(row.get("score")) and finite(row.get("kimg"))]
     ended = bool(rows) and finite(options.get("kimg")) and rows[-1]["kimg"] >= options["kimg"]
@@ -103,8 +107,8 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
         return Verdict("copies", found, f"Look at them (`rggan evaluate` draws them beside their originals); {anew}.")
     if len(rows) < FEWEST:
         count = f"{len(rows)} evaluation{'' if len(rows) == 1 else 's'}"
-        longer = "go on with `resume` and a larger `kimg`, or train anew with a smaller `snap`" if ended else "wait"
-        return Verdict("starting", f"{count} so far, {FEWEST} show a trend", f"Too few to judge by: {longer}.")
+        longer = f"train anew with a smaller `snap`, or {go_on(run, rows, options)}" if ended else "wait."
+        return Verdict("starting", f"{count} so far, {FEWEST} show a trend", f"Too few to judge by: {longer}")
     trend = Trend.of(rows)
     if trend.kind != "improving" and (certain := certainty(rows)) is not None:
         return Verdict(
@@ -112,15 +116,16 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
             f"{certain}, and the score {trend.course}",
             f"The best snapshot, of kimg {kimg_of_best(rows)}, is kept; train anew with {remedies(options)}.",
         )
+    further = go_on(run, rows, options) if ended else "let it run."
     because = f"the score {trend.course}, neighbouring evaluations differ by {short(trend.noise)}"
     if trend.kind == "improving":
-        return Verdict("improving", because, f"{further(ended, options)}.")
+        return Verdict("improving", because, further[0].upper() + further[1:])
     if trend.kind == "worse":
         kept = f"the best snapshot, of kimg {kimg_of_best(rows)}, is kept"
         return Verdict("worse", because, f"More of the same rarely helps: {kept}; a lower `lr` may get further.")
     if scale is not None and trend.now > NEAR_NOISE * scale.noise:
         because += f"; noise scores {short(scale.noise)}"
-        return Verdict("flat", because, f"{further(ended, options)}: the samples are still near noise.")
+        return Verdict("flat", because, f"The samples are still near noise; {further}")
     if scale is not None and trend.now <= scale.halves + trend.noise:
         because += f"; two sets of real pictures score {short(scale.halves)}"
         return Verdict("flat", because, "By this score nothing is left to gain: look at the samples, and use them.")
@@ -128,9 +133,15 @@ def verdict(rows: Sequence[Row], scale: Scale | None, options: Mapping[str, Any]
     return Verdict("flat", because, f"More of the same rarely helps: use the best snapshot, or {wider}.")
 
 
-def further(ended: bool, options: Mapping[str, Any]) -> str:
-    """How the run trains for longer."""
-    return f"Go on with `resume` and a larger `kimg`, {2 * options['kimg']:g} for example" if ended else "Let it run"
+def go_on(run: str, rows: Sequence[Row], options: Mapping[str, Any]) -> str:
+    """How a run that has ended trains for longer: twice as long, or until there are enough evaluations for a trend.
+
+    >>> go_on("my runs/00000", [{"kimg": 20.0}], {"kimg": 20, "snap": 20})
+    "go on with: rggan train `resume` 'my runs/00000' `kimg` 120"
+    """
+    snap = options["snap"] if finite(options.get("snap")) else 0
+    kimg = max(2 * options["kimg"], FEWEST * snap if len(rows) < FEWEST else 0)
+    return f"go on with: rggan train `resume` {shlex.quote(run)} `kimg` {kimg:g}"
 
 
 @dataclass(frozen=True)

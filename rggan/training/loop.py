@@ -151,7 +151,7 @@ class Loop:
         self.log.say(f"advice     {found.advice}")
 
     def verdict(self, rows: Sequence[Row]) -> Verdict:
-        return verdict(rows, Scale.of(self.run.data_head()), self.config.to_json())
+        return verdict(rows, Scale.of(self.run.data_head()), self.config.to_json(), str(self.run))
 
     def next_tick(self) -> float:
         return (len(self.rows) + 1) * self.config.snap * 1000

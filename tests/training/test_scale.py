@@ -121,7 +121,7 @@ def test_a_run_tells_its_scale_at_the_start_and_its_verdict_at_the_end(tmp_path)
     assert scale is not None
     assert head["scale"] == {"halves": scale.halves, "noise": scale.noise, "sizes": [30, 30]}
     assert f"score      {scale.line()}" in log
-    found = verdict(run.rows(), scale, run.options())
+    found = verdict(run.rows(), scale, run.options(), str(path))
     assert len(run.rows()) == 8
     assert found.kind in ("improving", "collapsed")
     end = next(place for place, line in enumerate(log) if line.startswith("finished."))
