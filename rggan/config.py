@@ -12,7 +12,7 @@ from rggan.auto import chosen
 from rggan.data.decode import parse_size
 from rggan.data.source import FORMS, named_form
 from rggan.declared import Options
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
 from rggan.options import HERE, check_kinds, check_options, schedule_of
@@ -61,8 +61,8 @@ class TrainConfig(Options):
         if name == "auto":
             return cls(**chosen(options)[0])
         if name not in PRESETS and ":" not in name and name not in FAMILIES.names():
-            known = ", ".join([*PRESETS, *FAMILIES.names()])
-            raise UserError(f"Unknown `cfg` {name}; there are auto, {known}.")
+            known = ["auto", *PRESETS, *FAMILIES.names()]
+            raise UserError(f"Unknown `cfg` {name}; there are {', '.join(known)}{nearest(name, known) or '.'}")
         return cls(**{**settings(name), **pruning(options), **options})
 
     def to_json(self) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+
+LONGEST = 100  # letters of a word that are compared with others
 
 
 class UserError(ValueError):
@@ -40,6 +43,16 @@ def listed(entries: Sequence[str], most: int = 5) -> str:
     """
     more = len(entries) - most
     return ", ".join(entries[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What is to be added to a sentence about an unknown word; "" where none is like it.
+
+    >>> nearest("dif", ["none", "diff"]), nearest("zoom", ["none", "diff"])
+    ('; did you mean diff?', '')
+    """
+    near = get_close_matches(word[:LONGEST], list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def reason(error: BaseException) -> str:

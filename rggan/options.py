@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.data.depth import parse_white
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
 from rggan.pairs import as_words, read_pairs
@@ -69,7 +69,8 @@ def check_kinds(config: Any) -> None:
         choices = next((k for k in (kind, *get_args(kind)) if get_origin(k) is Literal), None)
         if choices is not None:
             if value not in get_args(choices) and not (value is None and type(None) in get_args(kind)):
-                raise UserError(f"{flag} is one of {', '.join(get_args(choices))}, not {value}.")
+                known = get_args(choices)
+                raise UserError(f"{flag} is one of {', '.join(known)}, not {value}{nearest(str(value), known) or '.'}")
         else:
             kinds = get_args(kind) or (kind,)
             fits = (

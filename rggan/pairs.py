@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 
 Value = bool | int | float | str
 
@@ -40,7 +40,7 @@ def read_pairs(words: Sequence[str], known: Mapping[str, Value], option: str) ->
             raise UserError(f"{option} takes words like name=value, not {word}.")
         if name not in known:
             there = f"there are {', '.join(known)}" if known else "there are none here"
-            raise UserError(f"{option} {name}: {there}.")
+            raise UserError(f"{option} {name}: {there}{nearest(name, known) or '.'}")
         if name in found:
             raise UserError(f"{option} gives {name} twice.")
         try:

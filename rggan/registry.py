@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from rggan.errors import UserError, reason
+from rggan.errors import UserError, nearest, reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -159,7 +159,7 @@ class Registry(Generic[T]):
         if not PLACE.fullmatch(place):
             known = [*self.names(), *self.besides]
             what = f"there are {', '.join(known)}, or package.module:OBJECT" if known else "give package.module:OBJECT"
-            raise UserError(f"{asked}: {what}.")
+            raise UserError(f"{asked}: {what}{nearest(name, known) or '.'}")
         try:
             self.found[name] = self.accept(load_object(place, asked, own=place == name))
         except TypeError as error:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from rggan.cli.spelling import SpellingConsole, flags, spelled
 from rggan.cli.words import parsed
-from rggan.errors import Failed, UserError
+from rggan.errors import Failed, UserError, nearest
 
 
 class Command(NamedTuple):
@@ -31,6 +30,8 @@ COMMANDS = {
     "show": Command("rggan.cli.show", "ShowConfig", "show", "make one page of a run, or of several"),
     "plot": Command("rggan.cli.plot", "PlotConfig", "plot", "draw one run, or several in one plot"),
 }
+
+FLAGS = ("--help", "--version")  # without a command
 
 
 def kind(name: str) -> type:
@@ -98,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 2 for bad input; 1 for a run that diverged or could not write; 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     name = words[0] if words else ""
     if name in ("-h", "--help"):
         print(usage())
@@ -115,12 +118,13 @@ def unknown(name: str) -> str:
     """
     >>> unknown("trian")
     'rggan: There is no command trian; did you mean train? `rggan --help` lists them.'
+    >>> unknown("--verison")
+    'rggan: There is no option --verison; did you mean --version? `rggan --help` lists them.'
     """
     if not name:
         return usage()
-    near = get_close_matches(name, COMMANDS, 1)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    return f"rggan: There is no command {name}{hint} `rggan --help` lists them."
+    what, known = ("option", FLAGS) if name.startswith("-") else ("command", (*COMMANDS, "help"))
+    return f"rggan: There is no {what} {name}{nearest(name, known) or '.'} `rggan --help` lists them."
 
 
 def answered(name: str, words: Sequence[str]) -> int:

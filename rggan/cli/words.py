@@ -7,13 +7,12 @@ import dataclasses
 import io
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
 from rggan.cli.spelling import flags, positional
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 
 
 def check_words(command: str, kind: type, words: Sequence[str]) -> None:
@@ -35,8 +34,7 @@ def check_words(command: str, kind: type, words: Sequence[str]) -> None:
         option, equals, _ = word.partition("=")
         option = option.replace("_", "-")
         if option not in known:
-            near = get_close_matches(option, sorted(known), 1)
-            hint = f"; did you mean {near[0]}?" if near else "."
+            hint = nearest(option, sorted(known)) or "."
             raise UserError(f"There is no option {word.partition('=')[0]}{hint} `rggan {command} --help` lists them.")
         if option in valued and not equals and (after is None or after.startswith("--")):
             raise UserError(f"{option} needs a value; `rggan {command} --help` says which.")
@@ -85,7 +83,8 @@ def parsed(command: str, kind: type, words: Sequence[str], **how: Any) -> Any:
     except SystemExit as stop:
         if stop.code != 2:
             raise
-        raise UserError(f"{fault(command, kind, words)}; see `rggan {command} --help`.") from None
+        told = fault(command, kind, words)
+        raise UserError(f"{told}{' See' if told.endswith('?') else '; see'} `rggan {command} --help`.") from None
 
 
 def fault(command: str, kind: type, words: Sequence[str]) -> str:
@@ -94,6 +93,8 @@ def fault(command: str, kind: type, words: Sequence[str]) -> str:
     >>> from rggan.cli.generate import GenerateConfig
     >>> fault("generate", GenerateConfig, ["run", "--outdir", "out", "--class-mix", "odd"])
     '--class-mix takes data or even, not odd'
+    >>> fault("generate", GenerateConfig, ["run", "--outdir", "out", "--class-mix", "evne"])
+    '--class-mix takes data or even, not evne; did you mean even?'
     >>> fault("generate", GenerateConfig, ["run", "more", "--outdir", "out"])
     '`rggan generate` takes one RUN, and more stands beside run'
     >>> fault("generate", GenerateConfig, ["run"])
@@ -120,7 +121,8 @@ def fault(command: str, kind: type, words: Sequence[str]) -> str:
                 values.append(left.pop(0))
             given.add(fields[option])
             if bad := [each for each in values if not fits(each, hints[fields[option]])]:
-                return f"{option} takes {taken(hints[fields[option]])}, not {bad[0]}"
+                hint = hints[fields[option]]
+                return f"{option} takes {taken(hint)}, not {bad[0]}{nearest(bad[0], choices(hint))}"
         elif re.match(r"-[A-Za-z]", word):
             return f"There is no option {word}"
         elif not word.startswith("--"):
@@ -143,6 +145,15 @@ def kinds(hint: Any) -> list[Any]:
     if get_origin(hint) is Literal or not get_args(hint):
         return [hint]
     return [each for each in get_args(hint) if each is not type(None) and each is not Ellipsis]
+
+
+def choices(hint: Any) -> list[str]:
+    """The words that an option takes, if it takes some only.
+
+    >>> choices(Literal["a", "b"] | None), choices(float)
+    (['a', 'b'], [])
+    """
+    return [str(word) for kind in kinds(hint) if get_origin(kind) is Literal for word in get_args(kind)]
 
 
 def fits(value: str, hint: Any) -> bool:
@@ -169,8 +180,8 @@ def taken(hint: Any) -> str:
     >>> taken(int | None), taken(float), taken(Literal["a", "b", "c"])
     ('a whole number', 'a number', 'a, b or c')
     """
-    (kind,) = kinds(hint)
-    if get_origin(kind) is Literal:
-        *most, last = map(str, get_args(kind))
+    if choices(hint):
+        *most, last = choices(hint)
         return f"{', '.join(most)} or {last}"
+    (kind,) = kinds(hint)
     return "a whole number" if kind is int else "a number"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from rggan.config import TrainConfig
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 from rggan.evaluation.chosen import builtin_numbers, builtin_ranges
 from rggan.evaluation.record import file_hash
 from rggan.evaluation.reference import ALL
@@ -204,7 +204,8 @@ def choose(arms: Sequence[Arm], asked: Sequence[str]) -> tuple[list[str], list[s
     known = list(dict.fromkeys([*builtin_numbers(), COPIES, *(name for names in held.values() for name in names)]))
     for metric in asked:
         if general(metric) not in known:
-            raise UserError(f"`metric` is one of {', '.join(known)}, not {metric}.")
+            hint = nearest(metric, known) or "."
+            raise UserError(f"`metric` is one of {', '.join(known)}, not {metric}{hint}")
     if empty := [path for path, names in held.items() if not names]:
         given = [(general(name), number) for path in held for name, number in numbers(path).items()]
         told = next((number for name, number in given if not asked or name == general(asked[0])), None)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rggan.data.pictures import to_pil, to_uint8
 from rggan.device import check_device, full_precision
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 from rggan.generation.display import Pictures, about, card
 from rggan.generation.sampler import Sampler, mixed
 from rggan.generation.storage import read_generator, write_generator
@@ -217,4 +217,5 @@ class Generator:
             return self.classes.index(label)
         if str(label).isdecimal() and int(label) < len(self.classes):
             return int(label)
-        raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}.")
+        hint = nearest(str(label), self.classes) or "."
+        raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}{hint}")

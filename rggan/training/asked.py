@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from rggan.auto import chosen
 from rggan.config import TrainConfig
-from rggan.errors import UserError
+from rggan.errors import UserError, nearest
 from rggan.networks import FAMILIES
 from rggan.options import CHANGEABLE, HERE
 from rggan.presets import DEFAULT, pruning
@@ -41,8 +40,7 @@ def asked(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
     known = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            raise UserError(f"There is no option {name}{f'; did you mean {near[0]}?' if near else '.'}")
+            raise UserError(f"There is no option {name}{nearest(name, known) or '.'}")
     file, run, cfg, network = (given.get(name) for name in ("config", "resume", "cfg", "network"))
     if file is not None and run is not None:
         raise UserError("`config` starts a run like another, `resume` continues one: give one of them.")

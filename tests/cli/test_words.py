@@ -2,6 +2,7 @@
 
 import pytest
 
+from rggan import TrainConfig, UserError
 from rggan.cli.main import COMMANDS, main
 
 
@@ -34,6 +35,39 @@ def test_words_that_a_command_cannot_have_are_one_sentence(words, sentence, caps
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == f"rggan: {sentence}; see `rggan {words.split()[0]} --help`.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            "train digits --aug dif",
+            "--aug takes diff, ada or none, not dif; did you mean diff? See `rggan train --help`.",
+        ),
+        ("train digits --network sgan", "package.module:OBJECT; did you mean sngan?"),
+        ("train digits --cfg atuo", "; did you mean auto?"),
+        ("train digits --rule treshold", "; did you mean threshold?"),
+        ("compare a b -- c d --format latx", "not latx; did you mean latex? See `rggan compare --help`."),
+    ],
+)
+def test_a_mistyped_value_has_the_nearest_one(words, sentence, capsys):
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err.endswith(f"{sentence}\n")
+
+
+def test_a_mistyped_value_has_the_nearest_one_in_python():
+    with pytest.raises(UserError, match=r"^`aug` is one of diff, ada, none, not dif; did you mean diff\?$"):
+        TrainConfig(aug="dif")
+
+
+def test_help_is_a_command_too(capsys):
+    for words, same in (["help"], ["--help"]), (["help", "plot"], ["plot", "--help"]), (["help", "--help"], ["--help"]):
+        assert main(words) == main(same) == 0
+        told = capsys.readouterr().out
+        assert told[: len(told) // 2] == told[len(told) // 2 :]
+        assert told.startswith("usage: rggan")
+    assert main(["help", "plto"]) == 2
+    assert "no command plto; did you mean plot?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -251,7 +251,7 @@ def test_states_of_own_rules_and_schedules_may_change_their_form():
         (["--network", f"{HERE}.thin:FAMILY", "--network-options", "depth=9"], "depth lies from 0 to 4, not at 9."),
         (
             ["--network", f"{HERE}.thin:FAMILY", "--network-options", "deep=1"],
-            "--network-options deep: there are depth.",
+            "--network-options deep: there are depth; did you mean depth?",
         ),
         (["--network-options", "depth=1"], "--network-options depth: there are none here."),
         (["--rule", f"{HERE}.in_turn:InTurn"], "is no rule (a subclass of rggan.pruning.Rule)."),

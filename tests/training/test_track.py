@@ -210,7 +210,7 @@ def test_trackers_are_never_taken_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("tensorbord", "--track tensorbord: there are tensorboard, wandb, trackio, or package.module:OBJECT."),
+        ("tensorbord", "trackio, or package.module:OBJECT; did you mean tensorboard?"),
         ("tests.training.test_track:SMALL", "it is no tracker (a subclass of rggan.training.track.Tracker)"),
     ],
 )
