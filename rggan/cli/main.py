@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -156,5 +157,8 @@ def answered(name: str, words: Sequence[str]) -> int:
         )
         return 1
     except KeyboardInterrupt as error:
-        return 128 + getattr(error, "number", 2)
+        number: int | None = getattr(error, "number", None)  # of a training, which says itself what it leaves
+        if number is None:
+            print("rggan: stopped.", file=sys.stderr)
+        return 128 + (number or signal.SIGINT)
     return 0

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as programs end that write to a reader that went away
+
 NAMED = re.compile(r"`(\w+)(=True|=False)?`")
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -20,8 +21,9 @@ from rggan.registry import PLACE, trust
 from rggan.run.log import say
 from rggan.training.asked import asked
 from rggan.training.describe import summary
+from rggan.training.interrupt import stop_told
 from rggan.training.reading import read_data, read_fresh
-from rggan.training.train import resumed, train
+from rggan.training.train import NOT_BEGUN, resumed, train
 
 SHORT = {"-n": "--dry-run"}
 
@@ -39,7 +41,8 @@ class TrainOptions(Options):
 def run_train(words: Sequence[str], console: Console) -> None:
     """Train as the words after `rggan train` say."""
     seeds, words = seeds_in(words)
-    config, why = wanted(words)
+    with stop_told(partial(say, console), lambda: NOT_BEGUN):
+        config, why = wanted(words)
     say(console, *why)
     if seeds:
         train_each(config, seeds, console)

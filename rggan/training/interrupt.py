@@ -10,11 +10,33 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped by a signal, after saving."""
+    """Stopped by a signal; what is left on disk was said."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
+
+
+@contextmanager
+def stop_told(say: Callable[[str], None], left: Callable[[], str]) -> Iterator[None]:
+    """Where Ctrl-C stops at once (before the training, or for the second time): says what is left on disk, and raises
+    Interrupted.
+
+    >>> try:
+    ...     with stop_told(print, lambda: "stopped; nothing was written."):
+    ...         raise KeyboardInterrupt
+    ... except Interrupted as stop:
+    ...     print(stop)
+    stopped; nothing was written.
+    stopped by SIGINT
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt as error:
+        say(left())
+        raise Interrupted(signal.SIGINT) from error
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from rggan.training.asked import NoPictures, asked
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import record, sizes, summary, unreached
-from rggan.training.interrupt import Interrupted
+from rggan.training.interrupt import Interrupted, stop_told
 from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Diverged, Loop, given_up
 from rggan.training.notebook import Watched
@@ -43,6 +45,7 @@ from rggan.training.trainer import Training
 from rggan.training.transfer import begun_anew
 
 SHEET = 64  # samples whose nearest training pictures are drawn
+NOT_BEGUN = "stopped before the training; nothing was written."
 WORTH_A_LOOK = 60  # seconds of training, after which seconds for a look over the pictures are few
 
 
@@ -74,7 +77,8 @@ def train(
         UserError: bad input, before anything is written; or another process trains in the same run.
         Diverged: no finite images, or one and the same picture, after all returns to a good state.
         WriteFailed: the disk is full or read-only, and `on_write_error` is 'stop'.
-        Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving.
+        Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving; or by Ctrl-C at once, after saying what is
+            there.
 
     >>> import io, tempfile
     >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
@@ -84,7 +88,8 @@ def train(
     ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console(force_jupyter=False)  # lines of text, in a notebook too
-    config = config_of(what, options, console)
+    with stop_told(partial(say, console), lambda: NOT_BEGUN):
+        config = config_of(what, options, console)
     if config.resume is None:
         refuse_links(config)
     watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
@@ -93,6 +98,7 @@ def train(
         raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
     run = resumed(config) if config.resume else find_run(config)
     with ExitStack() as held:
+        held.enter_context(stop_told(partial(say, console), lambda: left(run, config)))
         if run is None:
             data = read_fresh(config, console)
             training = make_training(config, data, True, rules, schedules)
@@ -260,6 +266,18 @@ def begin(
     rows = data.rows[:: max(1, len(data) // 64)][:64]
     save_picture(grid(data.store[rows]), run.path / REALS)
     return loop
+
+
+def left(run: Run | None, config: TrainConfig) -> str:
+    """What a training that Ctrl-C stopped at once leaves on disk, and how it goes on."""
+    if run is None:
+        return NOT_BEGUN
+    if not (states := checkpoints(run.checkpoints)):
+        return f"stopped before the first step; {run} holds no state yet, and the same command begins it anew."
+    if finished(run, config):
+        return f"stopped after the training, which is whole; the page: rggan show {shlex.quote(str(run))}"
+    kimg = max(map(kimg_of, states))
+    return f"stopped at once; {run} holds the state of kimg {kimg:.1f}, and the same command continues from there."
 
 
 def busy(run: Run) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import rggan
 from rggan import TrainConfig, UserError
+from rggan.__main__ import entry
 from rggan.cli.main import main, parse
 from rggan.presets import Found, choose
 from rggan.training.asked import asked
@@ -99,6 +100,51 @@ def test_the_command_continues_what_python_began(tmp_path, capsys):
     assert f"{run} with these options is finished" in told.replace("\n", " ")
     assert told.count("width ") == 1
     assert folders(tmp_path) == [run]
+
+
+def stopping(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_the_first_step_says_what_is_there_and_how_it_goes_on(tmp_path, monkeypatch, capsys):
+    """While the command line is read, while the pictures are, while the run begins, before its state; then by states
+    on disk, of a run that is to go on and of one that is whole."""
+    outdir = tmp_path / "runs"
+    line = ["train", "digits", "--outdir", str(outdir), "--device", "cpu", *words(TINY)]
+    for place in ("rggan.cli.train.asked", "rggan.training.train.read_fresh"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, stopping)
+            assert main(line) == 130
+        assert capsys.readouterr().out.splitlines()[-1] == "stopped before the training; nothing was written."
+        assert not outdir.exists()
+    monkeypatch.setattr("rggan.training.train.begin", stopping)
+    for _ in range(2):  # the same command takes the same run
+        assert main(line) == 130
+        (run,) = folders(outdir)
+        told = f"stopped before the first step; {run} holds no state yet, and the same command begins it anew."
+        assert capsys.readouterr().out.splitlines()[-1] == told
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "state-000000.008.pt").touch()
+    assert main(line) == 130
+    told = f"stopped at once; {run} holds the state of kimg 0.0, and the same command continues from there."
+    assert capsys.readouterr().out.splitlines()[-1] == told
+    row = {"tick": 0, "kimg": 0.016, "score": 1.0, "density_g": 1.0, "density_d": 1.0, "phase": "dense"}
+    (run / "stats.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.setattr("rggan.training.train.draw_page", stopping)
+    assert main(line) == 130
+    told = f"stopped after the training, which is whole; the page: rggan show {run}"
+    assert capsys.readouterr().out.splitlines()[-1] == told
+
+
+def test_ctrl_c_in_other_commands_and_while_modules_load_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rggan.cli.plot.plot", stopping)
+    assert main(["plot", "run"]) == 130
+    assert capsys.readouterr().err == "rggan: stopped.\n"
+    monkeypatch.setattr("rggan.cli.main.main", stopping)
+    with pytest.raises(SystemExit) as ended:
+        entry()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "rggan: stopped before it began.\n"
 
 
 def test_choices_say_what_is_taken_and_what_was_asked():
