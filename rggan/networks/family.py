@@ -38,6 +38,7 @@ class Family:
         r1: (pixels of a picture, batch) -> weight of the R1 penalty where none is given; None: no penalty.
         normed_generator: whether G's weights lie under a spectral norm.
         steps: what the two steps compute: `Steps` or a subclass.
+        looks_through: name of the frozen pretrained network (`rggan.pretrained.Pretrained`) that D looks through.
         refuses: (options of a run by name) -> one sentence that says why these cannot be; None: they can.
 
     >>> from rggan.networks import FAMILIES
@@ -56,6 +57,7 @@ class Family:
     normed_generator: bool = False
     refuses: Callable[[Mapping[str, Any]], str | None] = always_possible
     steps: Callable[..., Steps] = Steps
+    looks_through: str = ""
 
 
 @runtime_checkable
