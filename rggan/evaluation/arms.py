@@ -176,14 +176,30 @@ def judged(path: Path, metric: str) -> Judged:
     Raises:
         UserError: it is no run, one whose options cannot be read, or has no such number.
     """
-    run, snapshot = owner(path)
+    run, _ = owner(path)
     options, found = run.checked_config(), numbers(path)
     name = find(found, metric)
     if name not in found:
         raise UserError(f"{path} has no {metric} yet; first run: {evaluate_command([path])}")
-    number, weights = found[name], run.path / snapshot / WEIGHTS
-    if number["weights"] is not None and weights.is_file() and number["weights"] != file_hash(weights):
+    if outdated(found[name], weights_hash(path)):
         raise UserError(f"{path} was trained on since its {name} was taken: evaluate it again.")
+    return judgement(path, options, name, found[name])
+
+
+def weights_hash(path: Path) -> str | None:
+    """Of the snapshot that `path` stands for; None if it has no weights any more."""
+    run, snapshot = owner(path)
+    weights = run.path / snapshot / WEIGHTS
+    return file_hash(weights) if weights.is_file() else None
+
+
+def outdated(number: Row, weights: str | None) -> bool:
+    """Whether one of `numbers` is of other weights than its snapshot has now, as far as both are known."""
+    return None not in (number["weights"], weights) and number["weights"] != weights
+
+
+def judgement(path: Path, options: TrainConfig, name: str, number: Row) -> Judged:
+    """One of `numbers` as it is compared."""
     mix = {"class_mix": "even"} if options.cond and name != COPIES else {}  # before it was told
     told = number.get("range", builtin_ranges().get(general(name)))
     kind: Range = next((each for each in RANGES if each == told), "any")

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.report.runs import KIMG, make_rows, make_run, make_samples
+from tests.report.test_comparison_page import evaluate
 from tests.report.test_page import show
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -34,6 +35,10 @@ addEventListener("load", () => {
   found.width = innerWidth;
   found.overflow = document.documentElement.scrollWidth - innerWidth;
   found.at_first = seen();
+  found.broken = all(".option").filter((each) => each.getClientRects().length !== 1).map((each) => each.textContent);
+  found.options = all(".option").length;
+  const tops = all(".runs article").map((each) => each.getBoundingClientRect().top);
+  found.rows = [...new Set(tops)].map((top) => tops.filter((each) => each === top).length);
   found.positions = JSON.parse(slider.dataset.stops).map((_, index) => {
     slider.value = index;
     slider.dispatchEvent(new Event("input"));
@@ -58,6 +63,7 @@ addEventListener("load", () => {
   parent.postMessage(JSON.stringify(found), "*");
 });
 """
+ODD = {"width_g": 24, "width_d": 24, "score_samples": 200, "max_images": 99, "d_steps": 1, "batch": 24, "lr": 1e-3}
 FRAME = """<body>
 <script>addEventListener("message", (event) => {{ document.body.dataset.found = event.data; }})</script>
 <iframe src="{source}" style="border: 0; width: {width}px; height: 900px"></iframe></body>"""
@@ -86,7 +92,7 @@ def test_a_page_works_at_this_width(tmp_path, width):
     rows = make_rows()
     for row in rows:
         row["layers"]["g"][long] = {"density": 0.5}
-    run = make_run(tmp_path / f"00000-{'a_long_name_without_any_gap_' * 4}", rows=rows, data="x" * 200)
+    run = make_run(tmp_path / f"00000-{'a_long_name_without_any_gap_' * 4}", rows=rows, data="x" * 200, **ODD)
     show(run)
     found = visited(run / "page.html", width, tmp_path)
     assert found["wrong"] == []
@@ -94,6 +100,7 @@ def test_a_page_works_at_this_width(tmp_path, width):
     assert found["width"] == width
     assert (found["overflow"], found["zoom_overflow"]) == (0, 0)
     assert found["at_first"] == [[8]]
+    assert (found["options"] > 4, found["broken"]) == (True, [])
     kimgs = [0, *KIMG]
     assert [seen for seen, _, _ in found["positions"]] == [[[kimg]] for kimg in kimgs]
     assert [now for _, now, _ in found["positions"]] == [f"{kimg:.4g} kimg" for kimg in kimgs]
@@ -123,3 +130,15 @@ def test_a_comparison_works_at_this_width(tmp_path, width):
         [[kimg], [kimg], [min(kimg, KIMG[1])]] for kimg in [0, *KIMG]
     ]
     assert [values for _, _, values in found["positions"]][2] == ["3", "3", "1"]
+
+
+@pytest.mark.parametrize(("width", "rows"), [(375, [1] * 4), (760, [2, 2]), (1280, [4])])
+def test_four_runs_lie_in_full_rows(tmp_path, width, rows):
+    runs = [make_run(tmp_path / f"00000-a-long-name-{'of-a-run-' * seed}", seed=seed, **ODD) for seed in range(4)]
+    for run in runs[:2]:
+        evaluate(run, 50.0, samples=run.name)
+    show(*runs, "--out", tmp_path / "four.html")
+    found = visited(tmp_path / "four.html", width, tmp_path)
+    assert (found["wrong"], found["requests"], found["broken"]) == ([], [], [])
+    assert (found["width"], found["overflow"]) == (width, 0)
+    assert found["rows"] == rows

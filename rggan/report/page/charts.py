@@ -14,13 +14,24 @@ SCALES: dict[str, Callable[[float], float]] = {"linear": float, "log": math.log,
 
 @dataclass(frozen=True)
 class Series:
-    """One line. Values that are NaN leave a gap. place: which colour of the page's palette it takes."""
+    """One line. Values that are NaN leave a gap.
+
+    place: which colour of the page's palette it takes. width: in pixels; wider ones come first, as they lie below.
+    shift: of the dashes, in pixels. arm: of lines in a row that the legend tells together; their names are within it.
+    """
 
     name: str
     kimg: Sequence[float]
     values: Sequence[float]
     place: int
-    style: str = ""  # "dashed", "wide" or nothing
+    style: str = ""  # "dashed", "dotted", "dashdot" or nothing
+    width: float = 2
+    shift: float = 0
+    arm: str = ""
+
+    @property
+    def full_name(self) -> str:
+        return ", ".join(filter(None, (self.arm, self.name)))
 
     @property
     def known(self) -> list[float]:
@@ -38,9 +49,12 @@ class Series:
         return "".join(steps)
 
     def dots(self, axes: Axes) -> str:
-        """Lines of no length, which round caps make dots of any aspect ratio; "" where there are too many."""
+        """Lines of no length, which round caps make dots of any aspect ratio; "" where there are too many.
+
+        A broken line has a dot only where one value makes no line.
+        """
         points = [(k, v) for k, v in zip(self.kimg, self.values, strict=True) if math.isfinite(v)]
-        if len(points) > DOTS:
+        if len(points) > (1 if self.style else DOTS):
             return ""
         return "".join(f"M{10 * axes.across(kimg):.1f} {10 * axes.down(value):.1f}h0" for kimg, value in points)
 
@@ -137,6 +151,17 @@ class Chart:
         return [(axes.down(value), label(value)) for value in axes.ticks]
 
     @property
+    def legend(self) -> list[tuple[str, list[Series]]]:
+        """(arm, its lines); lines of no arm stand alone."""
+        found: list[tuple[str, list[Series]]] = []
+        for each in self.series:
+            if found and each.arm and each.arm == found[-1][0]:
+                found[-1][1].append(each)
+            else:
+                found.append((each.arm, [each]))
+        return found
+
+    @property
     def points(self) -> list[dict[str, Any]]:
         """What the page's script reads values from."""
         return [
@@ -152,7 +177,9 @@ class Chart:
         'Score over kimg 0 to 2: score from 0.5 to 0.25.'
         """
         lines = [
-            f"{each.name} from {label(each.known[0])} to {label(each.known[-1])}" for each in self.series if each.known
+            f"{each.full_name} from {label(each.known[0])} to {label(each.known[-1])}"
+            for each in self.series
+            if each.known
         ]
         return f"{self.title} over kimg 0 to {self.axes.end:g}: {'; '.join(lines) or 'no values'}."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,9 @@ from rggan.run.places import PAGE
 from rggan.run.versions import versions
 
 COLUMNS = ("tick", "kimg", "score", "diversity", "density_g", "density_d", "d_sign", "copies", "aug_p", "phase")
+
+OPTIONS = {*(each.name for each in dataclasses.fields(TrainConfig)), "fix", "near"}  # of train and of check
+OPTIONS |= {"reference", "features", "samples", "metrics"}  # of evaluate
 
 
 class Metric(NamedTuple):
@@ -54,7 +57,7 @@ def environment() -> Environment:
         "style": Markup((templates / "page.css").read_text()),  # ours
         "script": Markup((templates / "page.js").read_text()),
         "verdicts": NAMES,
-        "options": {*(each.name for each in dataclasses.fields(TrainConfig)), "fix", "near"},  # of train and of check
+        "options": OPTIONS,
     }
     return made
 
@@ -84,11 +87,29 @@ def metrics(evaluations: Sequence[Row]) -> list[Metric]:
         at = f", {label(kimg)} kimg" if isinstance(kimg, int | float) else ""
         for name, number in row.items():
             if isinstance(number, dict) and isinstance(number.get("value"), int | float):
-                by = number.get("provenance") or {}
-                against = f"{by.get('samples')} samples against {by.get('reference_images')} of {by.get('reference')}"
                 generator = f"{row.get('snapshot', '?')}{at}"
-                found.append(Metric(generator, name, number["value"], number.get("interval"), against))
+                by = provenance if isinstance(provenance := number.get("provenance"), dict) else {}
+                found.append(Metric(generator, name, number["value"], interval_of(number), against(by)))
     return found
+
+
+def against(provenance: Mapping[str, Any]) -> str:
+    """
+    >>> against({"samples": 500, "reference_images": 541, "reference": "digits"})
+    '500 samples against 541 of digits'
+    """
+    count, name = provenance.get("reference_images"), provenance.get("reference")
+    return f"{provenance.get('samples')} samples against {count} of {name}"
+
+
+def interval_of(number: Mapping[str, Any]) -> list[float] | None:
+    """
+    >>> interval_of({"interval": [0.5, 2]}), interval_of({"interval": "wide"}), interval_of({})
+    ([0.5, 2], None, None)
+    """
+    found = number.get("interval")
+    known = isinstance(found, list) and len(found) == 2 and all(isinstance(end, int | float) for end in found)
+    return found if known else None
 
 
 def share(value: float | None) -> str:
