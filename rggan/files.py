@@ -1,12 +1,16 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and places whose names are mistyped."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
-from rggan.errors import UserError
+from rggan.errors import LONGEST, UserError
+
+MOST = 1000  # names in a folder that are compared with a mistyped one
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -57,3 +61,34 @@ def write_file(content: bytes, path: Path) -> None:
         write_whole(path, content)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def nearest_place(path: Path, fits: Callable[[Path], bool] = os.path.exists) -> str:
+    """What is to be added to a sentence about a place where nothing is; "" where nothing that fits is called so.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "latest").mkdir()
+    ...     found = nearest_place(Path(folder) / "lates"), nearest_place(Path(folder) / "other")
+    ...     [each.replace(folder, "runs") for each in found]
+    ['; did you mean runs/latest?', '']
+    """
+    found = next(filter(fits, near(path)), None)
+    return "" if found is None else f"; did you mean {found}?"
+
+
+def near(path: Path) -> list[Path]:
+    """What is there under almost this name: the rest of it is missing, or some letters."""
+    if os.path.exists(path):
+        return [path]
+    if path.parent == path:
+        return []
+    found = []
+    for folder in near(path.parent):
+        try:
+            names = sorted(os.listdir(folder))[:MOST]
+        except OSError:  # a file, or nothing that may be read
+            continue
+        begun = [name for name in names if name.startswith(path.name)]
+        found += [folder / name for name in begun or get_close_matches(path.name[:LONGEST], names)]
+    return found

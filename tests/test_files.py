@@ -1,11 +1,15 @@
-"""A file is there whole, as it was, or not at all."""
+"""A file is there whole, as it was, or not at all; a mistyped place has the nearest one."""
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from rggan.files import write_whole
+from rggan import TrainConfig
+from rggan.cli.main import main
+from rggan.files import nearest_place, write_whole
+from rggan.run.folder import Run
 
 
 def full(descriptor):
@@ -76,3 +80,44 @@ def test_the_folders_that_cannot_be_flushed_do_not_matter(tmp_path, monkeypatch)
 def test_a_missing_folder_is_the_callers_to_tell(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "nowhere" / "a.bin", b"new")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("runs/lates", "runs/latest"),
+        ("runs/00001", "runs/00001-pictures-64-sngan"),
+        ("run/latest", "runs/latest"),
+        ("runs/latest/bset", "runs/latest/best"),
+        ("runs/0002-picture-64-sngan", "runs/00001-pictures-64-sngan"),
+        ("runs/another", None),
+        ("runs", None),  # which is there
+        ("x" * 5000, None),
+        ("runs/latest/list/more", None),  # below a file
+    ],
+)
+def test_a_mistyped_place_has_the_nearest_one(typed, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "00001-pictures-64-sngan"
+    (run / "best").mkdir(parents=True)
+    (run / "list").touch()
+    (tmp_path / "runs" / "latest").symlink_to(run.name)
+    found = nearest_place(Path(typed), lambda place: place.is_dir() and typed != str(place))
+    assert found == ("" if meant is None else f"; did you mean {meant}?")
+
+
+def test_commands_that_read_a_run_or_pictures_suggest_the_nearest(tmp_path, capsys):
+    run = tmp_path / "runs" / "00000-digits-16-sngan-threshold"
+    run.mkdir(parents=True)
+    Run(run).write_options(TrainConfig())
+    (run / "best").mkdir()
+    (run / "best" / "generator.safetensors").touch()
+    for typed, lies in ("runs/00000-digit-16", run), ("runs/0000", run), ("run/00000-digits-16-sngan-threshold", run):
+        for words in (["generate", "TYPED", "--outdir", "out"], ["show", "TYPED"], ["train", "--resume", "TYPED"]):
+            assert main([word.replace("TYPED", str(tmp_path / typed)) for word in words]) == 2
+            assert f"{tmp_path / typed}; did you mean {lies}?\n" in capsys.readouterr().err.replace(" is no run", "")
+    (tmp_path / "pictures").mkdir()
+    for words in (["train"], ["check"], ["evaluate"]):
+        assert main([*words, str(tmp_path / "picturs")]) == 2
+        told = f"rggan: There is nothing at {tmp_path / 'picturs'}; did you mean {tmp_path / 'pictures'}?\n"
+        assert capsys.readouterr().err == told

@@ -13,6 +13,7 @@ from rggan.data.form import Form, checked
 from rggan.data.forms.hub import PREFIX
 from rggan.data.picture import Listing, Picture, fits
 from rggan.errors import UserError
+from rggan.files import nearest_place
 from rggan.registry import PLACE, Registry
 
 OPTION = "`data`"
@@ -110,7 +111,7 @@ def form_of(data: str) -> tuple[Form, str]:
         if (form := checked(FORMS.get(name), f"{OPTION} {name}")).opens(data):
             return form, data
     if not there:
-        raise UserError(f"There is nothing at {path}; give a folder or a zip of pictures.")
+        raise UserError(f"There is nothing at {path}{nearest_place(path) or '; give a folder or a zip of pictures.'}")
     raise foreign(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from rggan.errors import UserError, make_folder
-from rggan.files import write_whole
+from rggan.files import nearest_place, write_whole
 from rggan.generation.build import build
 from rggan.networks import FAMILIES
 from rggan.registry import PLACE
@@ -36,7 +37,10 @@ def read_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     weights = find_weights(path)
     if weights is None:
-        raise UserError(f"There is no {WEIGHTS} in {path}; give a run or snapshot folder.")
+        if os.path.exists(path):
+            raise UserError(f"There is no {WEIGHTS} in {path}; give a run or snapshot folder.")
+        hint = nearest_place(path, lambda place: find_weights(place) is not None)
+        raise UserError(f"There is nothing at {path}{hint or '; give a run or snapshot folder.'}")
     with damage_told(weights), safe_open(weights, "pt") as file:
         config = read_config(file, weights.with_name(CONFIG))
         newer = config["format"] > FORMAT

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.files import write_whole
+from rggan.files import nearest_place, write_whole
 from rggan.run import places
 from rggan.run.naming import of_today
 
@@ -68,7 +68,8 @@ class Run:
         if (run := cls.at(path)) is None:
             if (around := cls.around(path)) is not None:
                 raise UserError(f"{path} lies in a run: give the run folder, {around}.")
-            raise UserError(f"{path} is no run (a folder of `rggan train` with its {places.OPTIONS}).")
+            hint = nearest_place(path, lambda place: cls.at(place) is not None)
+            raise UserError(f"{path} is no run{hint or f' (a folder of `rggan train` with its {places.OPTIONS}).'}")
         return run
 
     @property
