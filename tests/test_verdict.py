@@ -110,6 +110,29 @@ def test_noise_alone_is_flat_and_a_fall_of_three_noises_is_seen():
     assert found[49] == pytest.approx(0.3, rel=0.1)
 
 
+@pytest.mark.parametrize(("count", "most"), [(8, 0.1), (12, 0.1), (20, 0.15), (40, 0.35)])
+def test_slow_drift_is_seldom_called_worse(count, most):
+    """Of random walks in steps of 5 % that lead nowhere; of 40 evaluations two in three end three noises above their
+    lowest."""
+    draw = random.Random(1)
+
+    def walk():
+        return course([score := 1.0] + [score := score + draw.gauss(0, 0.05) for _ in range(count - 1)])
+
+    told = [verdict(walk(), None, {}).kind for _ in range(400)]
+    assert told.count("worse") <= most * 400
+
+
+def test_a_rise_of_half_the_score_that_lasts_is_worse():
+    draw = random.Random(2)
+    told = []
+    for _ in range(200):
+        falls = [1 + 2 * 0.6**i + draw.gauss(0, 0.03) for i in range(12)]
+        told.append(verdict(course([*falls, *(1 + 0.05 * i + draw.gauss(0, 0.03) for i in range(12))]), None, {}).kind)
+    assert told.count("worse") >= 0.85 * 200
+    assert "improving" not in told
+
+
 def test_one_lucky_evaluation_is_no_trend():
     scores = [2.0, 1.0, 0.52, 0.5, 0.51, 0.5, 0.52, 0.51, 0.5, 0.51]
     assert verdict(course(scores), None, {}).kind == "flat"

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ Kind = Literal["starting", "improving", "flat", "worse", "overfits", "copies", "
 FEWEST = 6  # evaluations from which a trend is told
 WINDOW = 3  # evaluations whose median is taken
 RISE = 3.0  # noises above the lowest running median from which the score counts as rising ...
-LEAST_RISE = 0.1  # ... if it is this share of the lowest as well: scores also drift, which neighbours do not show
+LEAST_RISE = 0.3  # ... if it is this share of the lowest as well: scores also drift, which neighbours do not show
+DRIFT = 1.1  # ... and so many times what a random walk of such steps moves by: about half of the walks rise further
 NEAR_NOISE = 0.5  # share of what noise scores above which nothing was learnt yet
 CERTAIN = 0.9  # D's mean sign on training images from which it overfits
 OF_LEAD = 0.5  # D's gap between training and held-out images, as a share of that to generated ones
@@ -151,8 +153,10 @@ class Trend:
     Running medians of three neighbours are compared, which a single lucky or unlucky evaluation does not move. Noise is
     the robust standard deviation of a score around the mean of its two neighbours, over the last two thirds of the
     evaluations; a steady trend leaves it as it is. "worse": the newest median lies above the lowest one by more than
-    three noises and by more than a tenth of it. "improving": the lowest median of the last third lies below the lowest
-    one before by more than one noise. Else "flat".
+    three noises, by more than 0.3 of it, and by more than such steps add up to by chance in so many evaluations: 1.1 of
+    their standard deviation times the root of the number of evaluations in between. "improving": the lowest median of
+    the last third lies below the lowest one before by more than one noise, and the newest one does not lie three above
+    it. Else "flat".
 
     course: in words, to follow "the score". now: the newest median.
     """
@@ -175,11 +179,14 @@ class Trend:
         third = math.ceil(len(rows) / 3)
         spread, now = noise(scores), medians[-1][0]
         before, after, lowest = min(medians[:-third]), min(medians[-third:]), min(medians)
-        if now - lowest[0] > max(RISE * spread, LEAST_RISE * abs(lowest[0])):
+        since = len(medians) - 1 - medians.index(lowest)
+        rises = now - lowest[0] > RISE * spread
+        if rises and now - lowest[0] > max(LEAST_RISE * abs(lowest[0]), DRIFT * math.sqrt(since) * step(scores)):
             return cls("worse", f"rose from {at(lowest)} to {at(medians[-1])}", spread, now)
-        if before[0] - after[0] > spread:
+        if before[0] - after[0] > spread and not rises:
             return cls("improving", f"fell from {at(before)} to {at(after)}", spread, now)
-        course = f"has not improved since kimg {short_kimg(before[1])} ({short(before[0])}, now {short(now)})"
+        best = lowest if rises else before
+        course = f"has not improved since kimg {short_kimg(best[1])} ({short(best[0])}, now {short(now)})"
         return cls("flat", course, spread, now)
 
 
@@ -189,6 +196,12 @@ def noise(scores: Sequence[float]) -> float:
     apart = [abs(scores[i] - (scores[i - 1] + scores[i + 1]) / 2) for i in range(first, len(scores) - 1)]
     # Of normal noise the median of |x| is 0.6745 standard deviations, and x has 1 + 1/4 + 1/4 of its variance.
     return median(apart) / (0.6745 * math.sqrt(1.5))
+
+
+def step(scores: Sequence[float]) -> float:
+    """The standard deviation of what one evaluation changes the score by, from the same evaluations as the noise."""
+    later = scores[max(1, len(scores) // 3) :]
+    return median(abs(after - before) for before, after in pairwise(later)) / 0.6745
 
 
 def collapsed(rows: Sequence[Row]) -> str | None:
