@@ -78,12 +78,18 @@ def test_numbers_that_do_not_compare_are_not_put_side_by_side(study):
     assert commands()[0] == f"rggan evaluate {' '.join(study)} --samples 500"
 
 
-def test_each_seed_may_have_its_own_reference_where_arms_are_paired(study):
+def test_each_seed_may_have_its_own_reference_where_it_is_in_several_arms(study):
     for run in study:
         evaluate(run, 50.0, reference_hash=f"pictures of seed {run[-1]}")
     page = page_of(*study)
     assert list(table()) == ["kid"]
     assert "compare those of the same seed" in page.text
+    other = make_run(Path.cwd() / "set0", rule="set", seed=0, sheets=(8,)).name
+    evaluate(other, 40.0, reference_hash="pictures of seed 0")
+    page_of(*study, other)  # seed 0 in three arms, seed 1 in two
+    assert table()["kid"][4] == "40 39 to 41"
+    page_of(*study[:3])  # seed 1 in one
+    assert not table()
     page = page_of(study[0], study[3])  # another seed on each side
     assert not table()
     assert "do not compare; they differ in reference" in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,9 +136,9 @@ def current(run: Run) -> tuple[Found, list[str]]:
 
 
 def by_seed(groups: Sequence[Sequence[Judged]]) -> bool:
-    """Whether `rggan compare` pairs these arms by their seeds."""
-    seeds = [{one.options.seed for one in group} for group in groups]
-    return len(groups) > 1 and all(len(seeds[0] & each) >= 2 for each in seeds[1:])
+    """Whether runs can be looked at seed by seed: each seed is in at least two arms."""
+    count = Counter(seed for group in groups for seed in {one.options.seed for one in group})
+    return all(arms > 1 for arms in count.values())
 
 
 def line(name: str, found: Sequence[Mapping[str, tuple[Judged, Row]]]) -> Line:
