@@ -67,6 +67,15 @@ def thumbnails(windows: Tensor) -> Tensor:
     return normalised(F.avg_pool2d(windows.float(), 4).flatten(1))
 
 
+def is_grey(images: Tensor) -> bool:
+    """Whether the three channels of images [..., 3, H, W] are equal.
+
+    >>> is_grey(torch.ones(1, 3, 2, 2)), is_grey(torch.arange(12).reshape(1, 3, 2, 2))
+    (True, False)
+    """
+    return torch.equal(images[..., :1, :, :].expand_as(images), images)
+
+
 def distances(images: Tensor, candidates: Tensor) -> Tensor:
     """Returns the minimum distance of each image to its candidates over flips, shifts and crops, float32 [B, K].
 
@@ -78,9 +87,12 @@ def distances(images: Tensor, candidates: Tensor) -> Tensor:
     >>> distances(ramp + 9, torch.stack([ramp.flip(3), ramp * 2, ramp * 0], dim=1)).mul(100).round().tolist()
     [[0.0, 0.0, 141.0]]
     """
-    size = 3 * WINDOW * WINDOW
+    if is_grey(images) and is_grey(candidates):  # their correlations are those of one channel, and sooner there
+        images, candidates = images[:, :1], candidates[:, :, :1]
+    channels = images.shape[1]
+    size = channels * WINDOW * WINDOW
     looks = [normalised(shrunk(view, side).transpose(1, 2).flatten(1)) for view in both_ways(images) for side in SIDES]
-    filters = torch.stack(looks, dim=2)  # [B, 28 * 3 * 28, 6]: rows first, see below
+    filters = torch.stack(looks, dim=2)  # [B, 28 * C * 28, 6]: rows first, see below
     x = candidates.float()
     x = x - x.mean(dim=(2, 3, 4), keepdim=True)  # avoids cancellation in the variance
     mean = F.avg_pool2d(x.mean(dim=2), WINDOW, 1)
@@ -91,7 +103,7 @@ def distances(images: Tensor, candidates: Tensor) -> Tensor:
     shifted = torch.stack([rows[..., i : i + WINDOW] for i in range(PLACES)], dim=2).flatten(3).flatten(1, 2)
     best = []
     for top in range(PLACES):
-        stretch = shifted[:, :, top * 3 * WINDOW :][:, :, :size]
+        stretch = shifted[:, :, top * channels * WINDOW :][:, :, :size]
         best.append(torch.bmm(stretch, filters).amax(dim=2).unflatten(1, (-1, PLACES)))
     correlation = (torch.stack(best, dim=2) / norm).masked_fill(variance < FLAT**2, 0).amax(dim=(2, 3))
     return (2 - 2 * correlation).clamp(0, 2).sqrt()

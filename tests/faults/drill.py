@@ -144,7 +144,7 @@ class Drill:
         self.numbers = iter(range(10**6))
         # Processes are forked from one that has imported everything: a fresh start would take seconds.
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__, "sklearn.datasets", "rggan.report.plot"])
+        self.context.set_forkserver_preload([__name__, "sklearn.datasets", "rggan.cli.train", "torch._dynamo"])
         folder.mkdir(parents=True, exist_ok=True)
         self.whole = folder / "whole"
         counts = folder / "counts"
