@@ -113,11 +113,14 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
     why = [f"network    {name}: {reason}"]
 
     if found.cuda:
-        width = {"sngan": 128, "stylegan2": 512, "fastgan": 64, "biggan": 64}.get(name, options.get("width_g", 64))
-        batch = {"sngan": 64, "biggan": 64, "fastgan": 16}.get(name, 64 if found.side <= 64 else 32)
+        width = {"sngan": 128, "stylegan2": 512, "fastgan": 64, "biggan": 64, "projected": 64}.get(
+            name, options.get("width_g", 64)
+        )
+        batch = {"sngan": 64, "biggan": 64, "fastgan": 16, "projected": 64}.get(name, 64 if found.side <= 64 else 32)
         kimg = 2000.0
     else:
-        width = 16 if name == "fastgan" else 32  # a width of FastGAN is 16 times as many channels at its base
+        # A width of FastGAN is 16 times as many channels at its base.
+        width = 16 if name in ("fastgan", "projected") else 32
         batch = 32 if found.side <= 32 else 16 if found.side <= 64 else 8
         kimg = 400.0 if found.side <= 32 else 200.0 if found.side <= 64 else 100.0
     options |= {"width_g": width, "width_d": width, "batch": batch}

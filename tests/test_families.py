@@ -29,9 +29,12 @@ CELLS = [
     ("biggan", "RG-GAN", "none", "conditional"),
     ("biggan", "dense", "diff", "conditional"),
     ("biggan", "RG-GAN", "ada", "unconditional"),
+    ("projected", "dense", "none", "unconditional"),
+    ("projected", "RG-GAN", "diff", "conditional"),
+    ("projected", "RG-GAN", "ada", "unconditional"),
 ]
 STEPS = 24
-WIDTHS = {"sngan": 8, "stylegan2": 8, "fastgan": 2, "biggan": 4}  # in channels they are much alike
+WIDTHS = {"sngan": 8, "stylegan2": 8, "fastgan": 2, "biggan": 4, "projected": 2}  # in channels they are much alike
 
 
 def training(network, arm, aug, cond):
@@ -170,7 +173,9 @@ def test_what_is_pruned(network):
         expected = {
             name
             for name, part in module.named_modules()
-            if isinstance(part, kinds) and (network == "sngan" or name.rpartition(".")[2] not in ("to_rgb", "from_rgb"))
+            if isinstance(part, kinds)
+            and (network == "sngan" or name.rpartition(".")[2] not in ("to_rgb", "from_rgb"))
+            and not name.startswith("projection.")
         }
         optimizer = torch.optim.Adam(module.parameters())
         pruner = Pruner(module, optimizer, select=selection(network))

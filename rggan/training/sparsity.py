@@ -38,11 +38,12 @@ def steps_in(config: TrainConfig, network: Network, kimg: float) -> int:
 
 
 def selection(network: str) -> Select:
-    """Which weights of a family are pruned: all that can be, but not in the layers that it wants whole."""
+    """Which weights of a family are pruned: all that train and can be, but not in the layers that it wants whole."""
     whole = FAMILIES.get(network).whole
 
     def select(name: str, module: nn.Module) -> Chosen:
-        return None if name.rpartition(".")[2] in whole else prunable(name, module)
+        frozen = next(module.parameters(), None) is None  # pretrained: its weights are no parameters
+        return None if frozen or name.rpartition(".")[2] in whole else prunable(name, module)
 
     return select
 
