@@ -53,8 +53,9 @@ class EvaluateConfig:
     """What it is compared with: pictures in any such form, or an .npz of mu and sigma; without it, the images that the
     run was trained on."""
     features: str = "reporting"
-    """What sees the images: 'reporting' or 'steering', which ship with the package; the name of one of an installed
-    package; a TorchScript or exported program (.pt2) from uint8 images to features; or package.module:function."""
+    """What sees the images: 'reporting' or 'steering', which ship with the package; 'imagenet', a larger network of the
+    extra `rggan[pretrained]`; the name of one of an installed package; a TorchScript or exported program (.pt2) from
+    uint8 images to features; or package.module:function."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=WHICH)] = ()
     samples: int = 5000
     """Images that are generated for one score. Scores of different numbers do not compare."""

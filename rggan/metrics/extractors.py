@@ -1,4 +1,4 @@
-"""Extractors by name: shipped networks, those of installed packages, programs in files, functions by their place."""
+"""Extractors by name: built-in networks, those of installed packages, programs in files, functions by their place."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 
 from rggan.device import with_float64
 from rggan.errors import UserError, reason
-from rggan.metrics.features import Extractor, Shipped, resized
+from rggan.metrics.features import Extractor, feature_network, resized
+from rggan.metrics.imagenet import imagenet_network
 from rggan.registry import PLACE, Registry
 
 DIGITS = 3  # of the features on the probe, which stand in a function's hash
@@ -77,16 +80,27 @@ class Program:
         return features
 
 
-def accept(found: Any) -> Shipped | Callable[[Tensor], Any]:
-    """Raises TypeError for what is neither a function (or a module) nor a shipped network."""
-    if not isinstance(found, Shipped) and not callable(found):
+@dataclass(frozen=True)
+class BuiltIn:
+    """An extractor of this package, loaded onto a device when it is used."""
+
+    on: Callable[[str], Extractor]
+
+
+REPORTING, STEERING = BuiltIn(partial(feature_network, "reporting")), BuiltIn(partial(feature_network, "steering"))
+IMAGENET = BuiltIn(imagenet_network)
+
+
+def accept(found: Any) -> BuiltIn | Callable[[Tensor], Any]:
+    """Raises TypeError for what is neither a function (or a module) nor built in."""
+    if not isinstance(found, BuiltIn) and not callable(found):
         raise TypeError("function or module from uint8 images [N, 3, H, W] to features [N, D]")
     return found
 
 
-EXTRACTORS: Registry[Shipped | Callable[[Tensor], Any]] = Registry(
+EXTRACTORS: Registry[BuiltIn | Callable[[Tensor], Any]] = Registry(
     "`features`",
-    {"reporting": "rggan.metrics.features:REPORTING", "steering": "rggan.metrics.features:STEERING"},
+    {name: f"{__name__}:{name.upper()}" for name in ("reporting", "steering", "imagenet")},
     "rggan.extractors",
     accept,
     besides=("a file with a TorchScript or exported (.pt2) program",),
@@ -97,14 +111,16 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     """The extractor that `spec` names, in evaluation mode.
 
     Args:
-        spec: 'steering' or 'reporting', the shipped networks; a name that an installed package gives by the entry point
-            group `rggan.extractors`; a file: a TorchScript program, or (.pt2) an exported one; or
-            'package.module:OBJECT'. Entry points and places name a function, or a module that is called, from uint8
-            [N, 3, H, W] to floats [N, D]; its attribute `resolution`, if it has one, is the side of the square that it
-            wants. All but the shipped ones are programs that run here, so take only such as you trust.
+        spec: 'steering' or 'reporting', the shipped networks; 'imagenet', that of the extra `rggan[pretrained]`; a name
+            that an installed package gives by the entry point group `rggan.extractors`; a file: a TorchScript program,
+            or (.pt2) an exported one; or 'package.module:OBJECT'. Entry points and places name a function, or a module
+            that is called, from uint8 [N, 3, H, W] to floats [N, D]; its attribute `resolution`, if it has one, is the
+            side of the square that it wants. All but the built-in ones are programs that run here, so take only such as
+            you trust.
 
     Raises:
-        UserError: nothing of that name, or it is not what it should be; an installed package uses a built-in name.
+        UserError: nothing of that name, or it is not what it should be; an installed package uses a built-in name; the
+            extra is missing.
 
     >>> load_extractor("reporting").resize
     'bicubic, antialiased, to 32x32'
@@ -115,7 +131,7 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     if not PLACE.fullmatch(spec) and spec not in EXTRACTORS.names() and (path.suffix or path.parent != Path()):
         raise UserError(f"`features` {spec}: there is no such file.")
     found = EXTRACTORS.get(spec)
-    return found.on(device) if isinstance(found, Shipped) else program_of(found, spec, device)
+    return found.on(device) if isinstance(found, BuiltIn) else program_of(found, spec, device)
 
 
 def scripted(path: Path, device: str) -> Program:

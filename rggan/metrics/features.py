@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -41,7 +40,7 @@ class Extractor(Protocol):
     """Maps images to features.
 
     name: its display name. hash: SHA-256 of everything that determines its features.
-    resolution: side in pixels of its square input; None: it takes any size.
+    resolution: side in pixels of its (largest) square input; None: it takes any size.
     resize: description of how other sizes are resized.
 
     Called with uint8 (or float in 0..255) [N, 1 or 3, H, W] it returns [N, D], each row independent of the others.
@@ -150,19 +149,6 @@ def plain_network() -> FeatureNetwork:
 
 
 ARCHITECTURES = {"steering": residual_network, "reporting": plain_network}
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """One of the networks that ship with the package, for the registry of extractors; loaded when it is used."""
-
-    name: str
-
-    def on(self, device: str) -> FeatureNetwork:
-        return feature_network(self.name, device)
-
-
-STEERING, REPORTING = Shipped("steering"), Shipped("reporting")
 
 
 @cache

@@ -5,21 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from rggan.metrics.distances import Frechet, Kernel
-from rggan.metrics.features import Parts, extract, feature_network, feature_parts
+from rggan.metrics.extractors import load_extractor
+from rggan.metrics.features import Parts, extract, feature_parts
 from rggan.metrics.moments import Moments, Statistics
 
 FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
 
 
 class Score:
-    """Distance of images to a fixed reference on a shipped feature network.
+    """Distance of images to a fixed reference, as a feature network sees them.
 
     From 2,000 reference images on the Fréchet distance, below that the unbiased kernel distance (KID).
 
     Args:
         reference: uint8 [N, C, H, W], at least two images, or a larger set in parts. With four channels
             images are composited on white and on black, so that the score depends on alpha too.
-        network: 'steering' (validation during training) or 'reporting' (evaluation).
+        network: name of an extractor, see `load_extractor`.
+
+    Raises:
+        UserError: as `load_extractor`.
 
     >>> from rggan.data import load_images
     >>> digits = load_images("digits", 16, max_images=200).images
@@ -29,7 +33,7 @@ class Score:
     """
 
     def __init__(self, reference: Tensor | Parts, network: str = "steering", device: str = "cpu") -> None:
-        self.network = feature_network(network, device)
+        self.network = load_extractor(network, device)
         self.kind = "frechet" if len(reference) >= FRECHET_FROM else "kernel"
         self.distance: Frechet | Kernel
         if self.kind == "frechet":

@@ -11,8 +11,8 @@ FID = "fid"
 PATCHES = "patch_"  # prefix of the names of values computed on patches
 # SHA-256 of inception-2015-12-05.pt, the TorchScript network of NVIDIA's StyleGAN repositories.
 INCEPTION = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-# Both are small networks trained on CIFAR-10; the first is the one to report.
-SHIPPED = {"reporting": "fd-small", "steering": "fd-small-steering"}
+# The first two are small networks trained on CIFAR-10, of which `reporting` is the one to report.
+BUILTIN = {"reporting": "fd-small", "steering": "fd-small-steering", "imagenet": "fd-imagenet"}
 
 
 def distance_name(extractor: str, extractor_hash: str = "") -> str:
@@ -25,12 +25,12 @@ def distance_name(extractor: str, extractor_hash: str = "") -> str:
     """
     if extractor_hash == INCEPTION:
         return FID
-    if extractor in SHIPPED:
-        return SHIPPED[extractor]
+    if extractor in BUILTIN:
+        return BUILTIN[extractor]
     own = extractor.rpartition(":")[2]  # of package.module:OBJECT
     own = str(PurePath(own).with_suffix("")) if PurePath(own).suffix in (".pt", ".pt2") else own
     name = f"{FD}-{re.sub(r'[^A-Za-z0-9_.]+', '-', own).strip('-')}"
-    return f"{name}-{extractor_hash[:8]}" if name in SHIPPED.values() else name
+    return f"{name}-{extractor_hash[:8]}" if name in BUILTIN.values() else name
 
 
 def is_distance(name: str) -> bool:
