@@ -43,6 +43,9 @@ class CompareConfig:
     metric of your own, or copies. Without it fd (fd-small, fid, ...), or else the first that all runs have."""
     all_pairs: bool = False
     """Compare each arm with each other one. The correction after Holm is over all pairs that are compared."""
+    allow_relatives: bool = False
+    """Compare, with a note, by an extractor that flatters some of the runs: a relative of the pretrained network that
+    their discriminator looked through, or the one that selected their snapshots."""
     unpaired: bool = False
     """Do not pair runs by their seed. Without it arms are paired that share at least two seeds."""
     format: Literal["text", "markdown", "latex", "csv", "json"] = "text"
@@ -63,7 +66,7 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
         raise UserError("Say which runs to compare with which: rggan compare RUN... -- RUN... [-- RUN...]")
     trust(*config.trust)
     arms = [config.runs, *config.against]
-    found = compare_arms(arms, config.metric, config.unpaired, config.all_pairs)
+    found = compare_arms(arms, config.metric, config.unpaired, config.all_pairs, config.allow_relatives)
     chosen = "json" if config.json else config.format
     if chosen == "text":
         every = dict.fromkeys(str(owner(run)[0]) for arm in found.arms for run in arm.runs)

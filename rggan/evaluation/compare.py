@@ -12,7 +12,7 @@ from typing import Any
 from rggan.errors import UserError
 from rggan.evaluation.arms import Arm, Judged, choose, judged, options_of, read_arms
 from rggan.evaluation.measure import images_of
-from rggan.metrics.provenance import differences
+from rggan.metrics.provenance import differences, favour
 from rggan.metrics.uncertainty import Effect, Interval, Range, effect, holm, interval_of
 from rggan.run.differ import labels
 
@@ -67,7 +67,11 @@ class Comparison:
 
 
 def compare(
-    arms: Sequence[Sequence[Path]], metrics: Sequence[str] = (), unpaired: bool = False, all_pairs: bool = False
+    arms: Sequence[Sequence[Path]],
+    metrics: Sequence[str] = (),
+    unpaired: bool = False,
+    all_pairs: bool = False,
+    allow_relatives: bool = False,
 ) -> Comparison:
     """Read the runs' numbers and compare the first arm with each other one.
 
@@ -76,6 +80,8 @@ def compare(
         metrics: names of numbers of `rggan evaluate`, or 'copies'; none: the Fréchet distance, or what all runs have.
         unpaired: do not pair by seed. Without it arms are paired where each two that are compared share two seeds.
         all_pairs: compare each arm with each other one.
+        allow_relatives: compare with a note where the extractor flatters some of the runs and not others, because it
+            is a relative of what their D looked through, or selected their snapshots.
 
     Raises:
         UserError: see `read_arms` and `choose`; numbers of different provenance; too few runs.
@@ -84,12 +90,17 @@ def compare(
     names, notes = choose(found, metrics)
     places = list(itertools.combinations(range(len(found)), 2))
     named = places if all_pairs else [pair for pair in places if pair[0] == 0]
-    compared = [compare_by(found, name, named, unpaired, notes) for name in names]
+    compared = [compare_by(found, name, named, unpaired, allow_relatives, notes) for name in names]
     return Comparison(found, compared, list(dict.fromkeys(notes + option_notes(found))))
 
 
 def compare_by(
-    arms: Sequence[Arm], metric: str, named: Sequence[tuple[int, int]], unpaired: bool, notes: list[str]
+    arms: Sequence[Arm],
+    metric: str,
+    named: Sequence[tuple[int, int]],
+    unpaired: bool,
+    allow_relatives: bool,
+    notes: list[str],
 ) -> Compared:
     """By one number; adds to the notes."""
     groups = [[judged(run, metric) for run in arm.runs] for arm in arms]
@@ -109,6 +120,7 @@ def compare_by(
         told = next(f"{arms[a].name} and {arms[b].name}" for a, b in named if len(seeds[a] & seeds[b]) < 2)
         notes.append(f"Not paired by seed: {told} do not share two seeds.")
     check_provenance(groups, paired)
+    check_favour(groups, allow_relatives, notes)
     for arm, group in zip(arms, groups, strict=True):
         if len(group) < 2:
             raise UserError(
@@ -177,6 +189,26 @@ def check_provenance(groups: Sequence[Sequence[Judged]], paired: bool) -> None:
                 f"The numbers of {one.run} and {run.run} do not compare; they differ in {text}: evaluate all runs "
                 "alike."
             )
+
+
+def check_favour(groups: Sequence[Sequence[Judged]], allow_relatives: bool, notes: list[str]) -> None:
+    """Where the extractor flatters some runs and not others (see `favour`), add a note if that is allowed.
+
+    Raises:
+        UserError: it is not.
+    """
+    runs = list(itertools.chain.from_iterable(groups))
+    told = {favour(run.provenance): run.run for run in reversed(runs)}
+    if len(told) < 2:
+        return
+    (why, path), (_, other) = sorted(told.items(), reverse=True)[:2]
+    sentence = f"{runs[0].provenance['extractor']} flatters {path} beside {other}: {why}"
+    if not allow_relatives:
+        raise UserError(
+            f"{sentence}. Evaluate all runs by another network (`features` reporting), or compare all the same with "
+            "`allow_relatives`."
+        )
+    notes.append(f"{sentence}.")
 
 
 def option_notes(arms: Sequence[Arm]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,11 @@ from rggan.metrics import Features, Metric
 from rggan.metrics.coverage import OF_REFERENCE
 from rggan.metrics.features import Extractor, View
 from rggan.metrics.memorisation import Memorisation
-from rggan.metrics.provenance import Provenance
+from rggan.metrics.provenance import Provenance, favour
 from rggan.metrics.uncertainty import Interval, Range, mean_interval, share_interval
 from rggan.run.naming import FD, distance_name, is_distance
+
+UNRELATED = "`features` reporting is by a network that selects no snapshot and that no D looks through."
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,10 @@ def measure(
         view: View = "whole" if plain == name else "patches"
         told = provenance(plain, giver[plain], view, subject, reference, extractor, count, limit, precision, seeds)
         found.numbers[name] = number(name, rows, giver[plain].metric, told)
+    if flattered := favour(dataclasses.asdict(told)):
+        found.notes.append(
+            f"{flattered[0].upper()}{flattered[1:]}: these numbers flatter it beside others. {UNRELATED}"
+        )
     return found
 
 
@@ -255,4 +262,6 @@ def provenance(
         ema=subject.ema,
         class_mix=subject.class_mix,
         seeds=seeds,
+        looked_through=subject.looked_through,
+        steered_by=subject.steered_by,
     )

@@ -19,6 +19,7 @@ from rggan.data.images import Channels
 from rggan.errors import UserError
 from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
 from rggan.generation.generator import Generator
+from rggan.networks import FAMILIES
 from rggan.run.folder import Run
 from rggan.run.places import WEIGHTS, find_weights
 from rggan.training.progress import reading
@@ -84,6 +85,17 @@ class Subject:
     def ema(self) -> bool | None:
         """Every generator of ours is the average over its training; of others nobody knows."""
         return True if self.generator is not None else None
+
+    @property
+    def looked_through(self) -> str:
+        """The frozen pretrained network that the discriminator of a generator looked through; "": none."""
+        return "" if self.generator is None else FAMILIES.get(self.generator.config["network"]["name"]).looks_through
+
+    @property
+    def steered_by(self) -> str:
+        """The extractor by whose score a run's snapshot was selected; "": nothing tells."""
+        trained = {} if self.generator is None else self.generator.config.get("trained", {})
+        return str(trained.get("score_provenance", {}).get("extractor", ""))
 
     def count(self, samples: int) -> int | None:
         """How many images a sample set has; None: the saved statistics do not tell."""

@@ -8,10 +8,13 @@ from rich.console import Console
 
 from rggan import Generator, TrainConfig, train
 from rggan.cli.main import main
+from rggan.metrics.provenance import COMPARED
 from rggan.networks.sngan import SNGANGenerator
 
 TINY = {"resolution": 16, "max_images": 300, "width_g": 8, "width_d": 8, "kimg": 0.2, "snap": 0.1, "batch": 25}
 TINY |= {"score_samples": 20, "device": "cpu", "precision": "fp32"}
+WHERE = {name: name for name in COMPARED} | {"extractor": "reporting", "reference": "test", "samples": 5000}
+WHERE |= {"reference_split": "all images"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +71,25 @@ def refused(capfd):
         return err
 
     return run
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """Makes a run folder that was given a number (a distance by its earlier name)."""
+
+    def make(name, seed, value, rule="none", metric="fid", snapshot="best", options=None, **where):
+        run = tmp_path / name
+        run.mkdir(exist_ok=True)
+        config = TrainConfig(seed=seed, rule=rule, **(options or {}))
+        (run / "config.json").write_text(json.dumps(config.to_json()))
+        (run / "stats.jsonl").touch()
+        row = {
+            "subject": name,
+            "snapshot": snapshot,
+            metric: {"value": value, "provenance": {**WHERE, "metric": metric, **where}},
+        }
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        return str(run)
+
+    return make

@@ -15,7 +15,6 @@ from scipy import stats
 
 from rggan.cli.main import main
 from rggan.evaluation.layout import cells, escaped
-from tests.evaluation.test_compare import run_of  # noqa: F401
 
 ARMS = {"none": {"rule": "none"}, "soft": {"rule": "threshold"}, "half": {"rule": "threshold", "target_g": 0.5}}
 NAMES = {"none": "rule none", "soft": "no target_g, rule threshold", "half": "target_g 0.5, rule threshold"}
@@ -25,7 +24,7 @@ RECORDED = Path(__file__).parents[1] / "recorded" / "run-2" / "00000-digits-16-s
 
 
 @pytest.fixture
-def study(run_of, tmp_path):  # noqa: F811
+def study(run_of, tmp_path):
     """{arm: its runs}, each with two numbers; pairs differ less than seeds do."""
     random = np.random.default_rng(0)
     found = {}
@@ -132,7 +131,7 @@ def test_a_link_beside_its_run_is_that_run(study, compared, tmp_path):
     assert twice["arms"][1]["runs"] == study["soft"]
 
 
-def test_shares_of_the_reference_count_its_images_once(run_of, compared):  # noqa: F811
+def test_shares_of_the_reference_count_its_images_once(run_of, compared):
     """None of a hundred images is recalled by any of three runs: three times the same hundred."""
     for seed in range(3):
         for name, rule in (("a", "threshold"), ("b", "none")):
@@ -145,7 +144,7 @@ def test_shares_of_the_reference_count_its_images_once(run_of, compared):  # noq
         assert -1 < by["pairs"][0]["low"] < 0 < by["pairs"][0]["high"] < 1
 
 
-def test_runs_without_any_spread_are_not_told_apart(run_of, compared):  # noqa: F811
+def test_runs_without_any_spread_are_not_told_apart(run_of, compared):
     arms = [[run_of(f"{name}{seed}", seed, value, rule) for seed in (0, 1)] for name, value, rule in SAME]
     words = [*arms[0], "--", *arms[1]]
     assert "0 to inf" in compared(*words)
@@ -153,7 +152,7 @@ def test_runs_without_any_spread_are_not_told_apart(run_of, compared):  # noqa: 
     assert (pair["low"], pair["high"], pair["p"], pair["verdict"]) == (0, None, 1, "not told apart")
 
 
-def test_arms_with_the_same_options_go_by_their_folders(run_of, compared, tmp_path):  # noqa: F811
+def test_arms_with_the_same_options_go_by_their_folders(run_of, compared, tmp_path):
     for arm, base in (("first", 50.0), ("second", 60.0)):
         (tmp_path / arm).mkdir()
         for seed in (0, 1):

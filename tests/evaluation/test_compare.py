@@ -8,33 +8,8 @@ import pytest
 from scipy import stats
 
 from rggan.cli.main import main
-from rggan.config import TrainConfig
 from rggan.metrics.provenance import COMPARED, Provenance, differences
-
-WHERE = {name: name for name in COMPARED} | {"extractor": "reporting", "reference": "test", "samples": 5000}
-WHERE |= {"reference_split": "all images"}
-
-
-@pytest.fixture
-def run_of(tmp_path):
-    """Makes a run folder that was given a number (a distance by its earlier name)."""
-
-    def make(name, seed, value, rule="none", metric="fid", snapshot="best", options=None, **where):
-        run = tmp_path / name
-        run.mkdir(exist_ok=True)
-        config = TrainConfig(seed=seed, rule=rule, **(options or {}))
-        (run / "config.json").write_text(json.dumps(config.to_json()))
-        (run / "stats.jsonl").touch()
-        row = {
-            "subject": name,
-            "snapshot": snapshot,
-            metric: {"value": value, "provenance": {**WHERE, "metric": metric, **where}},
-        }
-        with (run / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        return str(run)
-
-    return make
+from tests.evaluation.conftest import WHERE
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rggan.metrics.features import WEIGHTS
 from rggan.run import naming
 from rggan.run.folder import Run
 from rggan.run.naming import distance_name
-from tests.evaluation.test_compare import WHERE
+from tests.evaluation.conftest import WHERE
 
 pytestmark = pytest.mark.slow  # all together they take seconds
 
