@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def modules():
             yield name, path
 
 
+@cache
+def walked(text):
+    return tuple(ast.walk(ast.parse(text)))
+
+
+def nodes(path):
+    """Of its syntax tree, which several tests look through."""
+    return walked(path.read_text())
+
+
 def floor(name):
     for prefix, level in FLOORS.items():
         if name == prefix or name.startswith(prefix + "."):
@@ -95,7 +106,7 @@ def floor(name):
 
 def imported(path):
     """The modules of ours that a file imports, anywhere in it, without the leading 'rggan.'."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.removeprefix("rggan.") for alias in node.names if alias.name.startswith("rggan"))
         elif isinstance(node, ast.ImportFrom):
@@ -113,7 +124,7 @@ def test_imports_go_down_only(name, path):
 
 def used(path, files):
     """Which of these modules (name -> file) a file imports, anywhere in it; a package only for names of its own."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -174,7 +185,7 @@ def test_pruning_imports_torch_and_nothing_else_of_ours():
     }  # Python's
     allowed = {"torch", "rggan.pruning", "__future__", "collections", "dataclasses", "typing", *own}
     for path in (PACKAGE / "pruning").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
@@ -200,7 +211,7 @@ FAMILY_FILES = {name: f"networks.{name}" for name in FAMILIES.builtin}
 def test_a_family_is_named_in_its_own_file_and_in_presets_only(name, path):
     """In code: texts, names and imports; what people read may name it."""
     called = [FAMILIES.get(family).generator.__name__.removesuffix("Generator") for family in FAMILIES.builtin]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         words = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
         words += [node.id] if isinstance(node, ast.Name) else []
         words += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
@@ -216,7 +227,7 @@ def test_rules_and_schedules_are_told_apart_in_pruning_only():
     kinds = {each for each in found if issubclass(getattr(rggan.pruning, each), Rule | Schedule)}
     assert {"Threshold", "SET", "ScoreSchedule"} <= kinds
     for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())) if not name.startswith("pruning") else ():
+        for node in nodes(path) if not name.startswith("pruning") else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
                 asked = {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
                 assert not asked & kinds, f"{name} asks for {asked & kinds}"

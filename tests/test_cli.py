@@ -71,6 +71,7 @@ def test_run_folder_holds_what_people_expect(run):
     assert "sec/kimg" in log
 
 
+@pytest.mark.slow
 def test_best_and_last_are_the_snapshots_that_the_stats_tell_of(run):
     rows = Run(run).rows()
     best = Generator.from_pretrained(run)
@@ -82,12 +83,14 @@ def test_best_and_last_are_the_snapshots_that_the_stats_tell_of(run):
     assert density == pytest.approx(rows[-1]["density_g"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_pictures_of_a_run_are_those_of_its_seeds(run):
     sheet = Image.open(sorted(run.glob("fakes*.png"))[-1])
     last = Generator.from_pretrained(run / "last").images(range(64))
     assert np.array_equal(np.asarray(sheet), np.asarray(grid(last)))
 
 
+@pytest.mark.slow
 def test_the_same_command_says_that_a_run_is_finished(run, capsys):
     before = (run / "log.txt").read_text()
     assert train(run.parent) == 0
@@ -106,6 +109,7 @@ def test_another_seed_is_another_run_and_config_repeats_one(run, tmp_path):
     assert scores[0] == scores[2] != scores[1]
 
 
+@pytest.mark.slow
 def test_one_declaration_makes_command_line_json_and_api(run):
     from_line = parse(["train", "digits", "--outdir", str(run.parent), *SHORT])
     assert from_line == TrainConfig.from_json(run / "config.json")
@@ -125,6 +129,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_generate_writes_one_picture_a_seed_always_the_same(run, tmp_path):
     assert main(["generate", str(run), "--seeds", "0-9", "--outdir", str(tmp_path / "a")]) == 0
     assert main(["generate", str(run), "--seeds", "7,3", "--outdir", str(tmp_path / "b")]) == 0
@@ -224,6 +229,7 @@ def test_skipped_files_are_counted(tmp_path, capsys):
     assert "skipped    1 unreadable: 2.png" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,,2", "-4"])
 def test_bad_seeds_are_refused(run, tmp_path, capsys, seeds):
     with pytest.raises(UserError):
@@ -319,6 +325,7 @@ def test_changed_images_and_unreadable_checkpoints_stop_a_resume_and_lose_nothin
     assert (run / "best" / "generator.safetensors").read_bytes() == best
 
 
+@pytest.mark.slow
 def test_outdir_that_is_a_file_is_refused(run, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert train(tmp_path / "file") == 2
@@ -364,6 +371,7 @@ def test_rows_that_somebody_else_wrote_are_passed_over(tmp_path):
     assert Run(tmp_path).rows() == [good]
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_it_quietly():
     command = [sys.executable, "-m", "rggan", "train", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ended:

@@ -487,6 +487,7 @@ def test_page_runs_and_does_what_it_says(page, capsys):
     page()
 
 
+@pytest.mark.slow
 def test_own_rule_keeps_the_largest_weights_of_each_neuron_and_lets_others_return(page):
     names = page("(Rule):")
     g, d, opt_g, opt_d = names["gan"]()
@@ -516,6 +517,7 @@ def test_own_rule_keeps_the_largest_weights_of_each_neuron_and_lets_others_retur
     names["gan"]()[0].load_state_dict(merged_state_dict(g), strict=True)
 
 
+@pytest.mark.slow
 def test_own_schedule_prunes_after_each_milestone(page):
     names = page("(Schedule):")
     g, d, opt_g, opt_d = names["gan"]()

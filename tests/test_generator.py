@@ -316,7 +316,7 @@ def test_every_family_saved_and_loaded_makes_the_same_pictures(name, classes, tm
         assert not torch.equal(loaded.images([1, 2], "c2"), generator.images([1, 2], "c1"))
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("batch", [1, 3, 16, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 7))])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_seed_is_the_same_picture_in_any_batch(name, batch):
     """To one grey level, and rarely not to the bit; wide enough for several ways to multiply."""

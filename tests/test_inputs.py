@@ -1,5 +1,6 @@
 """Training from end to end, to pictures, on every form of input."""
 
+import itertools
 import json
 import pickle
 import tarfile
@@ -11,6 +12,7 @@ from PIL import Image
 
 from rggan import Generator
 from rggan.cli.main import main
+from rggan.data import load_images
 from rggan.run.folder import Run
 from tests.conftest import folders
 
@@ -161,9 +163,20 @@ def test_labelled_sets_with_cond(tmp_path, make):
     assert main(["generate", str(run), "--class", classes[-1], "--seeds", "5", "--outdir", str(tmp_path / "one")]) == 0
 
 
-@pytest.mark.parametrize(("channels", "mode"), [("grey", "L"), ("rgb", "RGB"), ("rgba", "RGBA")])
-@pytest.mark.parametrize("resize", ["crop", "fit", "stretch"])
-def test_channels_and_rectangles_of_transparent_pictures(tmp_path, channels, mode, resize):
+MODES = {"grey": "L", "rgb": "RGB", "rgba": "RGBA"}
+
+
+def test_every_channels_and_resize_are_read_in_the_shape_asked_for(tmp_path):
+    data = folder(tmp_path / "clear", pixels(size=(40, 48), channels=4))
+    for channels, resize in itertools.product(MODES, ("crop", "fit", "stretch")):
+        found = load_images(data, "24x32", channels=channels, resize=resize, background="#203040")
+        assert found.images.shape == (COUNT, len(MODES[channels]), 24, 32)
+
+
+@pytest.mark.parametrize(("channels", "resize"), [("grey", "crop"), ("rgb", "fit"), ("rgba", "stretch")])
+def test_channels_and_rectangles_of_transparent_pictures(tmp_path, channels, resize):
+    """What resizes knows nothing of what trains: the other six pairs are read above."""
+    mode = MODES[channels]
     data = folder(tmp_path / "clear", pixels(size=(40, 48), channels=4))
     options = ["--channels", channels, "--resize", resize, "--resolution", "24x32", "--background", "#203040"]
     run, pictures = trained(data, tmp_path, *options)

@@ -62,6 +62,8 @@ for _ in range(12):
 schedule.step(1.0)
 print(pruner.density() < 1, len(merged_state_dict(network)))
 from rggan import Pruner as same
+
+pytestmark = pytest.mark.slow
 assert same is Pruner
 """
     found = run(code, "-S", path=torch_alone)
@@ -87,7 +89,6 @@ def test_every_public_name_is_there_and_no_other():
         rggan.Prunner  # noqa: B018
 
 
-@pytest.mark.slow
 def test_what_trains_nothing_does_not_wait_for_the_compiler():
     commands = ["check", "generate", "evaluate", "compare", "show", "plot"]
     found = run(

@@ -192,6 +192,7 @@ def test_what_the_run_writes_is_left_to_it(run, generate, name):
     assert generate("--seeds", "0", outdir=run / "pictures")[0] == 0
 
 
+@pytest.mark.slow
 def test_it_ends_with_a_command_that_runs(run, generate, tmp_path, capsys):
     import shlex
 

@@ -17,9 +17,15 @@ WHERE = {name: name for name in COMPARED} | {"extractor": "reporting", "referenc
 WHERE |= {"reference_split": "all images"}
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """By content, so that what one test has seen another need not see again."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RGGAN_CACHE", str(tmp_path / "cache"))
+def own_cache(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("RGGAN_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
 
 

@@ -12,6 +12,8 @@ from rggan.evaluation.subject import Reading, open_subject
 from rggan.run.folder import Run
 from rggan.training.trainer import Training
 
+pytestmark = pytest.mark.slow
+
 DATA = "tests.extensions.stripes:FORM:100"  # 90 coarse, 10 fine
 OPTIONS = {"data": DATA, "cond": True, "width_g": 4, "width_d": 4, "z_dim": 4, "kimg": 0.08, "snap": 0.08, "batch": 8}
 OPTIONS |= {"score_samples": 16, "device": "cpu", "aug": "none"}

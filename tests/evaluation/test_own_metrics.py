@@ -86,6 +86,7 @@ def test_a_metric_in_a_module_is_evaluated(module, pictures, told, digits):
     assert [name for name in found if name not in BESIDE] == ["kid", "apart", "likeness"]
 
 
+@pytest.mark.slow
 def test_what_needs_features_takes_the_subset_and_statistics_all_images(module, pictures, told, capfd):
     counts = "{'own': len(reference.rows) * 1000 + found.count}"
     features = module(one_value(counts, needs="'features'"))
@@ -99,6 +100,7 @@ def test_what_needs_features_takes_the_subset_and_statistics_all_images(module, 
     assert "subset     KID, neighbours and own: 30 samples against 30 reference images\n" in out
 
 
+@pytest.mark.slow
 def test_large_images_are_seen_by_patches_too(module, tmp_path, told, digits):
     large = digits.images[:40].repeat_interleave(4, 2).repeat_interleave(4, 3)
     np.save(tmp_path / "large.npy", large.permute(0, 2, 3, 1).numpy())
@@ -109,6 +111,7 @@ def test_large_images_are_seen_by_patches_too(module, tmp_path, told, digits):
     assert found["patch_likeness"]["lower_is_better"] is False
 
 
+@pytest.mark.slow
 def test_a_metric_of_statistics_takes_files_of_them(module, pictures, told, refused, tmp_path):
     saved = tmp_path / "real.npz"
     place, features = (f"{module(source)}:METRIC" for source in (APART, one_value("{'own': 1.0}")))

@@ -58,6 +58,7 @@ def run(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_it_trains_with_all_of_them(run):
     rows = Run(run).rows()
     assert [row["seen"] for row in rows] == [1, 2, 3]
@@ -71,6 +72,7 @@ def test_it_trains_with_all_of_them(run):
     assert (run / "diary.txt").read_text().splitlines()[:2] == ["begin", "tick 0 ThinGenerator False"]
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_bits_of_a_run_that_was_never_stopped(run, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(["train", *OWN, "--outdir", str(whole), "--kimg", "0.24"]) == 0
@@ -83,6 +85,7 @@ def test_it_goes_on_to_the_bits_of_a_run_that_was_never_stopped(run, tmp_path):
     assert (second / "diary.txt").read_text().splitlines()[-1] == "end 6"
 
 
+@pytest.mark.slow
 def test_it_generates_and_evaluates(run, tmp_path, capsys, nobody_named_it):
     place = f"{HERE}.thin:FAMILY"
     words = [str(run), "--outdir", str(tmp_path), "--seeds", "0-2"]
@@ -102,6 +105,7 @@ def test_it_generates_and_evaluates(run, tmp_path, capsys, nobody_named_it):
     assert "it names code, which runs only where you name it too: give --" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--network", "--rule", "--schedule", "--loss", "--data"])
 def test_a_runs_file_alone_makes_no_code_run(run, flag, capsys, nobody_named_it):
     """Everything is named again but one."""
@@ -112,6 +116,7 @@ def test_a_runs_file_alone_makes_no_code_run(run, flag, capsys, nobody_named_it)
     assert f"it names code, which runs only where you name it too: give {flag} {OWN[place + 1]}" in said
 
 
+@pytest.mark.slow
 def test_callbacks_are_never_taken_from_a_file(tmp_path, capsys):
     options = {"callbacks": [f"{HERE}.diary:Broken"], "kimg": 0.02, "width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4}
     (tmp_path / "c.json").write_text(json.dumps({**options, "score_samples": 8, "max_images": 20, "device": "cpu"}))
@@ -122,6 +127,7 @@ def test_callbacks_are_never_taken_from_a_file(tmp_path, capsys):
     assert "The callback Broken failed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_module_of_the_current_folder_hides_no_other(tmp_path):
     (tmp_path / "sklearn.py").write_text("raise RuntimeError('this ran')")
     (tmp_path / "mine.py").write_text("VALUE = 3")
@@ -132,6 +138,7 @@ def test_a_module_of_the_current_folder_hides_no_other(tmp_path):
     assert found.stdout.startswith("3 <module 'sklearn.svm'"), found.stderr
 
 
+@pytest.mark.slow
 def test_what_a_callback_draws_is_none_of_the_run(tmp_path):
     class Draws(Callback):
         def tick(self, row, snapshot):
@@ -279,6 +286,7 @@ def test_what_is_of_the_wrong_kind_is_one_sentence_and_code_2(options, sentence,
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_callback_that_fails_loses_nothing(tmp_path, capsys):
     options = [word for word in OWN if word != f"{HERE}.diary:Diary"]
     options.insert(options.index("--callbacks") + 1, f"{HERE}.diary:Broken")
@@ -289,6 +297,7 @@ def test_a_callback_that_fails_loses_nothing(tmp_path, capsys):
     assert len(Run(run).rows()) == 1
 
 
+@pytest.mark.slow
 def test_python_does_what_the_command_line_does(tmp_path):
     seen = []
 

@@ -60,6 +60,7 @@ def test_frechet_of_gaussians_with_a_known_answer():
     assert Frechet(b)(a) == pytest.approx(Frechet(a)(b), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 250, 1797])
 def test_moments_in_parts_are_those_of_the_whole(features, size):
     shifted = features + 1000  # so that squares summed up without their mean would lose digits
@@ -83,6 +84,7 @@ def brute(a, b):
     return within_a + within_b - 2 * np.mean([k(x, y) for x in a for y in b])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [3, 2048])
 def test_kernel_distance_and_its_error_agree_with_their_definitions(features, block, monkeypatch):
     monkeypatch.setattr("rggan.metrics.distances.BLOCK", block)
@@ -96,6 +98,7 @@ def test_kernel_distance_and_its_error_agree_with_their_definitions(features, bl
     assert ours.standard_error == pytest.approx(variance**0.5, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_standard_error_is_the_spread_over_other_images_of_the_same_kind(features):
     random = torch.Generator().manual_seed(0)
     a, b = features[::2], features[1::2] + 0.2
@@ -108,6 +111,7 @@ def test_standard_error_is_the_spread_over_other_images_of_the_same_kind(feature
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.2)
 
 
+@pytest.mark.slow
 def test_kernel_distance_is_unbiased(features):
     """Between two draws from the same images its mean is 0, at any sample count; a biased estimate is not."""
     random = torch.Generator().manual_seed(0)
@@ -120,6 +124,7 @@ def test_kernel_distance_is_unbiased(features):
         assert abs(np.mean(values)) < 4 * error
 
 
+@pytest.mark.slow
 def test_too_few_images_are_refused(features):
     with pytest.raises(ValueError, match="at least two"):
         kernel_distance(features[:1], features)

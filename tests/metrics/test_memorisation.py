@@ -231,6 +231,7 @@ def test_what_cannot_be_judged(training, sentence):
         Memoriser(training)
 
 
+@pytest.mark.slow
 def test_what_is_said(pictures, small, large):
     copies = small(pictures[:100])
     assert "The generator replays training images." in copies.lines()
@@ -243,6 +244,7 @@ def test_what_is_said(pictures, small, large):
     assert "no rate counts with so few samples" in few.lines()[-1]
 
 
+@pytest.mark.slow
 def test_it_draws_no_random_numbers(pictures, small):
     before = torch.get_rng_state()
     first, again = small(pictures[:20]), Memoriser(pictures[:100])(pictures[:20])

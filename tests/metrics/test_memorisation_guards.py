@@ -32,6 +32,7 @@ def test_a_large_group_leaves_room_for_others(pictures):
     assert found.ratios.item() < 0.5
 
 
+@pytest.mark.slow
 def test_mirrored_and_brighter_doubles_are_one_group(pictures):
     half = (pictures[:50].float() * 0.7).round().to(torch.uint8)  # other means than near-duplicates may have
     for doubles in (pictures[:50].flip(3), half):
@@ -55,6 +56,7 @@ def test_blank_training_images_give_no_nan(pictures):
     assert torch.tensor(memoriser.threshold).isfinite()
 
 
+@pytest.mark.slow
 def test_the_verdict_needs_chance_excluded_and_a_real_excess(pictures):
     found = Memoriser(pictures[:60])(pictures[:60])
     assert replace(found, p_value=1e-9, copies=30, expected=0.1).replays

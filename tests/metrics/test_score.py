@@ -14,21 +14,36 @@ from rggan.metrics.features import WEIGHTS
 from studies.score_figure import series
 
 
+@pytest.fixture
+def features_once(monkeypatch):
+    """Features of the same images are computed once, for both kinds of distance."""
+    found = {}
+
+    def features(network, images):
+        key = network.name, images.contiguous().numpy().tobytes()
+        if key not in found:
+            found[key] = extract(network, images)
+        return found[key]
+
+    monkeypatch.setattr(score, "extract", features)
+    monkeypatch.setattr(score, "feature_parts", lambda network, images: [features(network, images)])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["kernel", "frechet"])
 @pytest.mark.parametrize("network", ["steering", "reporting"])
-def test_score_rises_with_blur_noise_jpeg_and_dropped_modes(digits, network, kind, monkeypatch):
-    """Five strengths each, on images that the reference does not hold."""
-    monkeypatch.setattr("rggan.metrics.score.FRECHET_FROM", 2000 if kind == "kernel" else 1)
+def test_score_rises_with_blur_noise_jpeg_and_dropped_modes(digits, network, monkeypatch, features_once):
+    """Five strengths each, on images that the reference does not hold, by both distances."""
     half = torch.arange(len(digits)) % 2 == 0
-    score = Score(digits.images[half], network)
-    assert score.kind == kind
     images, labels = digits.images[~half][::6], digits.labels[~half][::6]
-    rows = series(score, images, labels)
-    assert len(rows) == 4
-    for name, values in rows.items():
-        assert len(values) == 6
-        assert all(a < b for a, b in pairwise(values)), (name, values)
+    for kind, least in (("kernel", 2000), ("frechet", 1)):
+        monkeypatch.setattr(score, "FRECHET_FROM", least)
+        distance = Score(digits.images[half], network)
+        assert distance.kind == kind
+        rows = series(distance, images, labels)
+        assert len(rows) == 4
+        for name, values in rows.items():
+            assert len(values) == 6
+            assert all(a < b for a, b in pairwise(values)), (kind, name, values)
 
 
 @pytest.mark.slow
@@ -93,7 +108,7 @@ class Streamed:
             yield part
 
 
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("channels", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_images_in_parts_give_the_same_features_and_scores(digits, channels):
     images = digits.images[:60]
     images = with_alpha(images, images[:1]) if channels == 4 else images

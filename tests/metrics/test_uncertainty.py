@@ -33,6 +33,7 @@ def within_chance(share):
     return abs(share - 0.95) < 4 * math.sqrt(0.95 * 0.05 / TRIALS)
 
 
+@pytest.mark.slow
 def test_interval_of_fid_covers_the_expected_score_at_this_sample_count():
     """Of a Gaussian against a fixed one both moments of the sample's mean and deviation are known, bias included."""
     sets = draws(torch.Generator().manual_seed(1))
@@ -145,6 +146,7 @@ def test_far_from_the_ends_intervals_of_shares_are_students():
     assert effect(a, b, "share").interval == pytest.approx((theirs.low, theirs.high), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_intervals_of_shares_near_an_end_cover():
     """Against draws with a known mean: shares of few copies, and their differences."""
     random = np.random.default_rng(3)
@@ -204,6 +206,7 @@ def test_shares_spread_at_least_as_their_images_do():
     assert 0.1 < effect([0.0, 0.0], [0.01, 0.01], "share", images=1000, shared=True).p < 1
 
 
+@pytest.mark.slow
 def test_shares_of_the_same_generator_are_told_apart_no_more_often_than_they_say():
     """Most draws of so few copies have no spread, on one side at least."""
     random = np.random.default_rng(4)

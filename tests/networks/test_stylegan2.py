@@ -79,6 +79,7 @@ def test_sizes_at_32_pixels_by_hand(width):
 SIZES = [(32, 32), (32, 48), (64, 64)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(512, 512), (640, 512), (512, 384)])
 def test_shapes_and_gradients_of_large_pictures(size):
     g, d = StyleGAN2Generator(size, 3, 8, z_dim=16), StyleGAN2Discriminator(size, 3, 8)

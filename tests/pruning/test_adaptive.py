@@ -159,6 +159,7 @@ def test_at_density_one_it_is_the_dense_network():
     assert torch.equal(found[0], found[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [

@@ -20,7 +20,14 @@ def steps(model, optimizer, count, size=8):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("norm", [spectral_norm, hook_spectral_norm, lambda layer: layer], ids=["norm", "hook", "none"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pytest.param(spectral_norm, id="norm", marks=pytest.mark.slow),
+        pytest.param(hook_spectral_norm, id="hook", marks=pytest.mark.slow),
+        pytest.param(lambda layer: layer, id="none"),
+    ],
+)
 @pytest.mark.parametrize("granularity", [Rows, type(None)], ids=["rows", "weights"])
 @pytest.mark.parametrize("regrowth", [0, pytest.param(0.05, marks=pytest.mark.slow)], ids=["", "regrowth"])
 def test_a_layer_keeps_its_floor_at_every_step(norm, granularity, regrowth):

@@ -246,6 +246,7 @@ def test_pruners_and_their_networks_can_be_collected():
     train_steps(m := network(), adam(m), batches())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["straight-through", "hard", "RigL"])
 def test_eight_bit_moments(rule):
     """torchao's states are no plain tensors."""

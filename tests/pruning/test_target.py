@@ -144,6 +144,7 @@ def test_ramps_without_length_are_refused(arguments):
         Ramp(0.5, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.005, 0.01, 0.02, 0.03])
 def test_small_targets_are_reached_and_no_layer_falls_below_its_floor(target):
     model = wide(64)

@@ -70,7 +70,7 @@ def trained(rule, last, steps=24):
     return model, pruner
 
 
-@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RULES)
 def test_many_layers_as_one_train_as_each_by_itself(name, last, monkeypatch):
     plain, pruner = trained(RULES[name](), last)
@@ -173,6 +173,7 @@ def test_a_loaded_state_has_its_own_density(monkeypatch):
     assert ours[2].density() == pytest.approx(0.2, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [False, True])
 def test_nothing_dies_and_each_neuron_and_channel_keeps_one(last, monkeypatch):
     ours, theirs = layers_of(*SHAPES, last=last), layers_of(*SHAPES, last=last)

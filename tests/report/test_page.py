@@ -143,6 +143,7 @@ def test_numbers_are_those_of_the_statistics(page):
     assert "logarithmic" in page.text  # 30 to 0.25
 
 
+@pytest.mark.slow
 def test_names_of_any_kind_are_text(tmp_path):
     run = make_run(tmp_path / "run", pictures=((EVIL, EVIL), (f"2{EVIL}", EVIL)), data=f"nowhere/{EVIL}", pattern=EVIL)
     rows = make_rows()
@@ -180,7 +181,14 @@ def test_a_run_without_evaluations_has_a_page_too(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fakes000004.png", "data.jsonl", "stats.jsonl", "reals.png", "last/config.json"])
-@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n", b"[1, 2", b"null\n", b'{"size": "big"}\n\xff\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89PNG\r\n\x1a\n",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (None, b"", b"[1, 2", b"null\n")),
+        pytest.param(b'{"size": "big"}\n\xff\n', marks=pytest.mark.slow),
+    ],
+)
 def test_whatever_is_missing_or_broken_is_left_out(tmp_path, name, content):
     run = make_run(tmp_path / "run")
     (run / "last").mkdir()
@@ -234,6 +242,7 @@ def test_the_command_of_a_run_is_that_run(config):
     }
 
 
+@pytest.mark.slow
 def test_what_was_found_in_the_pictures_outlives_them(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -255,6 +264,7 @@ def test_what_was_found_in_the_pictures_outlives_them(tmp_path):
     assert "2 pictures" in text  # as the run noted
 
 
+@pytest.mark.slow
 def test_the_look_over_the_pictures_reads_them_as_the_run_does(tmp_path):
     """White of 12-bit pictures, and how large they may be."""
     folder = tmp_path / "pictures"
@@ -302,6 +312,7 @@ def test_a_film_has_every_sheet_in_order(run):
             assert np.argmin(errors) == number
 
 
+@pytest.mark.slow
 def test_runs_are_compared_at_the_same_kimg(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     a = make_run(tmp_path / "a")

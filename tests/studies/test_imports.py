@@ -7,12 +7,15 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 import rggan
 import studies
 
 STUDIES = Path(studies.__file__).parent
 
 
+@pytest.mark.slow
 def test_rggan_imports_no_study():
     for path in Path(rggan.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -21,6 +24,7 @@ def test_rggan_imports_no_study():
             assert not any(name.split(".")[0] == "studies" for name in names), path
 
 
+@pytest.mark.slow
 def test_every_module_imports_from_any_folder(tmp_path):
     names = sorted(f"studies.{path.stem}" for path in STUDIES.glob("*.py") if path.stem != "__init__")
     assert "studies.capacity" in names
