@@ -1,0 +1,95 @@
+"""The projected study: FastGAN's and the projected discriminator on few pictures, its heads dense, adaptive and static.
+
+    python -m studies.projected CIFAR10_FOLDER FACES_FOLDER OUT list            # the jobs, and which are done
+    python -m studies.projected CIFAR10_FOLDER FACES_FOLDER OUT work [DATA...]  # do the others; may run twice
+
+Each job trains one run, evaluates its best snapshot with the reporting extractor, through which nothing was trained or
+selected, and appends one row to studies/results/projected.jsonl; runs stay in OUT/runs for the pictures.
+CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg, of which 1,000 train; FACES_FOLDER holds a hundred pictures,
+training set and reference. Arms of a seed have the same G, pictures and number of images; a step of the projected
+discriminator takes as long as one of FastGAN's (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.commands import CommandJob
+from studies.places import RESULTS
+from studies.queue import act
+
+ROWS = RESULTS / "projected.jsonl"
+DATA: dict[str, dict[str, Any]] = {
+    "faces64": {"resolution": 64, "batch": 16, "kimg": 20},
+    "faces128": {"resolution": 128, "batch": 8, "kimg": 10},
+    "cifar": {"resolution": 32, "batch": 16, "kimg": 60, "max_images": 1000, "pattern": "*[02468].jpg"},
+}
+DENSE: dict[str, Any] = {"rule": "none"}
+ARMS: dict[str, dict[str, Any]] = {
+    "FastGAN": {"network": "fastgan", **DENSE},
+    "projected, dense": {"network": "projected", **DENSE},
+    "projected, adaptive": {"network": "projected", "rule": "threshold", "networks": "d", "target_d": "auto"},
+    "projected, static": {"network": "projected", "rule": "static", "networks": "d", "target_d": 0.5},
+}
+EVALUATIONS = 10
+COMMON: dict[str, Any] = {
+    **{"width_g": 8, "width_d": 8, "z_dim": 128, "channels": "rgb", "mirror": True, "aug": "diff"},
+    **{"score_samples": 300, "ema": 0.995, "precision": "fp32"},  # short runs need a short average
+}
+ONCE = ("--replicates", "1", "--memorisation", "on")
+
+
+def options(data: str, arm: str) -> dict[str, Any]:
+    """The options of one run, without its seed.
+
+    >>> options("faces64", "projected, dense")["snap"]
+    2.0
+    """
+    found = {**COMMON, **DATA[data], **ARMS[arm]}
+    return {**found, "snap": found["kimg"] / EVALUATIONS}
+
+
+@dataclass(frozen=True)
+class ProjectedJob(CommandJob):
+    """A run on `faces`, or without them on CIFAR-10."""
+
+    faces: Path | None = None
+
+    def data(self, cifar: Path) -> Path:
+        return self.faces or super().data(cifar)
+
+    def evaluation(self, cifar: Path) -> list[str]:
+        if self.faces:
+            return ["--metrics", "kid", "--samples", "2000", *ONCE]
+        return ["--reference", str(cifar / "test"), "--metrics", "fd", "kid", "--samples", "5000", *ONCE]
+
+
+def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[ProjectedJob]:
+    """Every job, paired runs beside each other."""
+    for data in names or DATA:
+        for seed in range(3):
+            for arm in ARMS:
+                place = None if data == "cifar" else faces
+                yield ProjectedJob(data, arm, seed, DATA[data]["kimg"], options(data, arm), place)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar", type=Path)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("command", choices=("list", "work"))
+    parser.add_argument("data", nargs="*")
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    act(arguments, jobs(arguments.data, arguments.faces))
+
+
+if __name__ == "__main__":
+    main()
