@@ -14,6 +14,7 @@ from rggan.device import check_device
 from rggan.errors import UserError
 from rggan.options import check_kinds
 from rggan.presets import Found, choose, pruning
+from rggan.pretrained import LITE1
 
 
 def look(given: Mapping[str, Any]) -> Found:
@@ -22,8 +23,8 @@ def look(given: Mapping[str, Any]) -> Found:
     Raises:
         UserError: there are no pictures, or no such device.
 
-    >>> look({"data": "digits", "fraction": 0.5, "device": "cpu"})
-    Found(images=898, side=16, classes=10, cuda=False)
+    >>> look({"data": "digits", "fraction": 0.5, "device": "cpu"})[:4]  # images, side, classes, on a GPU
+    (898, 16, 10, False)
     """
     options = Options(**given)
     check_kinds(options)
@@ -33,7 +34,8 @@ def look(given: Mapping[str, Any]) -> Found:
         side = natural_resolution(short_sides(pictures))
     else:
         side = min(parse_size(options.resolution))
-    return Found(count, side, len(class_names(pictures)), check_device(options.device, training=True).type == "cuda")
+    cuda = check_device(options.device, training=True).type == "cuda"
+    return Found(count, side, len(class_names(pictures)), cuda, LITE1.installed())
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -33,12 +33,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Found(NamedTuple):
-    """What `choose` looks at. side: the shorter one that pictures are trained at."""
+    """What `choose` looks at.
+
+    side: the shorter one that pictures are trained at. pretrained: whether the networks of the extra are installed.
+    """
 
     images: int
     side: int
     classes: int
     cuda: bool
+    pretrained: bool = False
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -85,11 +89,11 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
 
     given: options that were asked for, which take the place of what would be chosen. What is pruned, `pruning` says.
 
-    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False), {"batch": 4})
+    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False, pretrained=True), {"batch": 4})
     >>> options["network"], options["batch"], options["aug"]
-    ('fastgan', 4, 'diff')
+    ('projected', 4, 'diff')
     >>> why[0]
-    'network    fastgan: the family for few pictures of 64 pixels and more, and light enough for a CPU'
+    "network    projected: D sees pictures of 64 pixels and more by a pretrained network, in FastGAN's time"
     >>> why[1]
     'width      16, batch 4 (as asked): what a CPU trains in reasonable time at 128 pixels'
     """
@@ -103,8 +107,12 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
         and 32 <= found.side <= FAMILIES.get("biggan").sizes.high
     ):
         name, reason = "biggan", f"classes, and {found.images:,} pictures to tell them apart"
+    elif found.pretrained and 64 <= found.side <= FAMILIES.get("projected").sizes.high:
+        name, reason = "projected", "D sees pictures of 64 pixels and more by a pretrained network, in FastGAN's time"
     elif found.side >= 64 and (not found.cuda or found.images < 2000):
         name, reason = "fastgan", "the family for few pictures of 64 pixels and more, and light enough for a CPU"
+        if not found.pretrained and found.side <= FAMILIES.get("projected").sizes.high:
+            reason += '; for the projected discriminator: pip install "rggan[pretrained]"'
     elif found.cuda and found.side >= 32:
         name, reason = "stylegan2", "the best pictures, where a GPU carries it"
     else:
@@ -124,7 +132,9 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
         batch = 32 if found.side <= 32 else 16 if found.side <= 64 else 8
         kimg = 400.0 if found.side <= 32 else 200.0 if found.side <= 64 else 100.0
     options |= {"width_g": width, "width_d": width, "batch": batch}
-    options |= {"kimg": kimg, "snap": given.get("kimg", kimg) / 20, "aug": "ada" if found.images >= 5000 else "diff"}
+    # The projected discriminator is always augmented, as published.
+    options |= {"kimg": kimg, "snap": given.get("kimg", kimg) / 20}
+    options["aug"] = "ada" if found.images >= 5000 and name != "projected" else "diff"
     options |= given
 
     def told(name: str) -> str:
@@ -146,7 +156,9 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
     why.append(f"length     {options['kimg']:g} kimg, looked at every {options['snap']:g}: {reason}")
     reason = {
         "ada": "enough pictures to wait until D overfits",
-        "diff": "so few pictures are learnt by heart at once without it",
+        "diff": "as the projected discriminator was published"
+        if name == "projected"
+        else "so few pictures are learnt by heart at once without it",
     }.get(options["aug"], "")
     why.append(f"augment    {options['aug']}: {because({'aug'}, f'{found.images:,} pictures, {reason}')}")
     if name == "stylegan2" and options.get("gamma") is None:  # left to the run, which knows the other side

@@ -17,6 +17,7 @@ from rggan.cli.main import main, parse
 from rggan.generation.build import build
 from rggan.networks import FAMILIES, check_resolution
 from rggan.presets import PRESETS, Found, choose, pruning, settings
+from rggan.pretrained import Pretrained
 from rggan.run.folder import Run
 from rggan.run.outdir import find_run
 from rggan.training.checkpoint import checkpoints
@@ -114,13 +115,14 @@ def test_command_lines_of_the_documents():
 # Chosen by what is there
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
 @pytest.mark.parametrize("cuda", [False, True])
 @pytest.mark.parametrize("cond", [False, True])
-def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
+def test_choices_are_valid_and_say_what_was_chosen(cuda, cond, pretrained):
     sides = (16, 32, 64, 128, 256)  # what `natural_resolution` gives
     seen = set()
     for images, side, classes in itertools.product((2, 1999, 2000, 4999, 5000), sides, (0, 10)):
-        options, why = choose(Found(images, side, classes, cuda), {"cond": cond})
+        options, why = choose(Found(images, side, classes, cuda, pretrained), {"cond": cond})
         config = TrainConfig(**options)
         seen.add((config.network, config.aug, side))
         assert check_resolution(side, FAMILIES.get(config.network).sizes) == (side, side)
@@ -142,8 +144,11 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond):
     for name, side in {(network, side) for network, _, side in seen}:
         networks(TrainConfig(network=name, width_g=4, width_d=4), side)
     families = {network for network, _, _ in seen}
-    assert families == ({"sngan", "fastgan", "stylegan2"} | ({"biggan"} if cond else set()) if cuda else families)
-    assert cuda or families == {"sngan", "fastgan"}
+    large = {"projected"} if pretrained else {"fastgan", "stylegan2"} if cuda else {"fastgan"}
+    assert {network for network, _, side in seen if side >= 64} - {"biggan"} == large
+    assert families - large == {"sngan"} | ({"stylegan2"} if cuda else set()) - large | ({"biggan"} & families)
+    assert ("biggan" in families) == (cond and cuda)
+    assert ("projected", "ada") not in {(network, aug) for network, aug, _ in seen}
     assert {aug for _, aug, _ in seen} == {"ada", "diff"}
 
 
@@ -162,15 +167,17 @@ def test_auto_says_a_line_for_each_choice(capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path):
+@pytest.mark.parametrize("network", ["fastgan", "projected"])
+def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path, monkeypatch, network):
+    monkeypatch.setattr(Pretrained, "installed", lambda self: network == "projected")
     for i in range(6):
         Image.fromarray(np.full((70, 90, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
     line = ["train", "--data", str(tmp_path), "--device", "cpu"]
-    assert parse([*line, "--cfg", "auto"]).network == "fastgan"
-    assert parse(["train", "--cfg=auto", *line[1:]]).network == "fastgan"
+    assert parse([*line, "--cfg", "auto"]).network == network
+    assert parse(["train", "--cfg=auto", *line[1:]]).network == network
     assert parse([*line, "--cfg", "auto", "--resolution", "32"]).network == "sngan"
     config = parse([*line, "--cfg", "auto", "--batch", "3", "--kimg", "7"])
-    assert (config.network, config.batch, config.kimg) == ("fastgan", 3, 7)
+    assert (config.network, config.batch, config.kimg) == (network, 3, 7)
     many = ["train", "digits", "--device", "cpu"]
     assert parse([*many, "--max-images", "100"]).aug == "diff"
 
