@@ -31,7 +31,7 @@ from rggan.networks.layers import Conv2d
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.pretrained import LITE1, STRIDES, WIDTHS
 
-SIZES = Sizes("Projected GAN", 32, 512)
+SIZES = Sizes("Projected", 32, 512)
 
 MIXED = (64, 128, 256, 512)  # channels of the mixed maps, fine to coarse
 SEED = 2021  # of the fixed random weights
