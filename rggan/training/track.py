@@ -138,7 +138,8 @@ def step_of(row: Row) -> int:
 class Tracking(Callback):
     """Keeps trackers at what stats.jsonl says, also after a kill or where a tracker is added later.
 
-    A tracker that fails is named once in the log, and the run goes on without it. As a context it closes them.
+    A tracker that fails is named in the log when that happens and at the end, and the run goes on without it. As a
+    context it closes them.
 
     Args:
         options: all options of the run. say: writes a line to the log.
@@ -147,6 +148,8 @@ class Tracking(Callback):
     def __init__(self, trackers: Mapping[str, Tracker], options: dict[str, Any], say: Callable[[str], None]) -> None:
         self.trackers, self.options, self.say = dict(trackers), options, say
         self.logged: dict[str, int] = {}  # the last step of each
+        self.sent = dict.fromkeys(self.trackers, 0)  # evaluations
+        self.failed: dict[str, str] = {}  # why
         self.last = -1  # the last step that the run stands by
 
     def __enter__(self) -> Tracking:
@@ -155,8 +158,23 @@ class Tracking(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failed = dict(self.failed)
         for name in list(self.trackers):
             self.call(name, "close", kind is None)
+        for name, why in failed.items():
+            step = self.logged.get(name, -1)
+            has = f"has the run up to kimg {step / 1000:g} only" if step > 0 else "has nothing of the run"
+            self.say(
+                f"track      {name} {has} ({why}): the same command sends it the rest, also when the run has ended."
+            )
+
+    def told(self) -> list[str]:
+        """Lines about what the trackers have of a run that had ended before they were asked."""
+        count = len(self.run.rows()) if self.trackers else 0
+        return [
+            f"track      {name} has all {count} evaluations, {self.sent[name]} of them sent now"
+            for name in self.trackers
+        ]
 
     def begin(self, run: Path) -> None:
         if not self.trackers:
@@ -195,6 +213,7 @@ class Tracking(Callback):
                 self.call(name, "log", step, values, picture if picture.is_file() else None)
                 if name in self.trackers:  # what fails comes when the run goes on
                     self.logged[name] = step
+                    self.sent[name] += bool(values)
         self.write()
 
     def write(self) -> None:
@@ -207,5 +226,6 @@ class Tracking(Callback):
             return getattr(self.trackers[name], method)(*arguments)
         except Exception as error:  # of somebody else's library
             del self.trackers[name]
+            self.failed[name] = reason(error)
             self.say(f"`track` {name} failed in {method}: {reason(error)}; the run goes on without it.")
             return None

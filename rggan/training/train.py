@@ -124,6 +124,7 @@ def train(
                 draw_page(run, console, look=False)
                 with Tracking(trackers, config.to_json(), RunLog(run, console).say) as tracking:
                     tracking.begin(run.path)  # what they lack
+                    say(console, *tracking.told())
                 return run.path
             data = read_data(config, console)
             training = make_training(config, data, not checkpoints(run.checkpoints), rules, schedules)

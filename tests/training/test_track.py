@@ -144,7 +144,10 @@ def test_a_tracker_that_fails_is_named_once_and_the_others_go_on(run, method):
     broken, kept = Kept(fails=(method,)), Kept()
     back = row(0.04) if method == "rewind" else row(0.1)
     said = tracked(run, [row(0.06), back, row(0.12)], broken=broken, kept=kept)
-    assert said == [f"`track` broken failed in {method}: no such host; the run goes on without it."]
+    assert said[0] == f"`track` broken failed in {method}: no such host; the run goes on without it."
+    has = {"open": "nothing of the run", "log": "nothing of the run", "rewind": "the run up to kimg 0.06 only"}
+    end = "(no such host): the same command sends it the rest, also when the run has ended."
+    assert said[1:] == ([] if method == "close" else [f"track      broken has {has[method]} {end}"])
     assert broken.told[-1][0] == method
     assert kept.steps()[-1] == 120
 
@@ -171,6 +174,17 @@ def test_a_damaged_note_ends_no_run(run, content):
     kept = Kept()
     tracked(run, [row(0.06)], one=kept)
     assert kept.steps()[-1] == 60
+
+
+def test_a_tracker_of_a_run_that_has_ended_is_told_what_was_sent(run):
+    kept = Kept()
+    for sent in (2, 0):
+        with Tracking({"one": kept}, {}, print) as tracking:
+            tracking.begin(run.path)
+            assert tracking.told() == [f"track      one has all 2 evaluations, {sent} of them sent now"]
+    with Tracking({}, {}, print) as tracking:
+        tracking.begin(run.path)
+        assert tracking.told() == []
 
 
 def test_a_stopped_run_is_no_ended_one(run):
