@@ -55,7 +55,8 @@ def options_of(kind: type) -> Iterator[Option]:
     for field in dataclasses.fields(kind):
         if tyro.conf.Positional in getattr(marked[field.name], "__metadata__", ()):
             continue
-        line, *rest = texts.get(field.name, "").split("\n\n")
+        told = texts.get(field.name) or "".join(marks(marked[field.name], "help"))  # of tyro.conf.arg(help=...)
+        line, *rest = told.split("\n\n")
         values = [found for part in rest for each in part.splitlines() if (found := VALUE.match(each.strip()))]
         switch, flag = hints[field.name] is bool, f"--{spelled[field.name]}"
         if switch and field.default is True:
@@ -63,14 +64,14 @@ def options_of(kind: type) -> Iterator[Option]:
         flag = ", ".join([*marks(marked[field.name], "aliases"), flag])
         default = field.default
         line = " ".join(line.split())
-        told = "without it" in line or switch or default is dataclasses.MISSING or default in (None, "", ())
+        known = "without it" in line or switch or default is dataclasses.MISSING or default in (None, "", ())
         yield Option(
             flag,
             "" if switch else "".join(marks(marked[field.name], "metavar")) or placeholder(hints[field.name]),
             line,
             " ".join(" ".join(part.split()) for part in rest if not VALUE.match(part.strip().splitlines()[0].strip())),
             [(found[1], found[2]) for found in values],
-            "" if told else shown(default),
+            "" if known else shown(default),
         )
 
 

@@ -37,6 +37,11 @@ def test_every_option_is_shown_once_and_no_line_is_torn(command, columns):
         assert len(indented) == len(own) + values  # a line for each
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_described(command):
+    assert [option.flag for option in options_of(kind(command)) if len(option.line) < 10] == []
+
+
 def test_groups_are_in_order_and_what_is_often_used_comes_early():
     shown = help_of("train", TrainOptions, GROUPS, 79)
     assert re.findall(r"^(\w+):$", shown, re.M) == list(GROUPS)
