@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,8 @@ def test_one_declaration_makes_command_line_json_and_api(run):
     assert (overridden.kimg, overridden.mirror, overridden.width_g) == (5.0, True, 8)
 
 
-def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
+def test_dry_run_prints_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rggan.cli.train.MEASURED", 0.1)
     assert (
         main(["train", "digits", "--network", "sngan", "--outdir", str(tmp_path / "runs"), "-n", "--max-images", "100"])
         == 0
@@ -126,6 +128,7 @@ def test_dry_run_prints_and_writes_nothing(tmp_path, capsys):
     out = capsys.readouterr().out
     assert '"kimg": 1000.0' in out
     assert "100 images, 16x16 grey" in out
+    assert re.search(r"^time       about .+ for 1000 kimg, besides evaluations: .* s per kimg", out, re.M)
     assert not (tmp_path / "runs").exists()
 
 

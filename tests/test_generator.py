@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -272,8 +273,10 @@ def test_a_folder_that_cannot_be_made_is_told(generator, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(UserError, match=r"no generator\.safetensors"):
+    with pytest.raises(UserError, match=r"nothing at .*nowhere; give a run"):
         Generator.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no generator\.safetensors"):
+        Generator.from_pretrained(tmp_path)
 
 
 def test_same_generator_is_the_same_file(generator, tmp_path):
@@ -428,3 +431,25 @@ def test_truncation_out_of_range_is_refused(name):
     for truncation in (-0.1, 1.01, float("nan"), float("inf"), *([] if name == "stylegan2" else [0])):
         with pytest.raises(UserError, match="The truncation "):
             generator.images([0], truncation=truncation)
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, None, 2**63])
+def test_what_is_no_seed_is_one_sentence(generator, seed):
+    sentence = re.escape(f"A seed is a whole number from 0 to 2**63 - 1, not {seed!r}.")
+    for call in (
+        lambda: generator(2, seed=seed),
+        lambda: generator.images([0, seed]),
+        lambda: generator.stream([seed]),
+    ):
+        with pytest.raises(UserError, match=f"^{sentence}$"):
+            call()
+
+
+def test_counts_and_seeds_that_are_none_are_one_sentence(generator):
+    for count in (-1, "two", 1.5):
+        with pytest.raises(UserError, match=re.escape(f"from 0 on, not {count!r}.")):
+            generator(count)
+    with pytest.raises(UserError, match=r"several numbers, like range\(8\)"):
+        generator.images(5)
+    assert generator(0) == []
+    assert len(generator.images(np.arange(3))) == 3

@@ -53,7 +53,7 @@ def test_copies_tell_of_what():
     near = picture("near.png", noise(0).point(lambda value: min(255, value + 3)))
     text = lines(inspect([*same, near]))
     assert "copies     1: 0.png = 1.png, 2.png and 2 more" in text
-    assert "near       1: 0.png ~ near.png" in text
+    assert "near       1 group of pictures that look nearly the same: (0.png, near.png)" in text
 
 
 def test_sheet_takes_64_evenly():

@@ -25,11 +25,10 @@ from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
 from rggan.run.log import say
 from rggan.training.asked import asked
-from rggan.training.estimate import estimate
+from rggan.training.estimate import SAMPLE, estimate
 from rggan.training.progress import reading
 from rggan.training.reading import read_data, refuse_inside
 
-SAMPLE = 256  # pictures that the measurement trains on
 OF_FILES = ("pattern", "white_level", "max_pixels")  # options about the files as they were found
 
 

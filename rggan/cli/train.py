@@ -21,11 +21,13 @@ from rggan.registry import PLACE, trust
 from rggan.run.log import say
 from rggan.training.asked import asked
 from rggan.training.describe import summary
+from rggan.training.estimate import estimate, sample_of
 from rggan.training.interrupt import stop_told
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.train import NOT_BEGUN, resumed, train
 
 SHORT = {"-n": "--dry-run"}
+MEASURED = 1.0  # seconds of steps for the time that a training will take
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def run_train(words: Sequence[str], console: Console) -> None:
         resumed(config)
     data = read_data(config, console) if config.resume else read_fresh(config, console)
     say(console, json.dumps(config.to_json(), indent=2), *summary(config, data))
+    say(console, *estimate(*sample_of(config, data), images=len(data), seconds=MEASURED).lines()[1:])
 
 
 def wanted(words: Sequence[str]) -> tuple[TrainConfig, list[str]]:

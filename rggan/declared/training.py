@@ -90,7 +90,7 @@ class Run:
     seed: int = 0
     """Fixes subset, weights, order and latents"""
     dry_run: Annotated[bool, tyro.conf.arg(aliases=["-n"])] = False
-    """Only print what would be trained"""
+    """Only print what would be trained, and how long"""
     config: Path | None = None
     """Take all options from this config.json
 

@@ -7,10 +7,12 @@ convolve by the size of the batch, which changes the last bits of a sum.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +85,14 @@ class Generator:
         return self.network if isinstance(self.network, Styled) else None
 
     def __call__(self, n: int, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Pictures:
-        """Returns pictures for the seeds `seed` to `seed + n - 1`: a list, which a notebook shows as a sheet."""
+        """Returns pictures for the seeds `seed` to `seed + n - 1`: a list, which a notebook shows as a sheet.
+
+        Raises:
+            UserError: as `images`; a number of pictures below 0.
+        """
+        if not is_seed(n):
+            raise UserError(f"The number of pictures is a whole number from 0 on, not {n!r}.")
+        check_seeds([seed])
         return Pictures(to_pil(image) for image in self.images(range(seed, seed + n), label, truncation))
 
     def images(
@@ -102,7 +111,8 @@ class Generator:
         truncation trick of Brock et al. 2019, section 3.1).
 
         Raises:
-            UserError: an unknown class, a class for a generator without classes, a truncation out of 0..1.
+            UserError: seeds that are none, an unknown class, a class for a generator without classes, a truncation out
+                of 0..1.
         """
         made = list(self.stream(seeds, label, truncation, class_mix))
         return torch.stack(made) if made else torch.empty(0, dtype=torch.uint8)
@@ -119,6 +129,7 @@ class Generator:
         Raises:
             UserError (at the call, not later): as `images`.
         """
+        check_seeds(seeds)
         number = self.class_number(label)
         self.check_truncation(truncation)
         self.sampler(class_mix)
@@ -219,3 +230,29 @@ class Generator:
             return int(label)
         hint = nearest(str(label), self.classes) or "."
         raise UserError(f"There is no class {label}; there are {', '.join(self.classes)}{hint}")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises UserError where these are no seeds.
+
+    >>> check_seeds([3, -1])
+    Traceback (most recent call last):
+    rggan.errors.UserError: A seed is a whole number from 0 to 2**63 - 1, not -1.
+    """
+    if not isinstance(seeds, Sequence | np.ndarray | Tensor):
+        raise UserError(f"Seeds are several numbers, like range(8) or [3, 5], not {seeds!r}.")
+    ends = [*seeds[:1], *seeds[-1:]] if isinstance(seeds, range) else seeds
+    for seed in ends:
+        if not is_seed(seed):
+            raise UserError(f"A seed is a whole number from 0 to 2**63 - 1, not {seed!r}.")
+
+
+def is_seed(value: object) -> bool:
+    """
+    >>> is_seed(3), is_seed(-1), is_seed(2**63), is_seed("a"), is_seed(1.5)
+    (True, False, False, False, False)
+    """
+    try:
+        return 0 <= operator.index(value) < 2**63  # type: ignore[arg-type]
+    except TypeError:
+        return False

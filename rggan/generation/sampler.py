@@ -79,7 +79,7 @@ class Sampler:
         zs, drawn = [], []
         total = 1 if self.bounds is None else int(self.bounds[-1])
         for seed in seeds:
-            random = torch.Generator().manual_seed(seed)
+            random = torch.Generator().manual_seed(int(seed))  # of NumPy too
             z = torch.randn(self.z_dim, generator=random)
             drawn.append(torch.randint(total, (), generator=random))
             # Last, so that the class and the latents within the limit equal those without truncation.

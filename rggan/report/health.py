@@ -33,7 +33,8 @@ def render(health: Health, advice: Sequence[str], console: Console, notes: Seque
 def lines(health: Health) -> list[str]:
     """Returns the findings, one per line; empty ones are left out."""
     groups = [f"{first} = {listed(others, 2)}" for first, *others in health.same]
-    alike = [f"{first} ~ {listed(others, 2)}" for first, *others in health.near]
+    alike = [f"({listed(group, 3)})" for group in health.near]
+    near = f"{len(alike)} group{'s' * (len(alike) > 1)} of pictures that look nearly the same: {listed(alike)}"
     low, middle, high = health.shortest
     sizes = f"all {next(iter(health.sizes), '')}"
     if len(health.sizes) > 1:
@@ -45,7 +46,7 @@ def lines(health: Health) -> list[str]:
         ("data", health.count, f"{health.count} pictures, {volume(health.total_bytes)}"),
         ("unreadable", len(health.unreadable), listed([f"{name} ({reason})" for name, reason in health.unreadable])),
         ("copies", len(groups), listed(groups)),
-        ("near", len(alike), listed(alike)),
+        ("near", len(alike), near),
         ("classes", len(health.classes), classes),
         ("sizes", len(health.sizes), sizes),
         ("odd shape", len(health.odd) if 2 * len(health.odd) <= health.readable else 0, listed(health.odd)),
@@ -58,7 +59,7 @@ def lines(health: Health) -> list[str]:
         ("turned", health.turned, f"{health.turned} by EXIF; they are set upright"),
         ("profiles", set(health.profiles) - {NO_PROFILE}, counts(health.profiles)),
     ]
-    numbered = ("unreadable", "copies", "near", "odd shape", "tiny", "one colour", "animated")
+    numbered = ("unreadable", "copies", "odd shape", "tiny", "one colour", "animated")
     return [
         f"{name:<10} {f'{there}: ' if name in numbered else ''}{shown(text)}" for name, there, text in told if there
     ]
