@@ -106,7 +106,7 @@ class TrainConfig(Options):
         """
         there, here = {**TrainConfig().to_json(), **saved}, self.to_json()
         return {
-            name: f"`{name}` ({there[name]} there, {here[name]} here)"
+            name: f"`{name}` ({in_words(there[name])} there, {in_words(here[name])} here)"
             for name in here
             if name not in HERE and there[name] != here[name]
         }
@@ -114,6 +114,16 @@ class TrainConfig(Options):
     def same_run(self, saved: dict[str, Any]) -> bool:
         """Whether saved options describe this run (where it works may differ)."""
         return not self.differences(saved) and set(saved) <= set(self.to_json())
+
+
+def in_words(value: Any) -> str:
+    """
+    >>> in_words(None), in_words(0.1), in_words(False)
+    ('not given', '0.1', 'no')
+    """
+    return (
+        "not given" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    )
 
 
 def refuse_code(options: dict[str, Any]) -> None:

@@ -328,7 +328,7 @@ def related(config: TrainConfig) -> list[str]:
             differences = config.differences(saved)
             line = f"new run    {run.name} differs in {', '.join(differences.values())}"
             if differences.keys() <= set(CHANGEABLE) and not finished(run, config):
-                values = {name: getattr(config, name) for name in differences}
+                values = {name: v for name in differences if (v := getattr(config, name)) is not None}
                 words = " ".join(
                     f"`{n}{'' if v else '=False'}`" if isinstance(v, bool) else f"`{n}` {v}" for n, v in values.items()
                 )

@@ -13,7 +13,9 @@ from rggan import TrainConfig, UserError
 from rggan.__main__ import entry
 from rggan.cli.main import main, parse
 from rggan.presets import Found, choose
+from rggan.run.folder import Run
 from rggan.training.asked import asked
+from rggan.training.train import related
 from tests.conftest import folders
 
 TINY = {"max_images": 30, "width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 8, "kimg": 0.016}
@@ -145,6 +147,17 @@ def test_ctrl_c_in_other_commands_and_while_modules_load_is_one_line(tmp_path, m
         entry()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "rggan: stopped before it began.\n"
+
+
+def test_a_new_run_beside_an_old_one_names_options_without_value_in_words(tmp_path):
+    old = Run(tmp_path / "00000-digits-16-sngan-threshold")
+    old.path.mkdir()
+    old.write_options(TrainConfig(outdir=tmp_path, patience=3, mirror=True, lr=1e-3))
+    (line,) = related(TrainConfig(outdir=tmp_path))
+    assert "`patience` (3 there, not given here)" in line
+    assert "`mirror` (yes there, no here)" in line
+    assert "None" not in line
+    assert line.endswith(f"; to continue it instead: `resume` {old} `lr` 0.0002 `mirror=False`")
 
 
 def test_choices_say_what_is_taken_and_what_was_asked():
