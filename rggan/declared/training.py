@@ -117,6 +117,12 @@ class Run:
 
     A training step is recorded on a CUDA GPU and replayed, which is several times faster; 'auto' does, unless code of
     your own takes part in the step; 'on' records that too."""
+    score: Literal["steering", "imagenet", "auto"] = "steering"
+    """Score by steering, imagenet, or auto
+
+    The score selects the best snapshot. 'imagenet', of the extra `rggan[pretrained]`, sees more of pictures from 64
+    pixels on ([measured](evaluation.md)) and takes longer; 'auto' takes it for these, if it is installed and D does not
+    look through a pretrained network. The run's config.json has what was taken."""
     score_samples: int = 2000
     """Images that each evaluation generates
 

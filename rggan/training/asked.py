@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rggan.auto import chosen
+from rggan.auto import chosen, settled
 from rggan.config import TrainConfig
 from rggan.errors import UserError, nearest
 from rggan.networks import FAMILIES
@@ -22,7 +22,7 @@ class NoPictures(UserError):
 
 
 def asked(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
-    """What `rggan train` takes with these options, and the lines that say what `cfg` auto chose, and why.
+    """What `rggan train` takes with these options, and the lines that say what `cfg` and `score` auto chose, and why.
 
     `config` or `resume` bring along the options of another run, `cfg` or `network` theirs; where none of them is given
     it is `cfg` auto.
@@ -37,6 +37,19 @@ def asked(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
     >>> asked({"data": "digits", "network": "fastgan"})[1]
     []
     """
+    config, why = unsettled(given)
+    config, chosen_score = with_score(config)
+    return config, [*why, *chosen_score]
+
+
+def with_score(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
+    """With what `score` auto takes, so that the run's config.json has it, and the line that says so."""
+    score, why = settled(config)
+    return (dataclasses.replace(config, score=score) if why else config), why
+
+
+def unsettled(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
+    """`asked`, with `score` as it was given."""
     known = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in given:
         if name not in known:
@@ -77,6 +90,8 @@ def continued(run: Path, given: Mapping[str, Any]) -> TrainConfig:
     """The options of this run with those that are given."""
     before = TrainConfig.from_json(Run.named(run).path / OPTIONS)
     here = {"outdir": run.parent, **given}
+    if here.get("score") == "auto":  # what that took when the run began
+        del here["score"]
     try:
         return dataclasses.replace(before, **here)
     except UserError:

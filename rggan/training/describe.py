@@ -100,8 +100,9 @@ def sizes(training: Training) -> list[str]:
         lines.append(f"network {name}  {training.config.network}, {total:,} parameters{prunable}")
     precision = "bf16" if training.gan.bf16 else "fp32"
     recorded = ", steps recorded" if training.recorder.graphs is not None else ""
-    kind = training.evaluator.score.kind
-    lines.append(f"device     {training.gan.device}, {precision}{recorded}, score: {kind} distance")
+    score = training.evaluator.score
+    told = f"score: {score.kind} distance by {score.network.name}"
+    lines.append(f"device     {training.gan.device}, {precision}{recorded}, {told}")
     return lines
 
 

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rggan.auto import score_network
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import to_uint8
 from rggan.errors import UserError
 from rggan.gan import Gan
 from rggan.metrics import Memoriser, Score
+from rggan.networks import FAMILIES
 from rggan.networks.layers import layout_of
 
 DIVERSITY_IMAGES = 256  # in which collapse is looked for
@@ -39,7 +41,10 @@ class Evaluator:
         device = str(gan.device)
         self.gan, self.data = gan, data
         self.held_out = None if reference is data else reference
-        self.score = Score(reference, "steering", device)
+        network: str = config.score
+        if network == "auto":  # of a training without a run, which would have it settled
+            network = score_network(config.network, min(data.shape[1:]))[0]
+        self.score = Score(reference, network, device)
         self.provenance: dict[str, Any] = {
             "metric": self.score.kind,
             "extractor": self.score.network.name,
@@ -51,6 +56,8 @@ class Evaluator:
             "reference_images": len(reference),
             "ema": True,
         }
+        if looked := FAMILIES.get(config.network).looks_through:
+            self.provenance["looked_through"] = looked
         self.memoriser: Memoriser | None = None
         if reference is data:  # so few that none are held out: a good score may come from copying them
             try:

@@ -28,7 +28,7 @@ from rggan.run.lock import locked
 from rggan.run.log import RunLog, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
 from rggan.run.places import PROGRESS, REALS, replays
-from rggan.training.asked import NoPictures, asked
+from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import record, sizes, summary, unreached
@@ -164,7 +164,9 @@ def config_of(what: TrainConfig | str | Path | None, options: Mapping[str, Any],
         UserError: neither pictures nor options, or both.
     """
     if isinstance(what, TrainConfig) and not options:
-        return what
+        config, why = with_score(what)
+        say(console, *why)
+        return config
     if isinstance(what, TrainConfig):
         raise UserError(f"A TrainConfig has all options: give {', '.join(options)} to it.")
     if what is not None and not isinstance(what, str | Path):
