@@ -202,7 +202,7 @@ def only_of_families() -> dict[str, str]:
     """The options of a run that mean something to some built-in families only, and what these are called.
 
     >>> only_of_families()["style_mixing"]
-    'StyleGAN2'
+    'Projected StyleGAN2 and StyleGAN2'
     """
     found: dict[str, list[str]] = {}
     for family in map(FAMILIES.get, FAMILIES.builtin):

@@ -204,7 +204,7 @@ def test_input_forms_know_nothing_of_who_asks_them():
             assert name in ("errors", "data.form", "data.picture") or name.startswith("data.forms."), path.name
 
 
-FAMILY_FILES = {name: f"networks.{name}" for name in FAMILIES.builtin}
+FAMILY_FILES = {name: place.partition(":")[0].removeprefix("rggan.") for name, place in FAMILIES.builtin.items()}
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])

@@ -14,7 +14,12 @@ from tests.training.test_capture import CASES, SMALL, assert_same, leaves
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
 SMALL = {**SMALL, "device": "cuda"}
-ATOMIC = {"stylegan2", "fastgan"}  # some backward passes there add in an order of their own
+ATOMIC = {
+    "stylegan2",
+    "fastgan",
+    "projected",
+    "projected-stylegan2",
+}  # some backward passes there add in an order of their own
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,9 @@ def test_a_recorded_run_trains_as_one_that_is_not(name, precision, images):
 
 
 @pytest.mark.parametrize("capture", ["off", "on"])
-@pytest.mark.parametrize("name", ["sngan", "stylegan2", "fastgan", "biggan", "conditional", "penalty", "set"])
+@pytest.mark.parametrize(
+    "name", ["sngan", "stylegan2", "fastgan", "projected", "biggan", "conditional", "penalty", "set"]
+)
 def test_a_step_never_waits_for_the_gpu(name, capture, images):
     run = Training(config_of(name, capture=capture, aug="diff", kimg=1000.0), images, images)
     for _ in range(36):

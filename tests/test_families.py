@@ -32,9 +32,19 @@ CELLS = [
     ("projected", "dense", "none", "unconditional"),
     ("projected", "RG-GAN", "diff", "conditional"),
     ("projected", "RG-GAN", "ada", "unconditional"),
+    ("projected-stylegan2", "RG-GAN", "none", "conditional"),
+    ("projected-stylegan2", "RG-GAN", "diff", "unconditional"),
+    ("projected-stylegan2", "dense", "ada", "unconditional"),
 ]
 STEPS = 24
-WIDTHS = {"sngan": 8, "stylegan2": 8, "fastgan": 2, "biggan": 4, "projected": 2}  # in channels they are much alike
+WIDTHS = {
+    "sngan": 8,
+    "stylegan2": 8,
+    "fastgan": 2,
+    "biggan": 4,
+    "projected": 2,
+    "projected-stylegan2": 8,
+}  # in channels they are much alike
 
 
 def training(network, arm, aug, cond):
@@ -52,7 +62,7 @@ def training(network, arm, aug, cond):
         **{"precision": "fp32", "aug": aug, "cond": cond == "conditional", "device": "cpu"},
         **({"rule": "none"} if arm == "dense" else pruned),
         **({"ada_kimg": 0.1, "ada_target": 0.1} if aug == "ada" else {}),
-        **({"mapping_layers": 2, "style_mixing": 0.5, "path_length": 1.0} if network == "stylegan2" else {}),
+        **({"mapping_layers": 2, "style_mixing": 0.5, "path_length": 1.0} if network.endswith("stylegan2") else {}),
     }
     data = load_images("digits", 16 if network == "sngan" else 32, max_images=40)
     run = Training(TrainConfig.of(network, **options), data, data)

@@ -286,7 +286,8 @@ def test_same_generator_is_the_same_file(generator, tmp_path):
         assert list(file.metadata()) == ["rggan"]
 
 
-NETWORKS = {"sngan": {}, "stylegan2": {"mapping_layers": 3}, "fastgan": {}, "biggan": {}}
+NETWORKS = {"sngan": {}, "stylegan2": {"mapping_layers": 3}, "fastgan": {}, "biggan": {}, "projected": {}}
+NETWORKS["projected-stylegan2"] = {"mapping_layers": 1}
 
 
 def tiny(name, classes=0, resolution=(32, 32), channels=3, z_dim=16, width=4):
@@ -325,7 +326,7 @@ def test_the_same_seed_is_the_same_picture_in_any_batch(name, batch):
     """To one grey level, and rarely not to the bit; wide enough for several ways to multiply."""
     torch.manual_seed(0)
     generator, seeds = tiny(name, classes=3, width=16, z_dim=64), range(30, 46)
-    for module in generator.network.modules() if name == "fastgan" else ():
+    for module in generator.network.modules() if name in ("fastgan", "projected") else ():
         if isinstance(module, torch.nn.BatchNorm2d):  # as after training: otherwise it is flat
             module.running_var.uniform_(0.1, 0.3)
     together = generator.images(seeds)
@@ -428,7 +429,7 @@ def test_a_tiny_truncation_takes_no_longer(truncation):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_truncation_out_of_range_is_refused(name):
     generator = tiny(name)
-    for truncation in (-0.1, 1.01, float("nan"), float("inf"), *([] if name == "stylegan2" else [0])):
+    for truncation in (-0.1, 1.01, float("nan"), float("inf"), *([] if name.endswith("stylegan2") else [0])):
         with pytest.raises(UserError, match="The truncation "):
             generator.images([0], truncation=truncation)
 

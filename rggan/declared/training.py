@@ -171,6 +171,8 @@ class Network:
     - sngan: small pictures, the fastest; the paper's own
     - stylegan2: the best pictures, on a GPU
     - fastgan: about a hundred large pictures, any machine
+    - projected: the same, with ImageNet features in D
+    - projected-stylegan2: as projected, StyleGAN2's G
     - biggan: many pictures with classes"""
     network_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A=B")] = ()
     """Options of a network of your own, as name=value"""

@@ -11,7 +11,7 @@ from rggan.registry import Registry
 SHARED = {"blocks", "family", "layers", "sizes"}  # files of this package that define no family
 FAMILIES: Registry[Family] = Registry(
     "`network`",
-    {m.name: f"{__name__}.{m.name}:FAMILY" for m in iter_modules(__path__) if m.name not in SHARED},
+    {m.name.replace("_", "-"): f"{__name__}.{m.name}:FAMILY" for m in iter_modules(__path__) if m.name not in SHARED},
     "rggan.families",
     family,
 )

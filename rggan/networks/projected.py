@@ -118,8 +118,8 @@ class Head(nn.Module):
 class ProjectedDiscriminator(nn.Module):
     """Images about -1..1, [N, C, H, W] (and labels int64 [N] if `classes`) -> logits float32 [N, M], one a patch.
 
-    `blocks` are the heads, from the finest map to the coarsest, up to their last maps of 8 * `width` channels. Each
-    head has as many logits as the others: those of a smaller map count several times.
+    `blocks` are the heads, from the finest map to the coarsest, up to their last maps of 8 * `width` channels, at
+    most 512. Each head has as many logits as the others: those of a smaller map count several times.
 
     >>> discriminator = ProjectedDiscriminator(64, channels=3, width=4)
     >>> discriminator(torch.zeros(2, 3, 64, 64)).shape  # of each head 4x4
@@ -134,12 +134,12 @@ class ProjectedDiscriminator(nn.Module):
         super().__init__()
         shorter = min(check_resolution(resolution, SIZES))
         shorter *= 1 if shorter >= LEAST else 2
-        self.classes = classes
+        self.classes, last = classes, min(8 * width, 512)
         self.projection = Projection()
         heads = zip(MIXED, STRIDES, strict=True)
-        self.blocks = nn.ModuleList([Head(mixed, 8 * width, -(-shorter // stride)) for mixed, stride in heads])
-        self.logits = nn.ModuleList([spectral_norm(Conv2d(8 * width, 1, 3, padding=1)) for _ in MIXED])
-        self.embedding = spectral_norm(nn.Embedding(classes, 8 * width * len(MIXED))) if classes else None
+        self.blocks = nn.ModuleList([Head(mixed, last, -(-shorter // stride)) for mixed, stride in heads])
+        self.logits = nn.ModuleList([spectral_norm(Conv2d(last, 1, 3, padding=1)) for _ in MIXED])
+        self.embedding = spectral_norm(nn.Embedding(classes, last * len(MIXED))) if classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.embedding is not None and labels is None:

@@ -320,7 +320,9 @@ def test_python_does_what_the_command_line_does(tmp_path):
 
 def test_a_family_that_is_given_by_name_only_is_that_of_its_file():
     assert FAMILIES.get(f"{HERE}.thin:FAMILY") is FAMILY
-    with pytest.raises(UserError, match=re.escape("there are biggan, fastgan, projected, sngan, stylegan2")):
+    with pytest.raises(
+        UserError, match=re.escape("there are biggan, fastgan, projected, projected-stylegan2, sngan, stylegan2")
+    ):
         FAMILIES.get("thin")
 
 

@@ -29,7 +29,7 @@ def path_due(made):
     return made.path_due()
 
 
-@pytest.mark.parametrize("network", ["sngan", "stylegan2", "fastgan", "biggan"])
+@pytest.mark.parametrize("network", ["sngan", "stylegan2", "fastgan", "biggan", "projected", "projected-stylegan2"])
 def test_losses_are_those_of_the_option(network):
     real, fake = torch.randn(2, 50, dtype=torch.float64)
     r, f = real.numpy(), fake.numpy()
@@ -48,7 +48,7 @@ def test_losses_are_those_of_the_option(network):
 
 def test_gamma_of_no_option_is_the_rule_of_thumb_for_stylegan2_and_none_for_others():
     assert steps("stylegan2", 64 * 96, batch=8).gamma == pytest.approx(0.0002 * 64 * 96 / 8)
-    assert [steps(name).gamma for name in ("sngan", "fastgan", "biggan")] == [0, 0, 0]
+    assert [steps(name).gamma for name in ("sngan", "fastgan", "biggan", "projected")] == [0, 0, 0, 0]
     assert [steps("stylegan2", gamma=gamma).gamma for gamma in (0.0, 3.0)] == [0, 3]
     assert steps("sngan", gamma=3.0).gamma == 3
 
