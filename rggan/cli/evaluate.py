@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +21,7 @@ from rggan.evaluation.chosen import chosen
 from rggan.evaluation.features import Precision
 from rggan.evaluation.measure import Evaluation, measure
 from rggan.evaluation.progress import counting
+from rggan.evaluation.protocol import PROTOCOLS, ProtocolName
 from rggan.evaluation.record import append
 from rggan.evaluation.reference import Reference, check_statistics, open_reference, save_reference
 from rggan.evaluation.replays import Wanted, look_for_replays
@@ -28,6 +29,7 @@ from rggan.evaluation.subject import Reading, Subject, open_subject
 from rggan.evaluation.table import lines
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
+from rggan.metrics.inception import fetch_inception
 from rggan.metrics.metric import METRICS
 from rggan.registry import trust
 from rggan.run.differ import labels
@@ -54,8 +56,14 @@ class EvaluateConfig:
     run was trained on."""
     features: str = "reporting"
     """What sees the images: 'reporting' or 'steering', which ship with the package; 'imagenet', a larger network of the
-    extra `rggan[pretrained]`; the name of one of an installed package; a TorchScript or exported program (.pt2) from
-    uint8 images to features; or package.module:function."""
+    extra `rggan[pretrained]`; 'inception', that of published FIDs, in the file that $RGGAN_FEATURES names; the name of
+    one of an installed package; a TorchScript or exported program (.pt2) from uint8 images to features; or
+    package.module:function."""
+    download: bool = False
+    """Fetch the file of 'inception', where it is not there; the address is shown first."""
+    protocol: ProtocolName | None = None
+    """Take the Fréchet distance as papers do: 50,000 samples against the training images, 10,000 against test images,
+    which --reference names, or 5,000 against the few training images. A note says whether it compares with theirs."""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=WHICH)] = ()
     samples: int = 5000
     """Images that are generated for one score. Scores of different numbers do not compare."""
@@ -125,8 +133,28 @@ def check_options(config: EvaluateConfig) -> None:
         raise UserError("--held-out goes with --training: give that too.")
     if config.sheet is not None and len(config.subjects) > 1:
         raise UserError("--sheet is one picture: evaluate one subject at a time.")
+    if config.download and config.features != "inception":
+        raise UserError("--download fetches the network of --features inception: give that too.")
     if config.save_statistics is not None and config.save_statistics.suffix != ".npz":
         raise UserError(f"--save-statistics {config.save_statistics}: give a name that ends in .npz.")
+
+
+def under_protocol(config: EvaluateConfig) -> EvaluateConfig:
+    """With the numbers of samples and the metric of its protocol.
+
+    Raises:
+        UserError: other ones were given, or no reference that it needs.
+    """
+    if config.protocol is None:
+        return config
+    protocol, default = PROTOCOLS[config.protocol], EvaluateConfig(())
+    protocol.check(config.reference)
+    if config.samples not in (default.samples, protocol.samples):
+        raise UserError(f"--protocol {protocol.name} has {protocol.samples:,} samples: leave --samples out.")
+    if config.metrics:
+        raise UserError(f"--protocol {protocol.name} is of the Fréchet distance alone: leave --metrics out.")
+    replicates = 1 if config.replicates == default.replicates else config.replicates
+    return replace(config, samples=protocol.samples, metrics=("fd",), replicates=replicates)
 
 
 @what_mps_lacks()
@@ -138,12 +166,15 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
         UserError: bad input of any kind, with one sentence.
     """
     check_options(config)
+    config = under_protocol(config)
     trust(*config.trust)
     device = str(check_device(config.device))
     chosen(config.metrics)  # what is wrong there is said before any picture is read
     for place in (*config.subjects, config.reference, config.training, config.held_out):
         if config.sheet is not None and place is not None:
             refuse_inside("--sheet", config.sheet, place)
+    if config.download:
+        fetch_inception(lambda line: say(Console(stderr=True) if config.json else console, line))
     extractor = load_extractor(config.features, device)
     shown = None if config.json else console
     subjects = once(config.subjects)
@@ -213,7 +244,10 @@ def evaluate_one(
             config.subset,
             config.precision,
             progress,
+            singular=config.protocol is not None,
         )
+    if config.protocol is not None:
+        found.notes.insert(0, PROTOCOLS[config.protocol].told(subject, reference, extractor, config.precision))
     look_for_replays(
         found, reference, config.memorisation, config.training, config.held_out, config.reading, config.sheet, console
     )

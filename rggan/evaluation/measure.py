@@ -86,6 +86,7 @@ def measure(
     limit: int,
     precision: Precision = "fp32",
     progress: Progress | None = None,
+    singular: bool = False,
 ) -> Evaluation:
     """Score the subject against the reference.
 
@@ -94,6 +95,7 @@ def measure(
             each that is not.
         samples: images of each replicate (a fixed set is taken whole, once).
         limit: images of each side that metrics take at most that need the features themselves.
+        singular: take what was asked for also where it means little for so few images, with a note, as papers do.
 
     Raises:
         UserError: a metric that was asked for is not possible, or fails; or see `chosen` and `collect`.
@@ -116,6 +118,9 @@ def measure(
         reason = why_not(one.metric, subject, count, reference, limit)
         if reason is None:
             possible.append(one)
+        elif metrics and singular and one.metric.needs == "statistics":
+            possible.append(one)
+            found.notes.append(reason)
         elif metrics:
             raise UserError(reason)
         else:

@@ -22,6 +22,7 @@ from rggan.device import with_float64
 from rggan.errors import UserError, reason
 from rggan.metrics.features import Extractor, feature_network, resized
 from rggan.metrics.imagenet import imagenet_network
+from rggan.metrics.inception import inception_file
 from rggan.registry import PLACE, Registry
 
 DIGITS = 3  # of the features on the probe, which stand in a function's hash
@@ -89,6 +90,7 @@ class BuiltIn:
 
 REPORTING, STEERING = BuiltIn(partial(feature_network, "reporting")), BuiltIn(partial(feature_network, "steering"))
 IMAGENET = BuiltIn(imagenet_network)
+INCEPTION = BuiltIn(lambda device: published(device))
 
 
 def accept(found: Any) -> BuiltIn | Callable[[Tensor], Any]:
@@ -100,7 +102,7 @@ def accept(found: Any) -> BuiltIn | Callable[[Tensor], Any]:
 
 EXTRACTORS: Registry[BuiltIn | Callable[[Tensor], Any]] = Registry(
     "`features`",
-    {name: f"{__name__}:{name.upper()}" for name in ("reporting", "steering", "imagenet")},
+    {name: f"{__name__}:{name.upper()}" for name in ("reporting", "steering", "imagenet", "inception")},
     "rggan.extractors",
     accept,
     besides=("a file with a TorchScript or exported (.pt2) program",),
@@ -111,16 +113,16 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     """The extractor that `spec` names, in evaluation mode.
 
     Args:
-        spec: 'steering' or 'reporting', the shipped networks; 'imagenet', that of the extra `rggan[pretrained]`; a name
-            that an installed package gives by the entry point group `rggan.extractors`; a file: a TorchScript program,
-            or (.pt2) an exported one; or 'package.module:OBJECT'. Entry points and places name a function, or a module
-            that is called, from uint8 [N, 3, H, W] to floats [N, D]; its attribute `resolution`, if it has one, is the
-            side of the square that it wants. All but the built-in ones are programs that run here, so take only such as
-            you trust.
+        spec: 'steering' or 'reporting', the shipped networks; 'imagenet', that of the extra `rggan[pretrained]`;
+            'inception', the published network, see `inception_place`; a name that an installed package gives by the
+            entry point group `rggan.extractors`; a file: a TorchScript program, or (.pt2) an exported one; or
+            'package.module:OBJECT'. Entry points and places name a function, or a module that is called, from uint8
+            [N, 3, H, W] to floats [N, D]; its attribute `resolution`, if it has one, is the side of the square that it
+            wants. All but the built-in ones are programs that run here, so take only such as you trust.
 
     Raises:
         UserError: nothing of that name, or it is not what it should be; an installed package uses a built-in name; the
-            extra is missing.
+            extra or the file of a built-in one is missing.
 
     >>> load_extractor("reporting").resize
     'bicubic, antialiased, to 32x32'
@@ -132,6 +134,13 @@ def load_extractor(spec: str, device: str = "cpu") -> Extractor:
         raise UserError(f"`features` {spec}: there is no such file.")
     found = EXTRACTORS.get(spec)
     return found.on(device) if isinstance(found, BuiltIn) else program_of(found, spec, device)
+
+
+def published(device: str) -> Program:
+    """The Inception network of published FIDs. Raises UserError as `inception_file`."""
+    program = scripted(inception_file(), device)
+    program.name = "inception"
+    return program
 
 
 def scripted(path: Path, device: str) -> Program:

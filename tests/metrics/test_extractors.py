@@ -122,7 +122,9 @@ def test_an_extractor_of_an_installed_package_has_a_name(installed):
     assert extract(extractor, images).tolist() == [[7.0] * 3] * 3
     by_place = load_extractor("package_of_theirs:mean")
     assert (extractor.name, extractor.hash) == ("colour", by_place.hash)  # named otherwise, and the same features
-    with pytest.raises(UserError, match=r"^`features` taste: there are reporting, steering, imagenet, colour, a file"):
+    with pytest.raises(
+        UserError, match=r"^`features` taste: there are reporting, steering, imagenet, inception, colour, a file"
+    ):
         load_extractor("taste")
 
 
