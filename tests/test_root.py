@@ -11,6 +11,8 @@ import pytest
 
 import rggan
 
+pytestmark = pytest.mark.slow  # starts processes
+
 PYTHON = Path(rggan.__file__).parents[1]
 
 
@@ -62,8 +64,6 @@ for _ in range(12):
 schedule.step(1.0)
 print(pruner.density() < 1, len(merged_state_dict(network)))
 from rggan import Pruner as same
-
-pytestmark = pytest.mark.slow
 assert same is Pruner
 """
     found = run(code, "-S", path=torch_alone)

@@ -193,7 +193,7 @@ def test_a_metric_of_an_installed_package_has_a_name(module, pictures, told, ref
     assert "apart" not in plain  # unless it is named
     (twice,) = told("evaluate", *pictures, "--metrics", place, "nearness")
     assert twice["apart"] == found["apart"]
-    assert "there are fd, kid, prdc, nearness, or package.module:OBJECT." in refused(
+    assert "there are fd, kid, prdc, nearness, or package.module:OBJECT; did you mean nearness?" in refused(
         "evaluate", *pictures, "--metrics", "farness"
     )
 
