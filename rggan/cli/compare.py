@@ -41,6 +41,8 @@ class CompareConfig:
     metric: tuple[str, ...] = ()
     """Which numbers of `rggan evaluate`: fd, kid, precision, recall, density, coverage, patch_fd and so on, that of a
     metric of your own, or copies. Without it fd (fd-small, fid, ...), or else the first that all runs have."""
+    names: tuple[str, ...] = ()
+    """What the arms are called, in their order. Without it they are named by the options in which they differ."""
     all_pairs: bool = False
     """Compare each arm with each other one. The correction after Holm is over all pairs that are compared."""
     allow_relatives: bool = False
@@ -66,7 +68,7 @@ def compare(config: CompareConfig, console: Console) -> Comparison:
         raise UserError("Say which runs to compare with which: rggan compare RUN... -- RUN... [-- RUN...]")
     trust(*config.trust)
     arms = [config.runs, *config.against]
-    found = compare_arms(arms, config.metric, config.unpaired, config.all_pairs, config.allow_relatives)
+    found = compare_arms(arms, config.metric, config.unpaired, config.all_pairs, config.allow_relatives, config.names)
     chosen = "json" if config.json else config.format
     if chosen == "text":
         every = dict.fromkeys(str(owner(run)[0]) for arm in found.arms for run in arm.runs)

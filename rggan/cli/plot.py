@@ -13,6 +13,7 @@ from rich.console import Console
 from rggan.cli.spelling import flags, spelled
 from rggan.config import TrainConfig
 from rggan.errors import UserError, make_folder
+from rggan.evaluation.arms import once
 from rggan.report.comparison import comparison_figure, read_curves
 from rggan.report.plot import run_figure, save_figure
 from rggan.report.verdict import Scale
@@ -42,7 +43,7 @@ def plot(config: PlotConfig, console: Console) -> Path:
         raise UserError("Say which runs to draw: rggan plot RUN...")
     if config.out is not None and config.out.suffix.lower() != ".png":
         raise UserError(f"--out is a picture whose name ends in .png, not {config.out}.")
-    found = {path: read_curves(path) for path in {path.resolve(): path for path in config.runs}.values()}
+    found = {path: read_curves(path) for path in once(config.runs)}
     runs = [curves for curves in found.values() if curves is not None]
     early = [path for path, curves in found.items() if curves is None]
     if not runs:

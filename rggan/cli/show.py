@@ -10,13 +10,18 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from rggan.cli.spelling import flags, spelled
+from rggan.config import TrainConfig
 from rggan.errors import UserError, make_folder
+from rggan.evaluation.arms import once
 from rggan.report.page.comparison import write_comparison
 from rggan.report.page.film import write_film
 from rggan.report.page.page import write_page
 from rggan.run.folder import Run
 from rggan.run.log import say
 from rggan.run.places import COMPARISON, FILM, PAGE
+
+ENOUGH = 3  # sheets, below which a film hardly moves
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def show(config: ShowConfig, console: Console) -> Path:
         raise UserError("Say which runs to show: rggan show RUN...")
     if config.out is not None and config.out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out is a page whose name ends in .html, not {config.out}.")
-    runs = [Run.named(path) for path in {path.resolve(): path for path in config.runs}.values()]
+    runs = [Run.named(path) for path in once(config.runs)]
     if config.film and len(runs) > 1:
         raise UserError("--film is of one run: show one at a time.")
     out = config.out or (runs[0].path / PAGE if len(runs) == 1 else Path(COMPARISON))
@@ -59,7 +64,8 @@ def show(config: ShowConfig, console: Console) -> Path:
         if config.film:
             film = runs[0].path / FILM
             count = write_film(runs[0], film)
-            told.append(f"{count} sheet{'s' * (count != 1)} in {film}")
+            few = "; `snap` says how many: a smaller one makes a longer film" if count < ENOUGH else ""
+            told.append(f"{count} sheet{'s' * (count != 1)} in {film}{spelled(few, flags(TrainConfig))}")
     except OSError as error:
         raise UserError(f"Cannot write {error.filename or out}: {error.strerror or error}.") from error
     say(console, *told)

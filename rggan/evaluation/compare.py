@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def compare(
     unpaired: bool = False,
     all_pairs: bool = False,
     allow_relatives: bool = False,
+    called: Sequence[str] = (),
 ) -> Comparison:
     """Read the runs' numbers and compare the first arm with each other one.
 
@@ -82,16 +83,37 @@ def compare(
         all_pairs: compare each arm with each other one.
         allow_relatives: compare with a note where the extractor flatters some of the runs and not others, because it
             is a relative of what their D looked through, or selected their snapshots.
+        called: names of the arms, in their order; none: by what differs in their options.
 
     Raises:
         UserError: see `read_arms` and `choose`; numbers of different provenance; too few runs.
     """
-    found = read_arms(arms)
+    found = renamed(read_arms(arms), called)
     names, notes = choose(found, metrics)
     places = list(itertools.combinations(range(len(found)), 2))
     named = places if all_pairs else [pair for pair in places if pair[0] == 0]
     compared = [compare_by(found, name, named, unpaired, allow_relatives, notes) for name in names]
     return Comparison(found, compared, list(dict.fromkeys(notes + option_notes(found))))
+
+
+def renamed(arms: list[Arm], called: Sequence[str]) -> list[Arm]:
+    """Arms by names of one's own.
+
+    Raises:
+        UserError: not a name for each arm, or the same one twice.
+
+    >>> renamed([Arm("rule none", ()), Arm("rule threshold", ())], ["dense", "RG-GAN"])[0].name
+    'dense'
+    """
+    if not called:
+        return arms
+    if len(called) != len(arms):
+        raise UserError(
+            f"`names` gives {len(called)} for {len(arms)} arms ({'; '.join(arm.name for arm in arms)}): one for each."
+        )
+    if len(set(called)) < len(called):
+        raise UserError(f"`names` gives two arms the same name: {', '.join(called)}.")
+    return [replace(arm, name=name) for arm, name in zip(arms, called, strict=True)]
 
 
 def compare_by(

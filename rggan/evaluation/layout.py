@@ -28,16 +28,21 @@ class Table:
 
 
 def tables(found: Comparison) -> list[Table]:
-    """Of each number the means of the arms, and how they do against each other."""
-    told = []
-    for by in found.metrics:
-        rows = [[m.arm, str(m.runs), number(m.value), number(m.sd), interval(m.interval)] for m in by.means]
-        told.append(Table(about(by), ["arm", "runs", f"mean {by.metric}", "sd", "95 % interval"], rows))
-        kind = by.pairs[0].effect.kind
-        rows = [row(pair) for pair in by.pairs]
-        header = ["arm", "against", f"{kind} of {by.metric}", "95 % interval", "p", "p (Holm)", "verdict"]
-        told.append(Table(method(by), header, rows))
-    return told
+    """Those of each number, one after another."""
+    return [table for by in found.metrics for table in tables_of(by)]
+
+
+def tables_of(by: Compared) -> list[Table]:
+    """The means of the arms, the values of each seed where they are paired, and how the arms do against each other."""
+    rows = [[m.arm, str(m.runs), number(m.value), number(m.sd), interval(m.interval)] for m in by.means]
+    told = [Table(about(by), ["arm", "runs", f"mean {by.metric}", "sd", "95 % interval"], rows)]
+    if by.paired:
+        seeds = sorted({seed for values in by.values.values() for seed in values})
+        rows = [[str(s), *(number(values[s]) if s in values else "" for values in by.values.values())] for s in seeds]
+        told.append(Table(f"{by.metric} of each seed", ["seed", *by.values], rows))
+    kind = by.pairs[0].effect.kind
+    header = ["arm", "against", f"{kind} of {by.metric}", "95 % interval", "p", "p (Holm)", "verdict"]
+    return [*told, Table(method(by), header, [row(pair) for pair in by.pairs])]
 
 
 def row(pair: Pair) -> list[str]:
@@ -68,19 +73,11 @@ def method(by: Compared) -> str:
 
 
 def text(found: Comparison) -> list[str]:
-    """Lines for people: the tables, the value of each seed, and a sentence for each pair."""
+    """Lines for people: the tables, and a sentence for each pair."""
     lines: list[str] = []
-    both = tables(found)
-    for place, by in enumerate(found.metrics):
-        means, pairs = both[2 * place : 2 * place + 2]
-        lines += [means.caption, "", *columns([means.header, *means.rows]), ""]
-        if by.paired:
-            seeds = sorted({seed for values in by.values.values() for seed in values})
-            rows = [
-                [str(s), *(number(values[s]) if s in values else "" for values in by.values.values())] for s in seeds
-            ]
-            lines += [*columns([["seed", *by.values], *rows]), ""]
-        lines += [pairs.caption, "", *columns([pairs.header, *pairs.rows]), ""]
+    for by in found.metrics:
+        for table in tables_of(by):
+            lines += [table.caption, "", *columns([table.header, *table.rows]), ""]
         lines += [sentence(by, pair) for pair in by.pairs] + [""]
     return [*lines[:-1], *(["", *(f"note: {note}" for note in found.notes)] if found.notes else [])]
 

@@ -186,7 +186,7 @@ def test_copies_are_compared_as_shares(study, compared, refused):
 
 def test_latex_is_a_booktabs_table_that_holds_its_names(study, compared):
     out = compared(*joined(study, "none", "half"), "--format", "latex")
-    assert out.count(r"\begin{table}") == out.count(r"\end{table}") == 2
+    assert out.count(r"\begin{table}") == out.count(r"\end{table}") == 3  # means, seeds, pairs
     for alignment, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", out, re.S):
         lines = body.strip().splitlines()
         assert (lines[0], lines[2], lines[-1]) == (r"\toprule", r"\midrule", r"\bottomrule")
@@ -217,6 +217,30 @@ def test_markdown_and_csv_hold_the_numbers_of_json(study, compared):
     table = [line for line in compared(*words, "--format", "markdown").splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table[:5]}) == 1
     assert f"| rule none | 4 | {by['means'][0]['value']:.4g} |" in table[2]
+
+
+def test_tables_have_the_value_of_each_seed_where_arms_are_paired(study, compared):
+    words = joined(study, "none", "half")
+    (by,) = json.loads(compared(*words, "--json"))["metrics"]
+    wanted = {seed: value for seed, value in by["values"]["rule none"].items()}
+    body = compared(*words, "--format", "latex").split("of each seed")[1].split(r"\bottomrule")[0]
+    rows = [line.removesuffix(r" \\").split(" & ") for line in body.splitlines() if re.match(r"\d+ & ", line)]
+    assert {seed: float(value) for seed, value, _ in rows} == pytest.approx(
+        {str(seed): value for seed, value in wanted.items()}, rel=1e-3
+    )
+    assert "of each seed" in compared(*words, "--format", "markdown")
+    assert "of each seed" not in compared(*words, "--format", "markdown", "--unpaired")
+
+
+def test_arms_take_names_of_ones_own(study, compared, refused):
+    words = joined(study, "none", "half")
+    named = json.loads(compared(*words, "--names", "dense", "RG-GAN", "--json"))["metrics"][0]
+    plain = json.loads(compared(*words, "--json"))["metrics"][0]
+    assert [mean["arm"] for mean in named["means"]] == list(named["values"]) == ["dense", "RG-GAN"]
+    assert (named["pairs"][0]["arm"], named["pairs"][0]["against"]) == ("dense", "RG-GAN")
+    assert list(named["values"].values()) == list(plain["values"].values())
+    assert "--names gives 1 for 2 arms" in refused("compare", *words, "--names", "dense")
+    assert "two arms the same name" in refused("compare", *words, "--names", "dense", "dense")
 
 
 def test_runs_without_evaluations_are_told_the_command_that_gives_them(study, refused):

@@ -297,8 +297,16 @@ def test_a_film_keeps_no_sheet_beside_its_frames(run, monkeypatch):
     assert max(alive) <= 1  # the one before
 
 
-def test_a_film_has_every_sheet_in_order(run):
+def test_a_short_film_says_what_makes_a_longer_one(tmp_path, capsys):
+    run = make_run(tmp_path / "a", rows=make_rows((20.0, 2.0), KIMG[:2]), sheets=(0, 2))
     show(run, "--film")
+    assert "2 sheets in" in (told := " ".join(capsys.readouterr().out.split()))
+    assert "; --snap says how many" in told
+
+
+def test_a_film_has_every_sheet_in_order(run, capsys):
+    show(run, "--film")
+    assert "--snap" not in capsys.readouterr().out
     with Image.open(run / "training.webp") as film:
         assert film.n_frames >= 5
         for number, kimg in enumerate((0, 2, 4, 6, 8)):
