@@ -23,7 +23,7 @@ from rggan.metrics.provenance import Provenance, favour
 from rggan.metrics.uncertainty import Interval, Range, mean_interval, share_interval
 from rggan.run.naming import FD, distance_name, is_distance
 
-UNRELATED = "`features` reporting is by a network that selects no snapshot and that no D looks through."
+UNRELATED = "The network of `features` reporting selects no snapshot, and no D looks through it."
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,7 @@ def measure(
         told = provenance(plain, giver[plain], view, subject, reference, extractor, count, limit, precision, seeds)
         found.numbers[name] = number(name, rows, giver[plain].metric, told)
     if flattered := favour(dataclasses.asdict(told)):
-        found.notes.append(
-            f"{flattered[0].upper()}{flattered[1:]}: these numbers flatter it beside others. {UNRELATED}"
-        )
+        found.notes.append(f"{extractor.name} flatters {subject.name} beside others: {flattered}. {UNRELATED}")
     return found
 
 

@@ -12,6 +12,7 @@ from rggan.metrics.features import resized
 from rggan.pretrained import LITE0, WIDTHS, Pretrained, tensors
 
 MAPS = (1, 3)  # of the backbone: a middle one, for texture, and the last
+UNIT = 3.0  # of the features: in it their mean square is about 1, as KID's kernel, (x.y / D + 1)^3, takes them
 SMALLEST, LARGEST = 64, 128  # sides of pictures that are looked at as they are
 
 
@@ -29,13 +30,20 @@ class ImageNetFeatures(torch.nn.Module):
     name = "imagenet"
     resolution: int | None = LARGEST
     resize = f"none from {SMALLEST} to {LARGEST} pixels, else bicubic, antialiased, to {LARGEST}x{LARGEST}"
-    scaling = "(x - 127) / 128"  # as the network was trained
+    scaling = "(x - 127) / 128"  # of the pictures, as the network was trained
     dim = sum(WIDTHS[i] for i in MAPS)
 
     def __init__(self, pretrained: Pretrained = LITE0) -> None:
         super().__init__()
         self.backbone = pretrained.backbone().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        told = [self.name, pretrained.name, pretrained.sha256, self.resize, self.scaling, f"means of maps {MAPS}"]
+        told = [
+            self.name,
+            pretrained.name,
+            pretrained.sha256,
+            self.resize,
+            self.scaling,
+            f"means of maps {MAPS} / {UNIT}",
+        ]
         self.hash = hashlib.sha256("\0".join(told).encode()).hexdigest()
 
     @property
@@ -48,7 +56,7 @@ class ImageNetFeatures(torch.nn.Module):
             x = resized(x, LARGEST)
         x = x.expand(-1, 3, -1, -1).sub(127).div(128).contiguous(memory_format=torch.channels_last)
         maps = self.backbone(x)
-        return torch.cat([maps[i].float().mean(dim=(2, 3)) for i in MAPS], dim=1)
+        return torch.cat([maps[i].float().mean(dim=(2, 3)) for i in MAPS], dim=1) / UNIT
 
 
 @cache

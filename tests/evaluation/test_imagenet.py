@@ -19,7 +19,7 @@ from rggan.run.naming import distance_name
 
 # Whatever changes the features must change the hash, by which numbers are told apart.
 RECORDED = {
-    "3b33c256a8ba9aeaa648de43d31107359ca68ef39c19084d06269180091f9e47": [-2.689, 0.546, -0.842, 1.054, -1.591, -1.861]
+    "e1ec18757c1f0e86dd03addffee5dea2e56e23f7fbdbb422005a7fcf473b4f94": [-0.896, 0.182, -0.281, 0.351, -0.53, -0.62]
 }
 
 
@@ -44,7 +44,7 @@ def published(images: torch.Tensor) -> torch.Tensor:
     for block in module._blocks:
         x = block(x)
         means[x.shape[1]] = x.mean(dim=(2, 3))
-    return torch.cat([means[40], means[320]], dim=1)
+    return torch.cat([means[40], means[320]], dim=1) / 3
 
 
 @pytest.mark.parametrize("size", [(64, 64), (72, 112), (128, 128)])

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from rggan import TrainConfig, pretrained, train
 from rggan.auto import IMAGENET_FROM, score_network
+from rggan.data import load_images
 from rggan.errors import UserError
 from rggan.metrics.imagenet import imagenet_network
 from rggan.pretrained import LITE0
 from rggan.run.folder import Run
 from rggan.training.asked import asked
+from rggan.training.trainer import Training
 
 TINY = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9, "kimg": 0.004}
 TINY |= {"device": "cpu", "precision": "fp32", "data": "digits", "resolution": 64}
@@ -74,3 +76,14 @@ def test_a_run_keeps_what_auto_took_and_says_what_is_missing_where_it_goes_on(tm
     with pytest.raises(UserError, match=r'pip install "rggan\[pretrained\]"'):
         train(TrainConfig(**TINY, score="imagenet", outdir=tmp_path / "other"), Console(quiet=True))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("score", "told"), [("steering", None), ("imagenet", "lite1")])
+def test_a_score_by_a_relative_of_what_the_discriminator_looked_through_compares_with_no_other(
+    score: str, told: str | None
+) -> None:
+    data = load_images("digits", 64, max_images=9)
+    options = {name: value for name, value in TINY.items() if name not in ("data", "max_images")}
+    config = TrainConfig.of("projected", **{**options, "score": score})
+    assert Training(config, data, data).evaluator.provenance.get("looked_through") == told

@@ -180,7 +180,10 @@ def notes(runs: Sequence[Content]) -> list[str]:
     if distinct(run.head.get("key") for run in runs) > 1:
         told.append("These runs were trained on different pictures.")
     if distinct(json.dumps(run.score_of, sort_keys=True) for run in runs if run.score_of) > 1:
-        told.append("Their scores do not compare: they are of other numbers of samples, or against other pictures.")
+        told.append(
+            "Their scores do not compare: they are by other networks, of other numbers of samples, or against "
+            "other pictures."
+        )
     return told
 
 
