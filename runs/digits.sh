@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
-$bin/rggan train digits --network sngan --outdir demo --kimg 300 --snap 20 --width-g 24 --width-d 24 --aug none --d-steps 1 --lr 6e-4 \
-    --networks both
+$bin/rggan train digits --network sngan --outdir demo --kimg 260 --snap 20 --width-g 24 --width-d 24 --aug none --d-steps 1 --lr 1e-3 \
+    --score-samples 500 --networks both
 run=demo/$(basename "$(readlink -f demo/latest)")
 $bin/rggan generate "$run" --seeds 0-99 --grid --outdir "$run/samples"
 $bin/rggan show "$run" --film

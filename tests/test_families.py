@@ -15,7 +15,9 @@ from rggan.pruning import Pruner
 from rggan.training.sparsity import selection
 from rggan.training.trainer import Training
 
-FACTORS = (tuple(FAMILIES.builtin), ("dense", "RG-GAN"), ("none", "diff", "ada"), ("unconditional", "conditional"))
+MADE_OF_OTHERS = "projected-stylegan2"  # G of one family and D of another: one cell
+FAMILIES_APART = tuple(name for name in FAMILIES.builtin if name != MADE_OF_OTHERS)
+FACTORS = (FAMILIES_APART, ("dense", "RG-GAN"), ("none", "diff", "ada"), ("unconditional", "conditional"))
 CELLS = [
     ("sngan", "dense", "none", "unconditional"),
     ("sngan", "RG-GAN", "diff", "conditional"),
@@ -32,9 +34,7 @@ CELLS = [
     ("projected", "dense", "none", "unconditional"),
     ("projected", "RG-GAN", "diff", "conditional"),
     ("projected", "RG-GAN", "ada", "unconditional"),
-    ("projected-stylegan2", "RG-GAN", "none", "conditional"),
-    ("projected-stylegan2", "RG-GAN", "diff", "unconditional"),
-    ("projected-stylegan2", "dense", "ada", "unconditional"),
+    (MADE_OF_OTHERS, "RG-GAN", "diff", "conditional"),
 ]
 STEPS = 24
 WIDTHS = {
@@ -103,7 +103,7 @@ def same(a, b):
 
 def test_the_cells_cover_every_pair():
     for one, other in itertools.combinations(range(4), 2):
-        pairs = {(cell[one], cell[other]) for cell in CELLS}
+        pairs = {(cell[one], cell[other]) for cell in CELLS if cell[0] != MADE_OF_OTHERS}
         assert pairs == set(itertools.product(FACTORS[one], FACTORS[other]))
 
 

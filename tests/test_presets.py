@@ -61,7 +61,7 @@ def test_presets_and_families_are_valid_and_can_be_built(name):
 
 def test_every_file_of_networks_is_a_family_by_its_name_or_shared():
     assert set(FAMILIES.builtin) == {"biggan", "fastgan", "projected", "projected-stylegan2", "sngan", "stylegan2"}
-    assert all(FAMILIES.get(name).sizes.title.lower() == name for name in FAMILIES.builtin)
+    assert all(FAMILIES.get(name).sizes.title.lower().replace(" ", "-") == name for name in FAMILIES.builtin)
     assert not set(PRESETS) & set(FAMILIES.builtin)
     assert TrainConfig.of("sngan", networks="both") == TrainConfig()
 

@@ -279,7 +279,8 @@ def configs(random: Random, folder: Path, seeds: Seeds) -> Path:
     values = TrainConfig().to_json()
     if random.random() < 0.5:  # one odd value, which is looked at alone
         usual = (1, 2, 64, 0.5, 0.9, True, False, None, "none", "hf:x", *values.values())
-        values[random.choice(sorted(values))] = random.choice((seeds.odd(random), random.choice(usual)))
+        name = random.choice(sorted(values))
+        values[name] = random.choice((seeds.odd(random), random.choice(usual), values[name]))
         path.write_text(json.dumps(values))
     else:
         path.write_bytes(text_of(random, values, seeds))
