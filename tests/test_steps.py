@@ -17,6 +17,8 @@ from rggan.training.setup import make_steps
 from rggan.training.trainer import Training
 from tests.extensions.relativistic import RelativisticSteps
 
+pytestmark = pytest.mark.slow  # trains
+
 OWN = "tests.extensions.relativistic:LOSS"
 SMALL = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 8, "device": "cpu", "precision": "fp32"}
 READS = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::masked_select"}

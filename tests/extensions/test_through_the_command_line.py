@@ -23,6 +23,8 @@ from rggan.run.folder import Run
 from rggan.training.callbacks import Callback
 from tests.extensions.thin import FAMILY
 
+pytestmark = pytest.mark.slow  # trains
+
 HERE = "tests.extensions"
 OWN = [
     *("--data", f"{HERE}.stripes:FORM:40", "--cond"),

@@ -16,6 +16,8 @@ from rggan.pretrained import LITE1, STRIDES, WIDTHS, tensors
 from rggan.training.evaluator import gap_of
 from rggan.training.trainer import Training
 
+pytestmark = pytest.mark.slow  # a pretrained network
+
 
 @pytest.fixture(scope="module")
 def projection() -> Projection:

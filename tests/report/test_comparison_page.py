@@ -12,6 +12,8 @@ from rggan.run.places import BEST, WEIGHTS
 from tests.report.runs import make_rows, make_run
 from tests.report.test_page import Page, show
 
+pytestmark = pytest.mark.slow  # all together they take seconds
+
 PROVENANCE = {
     **{"extractor": "reporting", "extractor_hash": "bf0d", "resize": "bicubic", "view": "whole", "precision": "fp32"},
     **{"size": "16x24", "channels": 3, "samples": 500, "reference": "pictures", "reference_hash": "r1"},

@@ -19,6 +19,8 @@ from rggan.training.trainer import Training
 from tests.replay import Replay
 from tests.test_steps import NothingIsRead
 
+pytestmark = pytest.mark.slow  # trains
+
 SMALL = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 8, "device": "cpu", "precision": "fp32"}
 SMALL |= {"d_steps": 2, "mirror": True, "kimg": 1.0}
 
@@ -87,11 +89,7 @@ CASES |= {
 }
 
 
-def marked(names):
-    return [pytest.param(name, marks=pytest.mark.slow) if name in LOOKS_THROUGH else name for name in names]
-
-
-@pytest.mark.parametrize("name", marked(CASES))
+@pytest.mark.parametrize("name", CASES)
 def test_a_recorded_step_trains_to_the_same_bits(name, images, monkeypatch):
     own = {"target_g": 0.5, "target_d": 0.3, "gamma": 1.0, "lecam": 0.1, **CASES[name]}
     config = TrainConfig.of(own.pop("network"), **{**SMALL, **own})
@@ -112,7 +110,7 @@ def test_a_recorded_step_trains_to_the_same_bits(name, images, monkeypatch):
     assert len(graphs) <= 10
 
 
-@pytest.mark.parametrize("name", marked([*FAMILIES.builtin, "conditional", "auto", "hard rows", "dynamic"]))
+@pytest.mark.parametrize("name", [*FAMILIES.builtin, "conditional", "auto", "hard rows", "dynamic"])
 def test_a_whole_step_reads_nothing_back(name, images, monkeypatch):
     """But for what decides: an adaptive density reads its signal every eighth step of D, in `Adaptive.move`."""
     own = {"target_g": 0.5, "target_d": 0.3, "gamma": 1.0, "lecam": 0.1, **CASES[name]}

@@ -15,6 +15,8 @@ from rggan.steps import Loss
 from rggan.training.sparsity import make_rule
 from rggan.training.trainer import Training
 
+pytestmark = pytest.mark.slow  # trains
+
 
 def training(**options):
     options = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 16, "precision": "fp32"} | options
