@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studies.commands import CommandJob
 from studies.places import RESULTS
-from studies.queue import act
+from studies.queue import Job, act
 
 ROWS = RESULTS / "families.jsonl"
 DATA: dict[str, dict[str, Any]] = {
@@ -78,18 +78,22 @@ def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterato
                     yield FamilyJob(f"3-{data}", f"{family} {arm}", seed, family, options(data, family, arm), place)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(about: str | None, rows: Path, made: Callable[[list[str] | None, Path], Iterable[Job]]) -> None:
+    """The command line of a study on CIFAR-10 and on faces.
+
+    about: its help. rows: where results go. made: (names of data sets, the folder of faces) -> jobs.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", type=Path)
     parser.add_argument("faces", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("command", choices=("list", "work"))
     parser.add_argument("data", nargs="*")
-    parser.add_argument("--rows", type=Path, default=ROWS)
+    parser.add_argument("--rows", type=Path, default=rows)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    act(arguments, jobs(arguments.data, arguments.faces))
+    act(arguments, made(arguments.data, arguments.faces))
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, ROWS, jobs)

@@ -12,16 +12,12 @@ discriminator takes as long as one of FastGAN's (docs/performance.md).
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.commands import CommandJob
+from studies.families import FamilyJob, main
 from studies.places import RESULTS
-from studies.queue import act
 
 ROWS = RESULTS / "projected.jsonl"
 DATA: dict[str, dict[str, Any]] = {
@@ -41,7 +37,6 @@ COMMON: dict[str, Any] = {
     **{"width_g": 8, "width_d": 8, "z_dim": 128, "channels": "rgb", "mirror": True, "aug": "diff"},
     **{"score_samples": 300, "ema": 0.995, "precision": "fp32"},  # short runs need a short average
 }
-ONCE = ("--replicates", "1", "--memorisation", "on")
 
 
 def options(data: str, arm: str) -> dict[str, Any]:
@@ -54,42 +49,14 @@ def options(data: str, arm: str) -> dict[str, Any]:
     return {**found, "snap": found["kimg"] / EVALUATIONS}
 
 
-@dataclass(frozen=True)
-class ProjectedJob(CommandJob):
-    """A run on `faces`, or without them on CIFAR-10."""
-
-    faces: Path | None = None
-
-    def data(self, cifar: Path) -> Path:
-        return self.faces or super().data(cifar)
-
-    def evaluation(self, cifar: Path) -> list[str]:
-        if self.faces:
-            return ["--metrics", "kid", "--samples", "2000", *ONCE]
-        return ["--reference", str(cifar / "test"), "--metrics", "fd", "kid", "--samples", "5000", *ONCE]
-
-
-def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[ProjectedJob]:
+def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[FamilyJob]:
     """Every job, paired runs beside each other."""
     for data in names or DATA:
         for seed in range(3):
             for arm in ARMS:
                 place = None if data == "cifar" else faces
-                yield ProjectedJob(data, arm, seed, DATA[data]["kimg"], options(data, arm), place)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cifar", type=Path)
-    parser.add_argument("faces", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("command", choices=("list", "work"))
-    parser.add_argument("data", nargs="*")
-    parser.add_argument("--rows", type=Path, default=ROWS)
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    act(arguments, jobs(arguments.data, arguments.faces))
+                yield FamilyJob(data, arm, seed, DATA[data]["kimg"], options(data, arm), place)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, ROWS, jobs)
