@@ -108,7 +108,9 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
     ):
         name, reason = "biggan", f"classes, and {found.images:,} pictures to tell them apart"
     elif found.pretrained and 64 <= found.side <= FAMILIES.get("projected").sizes.high:
-        name, reason = "projected", "D sees pictures of 64 pixels and more by a pretrained network, in FastGAN's time"
+        name, reason = "projected", "D sees pictures of 64 pixels and more by a pretrained network"
+        if not found.cuda:  # measured there alone: docs/performance.md
+            reason += ", in FastGAN's time"
     elif found.side >= 64 and (not found.cuda or found.images < 2000):
         name, reason = "fastgan", "the family for few pictures of 64 pixels and more, and light enough for a CPU"
         if not found.pretrained and found.side <= FAMILIES.get("projected").sizes.high:
