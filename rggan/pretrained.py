@@ -23,7 +23,6 @@ from rggan.errors import UserError
 NETWORKS = "efficientnet_lite_pytorch"
 STRIDES = (4, 8, 16, 32)  # of the maps of a backbone, in pixels of the image
 WIDTHS = (24, 40, 112, 320)  # their channels, the same in Lite0 and Lite1
-HALVINGS = 4  # of the maps after the first
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from rggan.cli.spelling import flags, spelled
-from rggan.config import TrainConfig
 from rggan.errors import UserError, make_folder
 from rggan.evaluation.arms import once
 from rggan.report.page.comparison import write_comparison
@@ -65,7 +63,7 @@ def show(config: ShowConfig, console: Console) -> Path:
             film = runs[0].path / FILM
             count = write_film(runs[0], film)
             few = "; `snap` says how many: a smaller one makes a longer film" if count < ENOUGH else ""
-            told.append(f"{count} sheet{'s' * (count != 1)} in {film}{spelled(few, flags(TrainConfig))}")
+            told.append(f"{count} sheet{'s' * (count != 1)} in {film}{few}")
     except OSError as error:
         raise UserError(f"Cannot write {error.filename or out}: {error.strerror or error}.") from error
     say(console, *told)

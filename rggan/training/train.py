@@ -259,13 +259,13 @@ def begin(
     if rules is not None:
         told = ", ".join(f"{name.upper()} by {type(rule).__name__}" for name, rule in rules.items())
         lines = [f"sparsity   as given in Python: {told or 'none'}" if x.startswith("sparsity") else x for x in lines]
-    training_images, held_out = data.split(config.seed)
-    scale = scale_of(training.evaluator.score, training_images, held_out, config.score_samples)
+    evaluator = training.evaluator
+    scale = scale_of(evaluator.score, evaluator.data, evaluator.held_out, config.score_samples)
     if scale is not None:
         lines.append(f"score      {scale.line()}")
     for line in lines:
         log.say(line)
-    record(config, data, held_out, run, scale)
+    record(config, data, evaluator.held_out, run, scale)
     rows = data.rows[:: max(1, len(data) // 64)][:64]
     save_picture(grid(data.store[rows]), run.path / REALS)
     return loop
