@@ -28,6 +28,10 @@ class CommandJob(Job):
         """More columns of its row, measured on the finished run in `folder`."""
         return {}
 
+    def folders(self, out: Path) -> Row:
+        """Options of the run that name folders of this machine: no part of its row."""
+        return {}
+
     @property
     def keeps_checkpoints(self) -> bool:
         """Whether the training states stay, for checks that need them."""
@@ -36,7 +40,7 @@ class CommandJob(Job):
     def run(self, cifar: Path, out: Path) -> Row:
         started = time.perf_counter()
         place, options = self.folder(out), self.train_options()
-        words = flags({"network": "sngan", **options})
+        words = flags({"network": "sngan", **options, **self.folders(out)})
         rggan("train", str(self.data(cifar)), *words, "--outdir", str(place))
         (folder,) = place.glob("0*")
         best = json.loads(rggan("evaluate", str(folder), *self.evaluation(cifar), *FAST, "--json"))

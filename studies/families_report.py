@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from rggan.report.plot import score_axis
 from studies.families import FAMILIES, ROWS
-from studies.paired import by_seed, mean_sd, pairs, ratio_ci
+from studies.paired import by_seed, copies, mean_sd, ratio
 from studies.places import IMAGES
 from studies.queue import Row, done_rows
 
@@ -39,14 +39,11 @@ def table(rows: Sequence[Row], stage: str) -> list[str]:
             found = by_seed(rows, stage, f"{family} {arm}")
             if not found:
                 continue
-            paired = pairs(found, dense, key)
-            ratio = "1" if arm == "dense" else ratio_ci(paired) if len(paired[0]) > 1 else "-"
-            memorised = [row["memorisation"] for row in found.values()]
-            copies = f"{statistics.mean(m['rate'] for m in memorised):.1%}; {memorised[0]['expected']:.1%}"
+            against = ratio(found, dense, key, arm == "dense")
             density = " / ".join(f"{statistics.mean(r[f'density_{n}'] for r in found.values()):.2f}" for n in "gd")
             flips = ", ".join(str(row["flips"]) for row in found.values())
             lines.append(
-                f"| {family} | {arm} | {len(found)} | {mean_sd(found, key)} | {ratio} | {copies} | {density} "
+                f"| {family} | {arm} | {len(found)} | {mean_sd(found, key)} | {against} | {copies(found)} | {density} "
                 f"| {flips} |"
             )
     return lines

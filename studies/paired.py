@@ -39,6 +39,30 @@ def ratio_ci(paired: Pairs, comparisons: int = 1) -> str:
     return f"{ratio.value:.3f} ({ratio.interval.low:.3f} to {ratio.interval.high:.3f})"
 
 
+def ratio(ours: Mapping[int, Row], others: Mapping[int, Row], key: str, same: bool) -> str:
+    """Of a column to that of another arm, with its interval where there are pairs; `same`: it is that arm.
+
+    >>> ratio({0: {"kid": 1.0}}, {0: {"kid": 2.0}}, "kid", False), ratio({}, {}, "kid", True)
+    ('0.500', '1')
+    """
+    if same:
+        return "1"
+    paired = pairs(ours, others, key)
+    if len(paired[0]) > 1:
+        return ratio_ci(paired)
+    return f"{paired[0][0] / paired[1][0]:.3f}" if paired[0] else "-"
+
+
+def copies(rows: Mapping[int, Row]) -> str:
+    """How many of 1,000 samples look like a training image: the mean over the seeds, and by chance.
+
+    >>> copies({0: {"memorisation": {"rate": 0.01, "expected": 0.02}}})
+    '1.0%; 2.0%'
+    """
+    found = [row["memorisation"] for row in rows.values()]
+    return f"{statistics.mean(m['rate'] for m in found):.1%}; {found[0]['expected']:.1%}"
+
+
 def p_value(paired: Pairs, below: float = 1.0) -> float:
     """One-sided t test on the log ratios, against a true ratio of `below` or more; 1 for fewer than two pairs."""
     if len(paired[0]) < 2:

@@ -35,7 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
 EVALUATIONS = 10
 COMMON: dict[str, Any] = {
     **{"width_g": 8, "width_d": 8, "z_dim": 128, "channels": "rgb", "mirror": True, "aug": "diff"},
-    **{"score_samples": 300, "ema": 0.995, "precision": "fp32"},  # short runs need a short average
+    **{"score_samples": 300, "ema": 0.995, "precision": "bf16"},  # short runs need a short average
 }
 
 

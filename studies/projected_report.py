@@ -20,7 +20,7 @@ from PIL import Image
 
 from rggan import Generator
 from rggan.generation.sheets import labelled_rows
-from studies.paired import by_seed, mean_sd, pairs, ratio_ci
+from studies.paired import by_seed, copies, mean_sd, ratio
 from studies.places import IMAGES
 from studies.projected import ARMS, DATA, ROWS, jobs
 from studies.queue import Row, done_rows
@@ -43,8 +43,6 @@ def table(rows: Sequence[Row], data: str) -> list[str]:
         if not found:
             continue
         ratios = [ratio(found, by_seed(rows, data, other), key, arm == other) for other in AGAINST]
-        memorised = [row["memorisation"] for row in found.values()]
-        copies = f"{statistics.mean(m['rate'] for m in memorised):.1%}; {memorised[0]['expected']:.1%}"
         density = f"{statistics.mean(row['last_density_d'] for row in found.values()):.2f}"
         cells = [
             arm,
@@ -52,24 +50,11 @@ def table(rows: Sequence[Row], data: str) -> list[str]:
             mean_sd(found, key),
             *ratios,
             mean_sd(found, "steering_last_quarter"),
-            copies,
+            copies(found),
             density,
         ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
-
-
-def ratio(ours: dict[int, Row], others: dict[int, Row], key: str, same: bool) -> str:
-    """
-    >>> ratio({0: {"kid": 1.0}}, {0: {"kid": 2.0}}, "kid", False), ratio({}, {}, "kid", True)
-    ('0.500', '1')
-    """
-    if same:
-        return "1"
-    paired = pairs(ours, others, key)
-    if len(paired[0]) > 1:
-        return ratio_ci(paired)
-    return f"{paired[0][0] / paired[1][0]:.3f}" if paired[0] else "-"
 
 
 def pictures(out: Path, data: str) -> Image.Image:
