@@ -74,6 +74,7 @@ FLOORS = {
     "report.verdict": 2,
     "report": 5,
     "evaluation": 5,
+    "export": 5,
     "cli": 6,
     "__main__": 7,
 }
