@@ -17,11 +17,11 @@ from typing import Any
 
 from studies.families import FamilyJob, main
 from studies.places import RESULTS
-from studies.projected import COMMON, EVALUATIONS
+from studies.projected import COMMON, EVALUATIONS, FASTGAN
 from studies.queue import Row
 
 ROWS = RESULTS / "transfer.jsonl"
-KIMG = {"source": 20, "faces": 10}
+KIMG = {"source": 12, "faces": 8}
 SOURCE = "emoji"
 FROM_SCRATCH = "from scratch"
 ARMS: dict[str, dict[str, Any]] = {
@@ -34,11 +34,11 @@ ARMS: dict[str, dict[str, Any]] = {
 def options(kimg: float) -> dict[str, Any]:
     """The options of a run of this length, without its seed.
 
-    >>> options(10)["snap"]
-    1.0
+    >>> options(8)["snap"]
+    0.8
     """
-    size = {"resolution": 64, "batch": 16, "network": "fastgan", "rule": "none"}
-    return {**COMMON, **size, "kimg": kimg, "snap": kimg / EVALUATIONS}
+    size = {"resolution": 64, "batch": 16, "rule": "none"}
+    return {**COMMON, **FASTGAN, **size, "kimg": kimg, "snap": kimg / EVALUATIONS}
 
 
 @dataclass(frozen=True)

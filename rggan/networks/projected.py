@@ -68,8 +68,11 @@ class Projection(nn.Module):
 
 
 def kaiming(own: torch.Generator, outputs: int, inputs: int, size: int) -> Tensor:
-    """A convolution's weight, normal with variance 2 / fan-in (He et al. 2015)."""
-    return nn.init.kaiming_normal_(torch.empty(outputs, inputs, size, size), nonlinearity="relu", generator=own)
+    """A convolution's weight, uniform with variance 1 / (3 fan-in): PyTorch's own start, as in the published code.
+
+    What comes from coarser maps fades on its way to the finest one, which would see little else otherwise.
+    """
+    return nn.init.kaiming_uniform_(torch.empty(outputs, inputs, size, size), a=5**0.5, generator=own)
 
 
 def seen(images: Tensor) -> Tensor:
