@@ -54,8 +54,8 @@ def test_mixing_is_fixed_by_its_seed_and_not_by_the_callers(projection: Projecti
     assert len(pairs) > 7
     assert all(name == again and torch.equal(a, b) for (name, a), (again, b) in pairs)
     for i, inputs in enumerate(WIDTHS):
-        assert projection.get_buffer(f"channels{i}").std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.05)
-    assert projection.get_buffer("scales2").std().item() == pytest.approx((2 / (9 * MIXED[3])) ** 0.5, rel=0.05)
+        assert projection.get_buffer(f"channels{i}").std().item() == pytest.approx((3 * inputs) ** -0.5, rel=0.05)
+    assert projection.get_buffer("scales2").std().item() == pytest.approx((3 * 9 * MIXED[3]) ** -0.5, rel=0.05)
 
 
 @pytest.mark.slow
