@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from rggan.errors import UserError
+from rggan.export.onnx import OPSET, write_onnx
 from rggan.generation.generator import Generator
 from rggan.registry import trust
 from rggan.run.log import say
@@ -24,18 +25,32 @@ class ExportConfig:
     """A run folder (its best snapshot), a snapshot folder, or a generator.safetensors."""
     onnx: Path | None = None
     """An ONNX file, which any program with an ONNX runtime draws pictures with; needs `pip install "rggan[onnx]"`."""
+    opset: int = OPSET
+    """With --onnx: the version of ONNX's operators, from 18 on."""
     overwrite: bool = False
-    """Replace what is there."""
+    """Replace a file that is there."""
     trust: tuple[str, ...] = ()
     """package.module:FAMILY of a network of your own: its code runs. Without it no generator makes code run."""
 
 
-def write_onnx(config: ExportConfig, generator: Generator) -> str:
-    raise UserError("`onnx` is not there yet.")
+def onnx_file(config: ExportConfig, generator: Generator) -> str:
+    """Says what the file is, and how far its pictures are from PyTorch's."""
+    path = config.onnx
+    assert path is not None
+    if path.suffix.lower() != ".onnx":
+        raise UserError(f"`onnx` is a file whose name ends in .onnx, not {path}.")
+    if path.is_dir() or (path.exists() and not config.overwrite):
+        raise UserError(f"{path} is there already: give another name, or `overwrite` to replace it.")
+    content, difference = write_onnx(generator, path, config.opset)
+    size = len(content) / 1e6
+    return (
+        f"{path}: {size:.2f} MB, opset {config.opset}; onnxruntime's values in -1..1 differ from PyTorch's by "
+        f"{difference:.1g} at most"
+    )
 
 
 # The options that say what is written, one at a time: each answers with a line for the console.
-FORMS: dict[str, Callable[[ExportConfig, Generator], str]] = {"onnx": write_onnx}
+FORMS: dict[str, Callable[[ExportConfig, Generator], str]] = {"onnx": onnx_file}
 
 
 def export(config: ExportConfig, console: Console) -> None:
@@ -47,5 +62,7 @@ def export(config: ExportConfig, console: Console) -> None:
     asked = [form for form in FORMS if getattr(config, form) is not None]
     if len(asked) != 1:
         raise UserError(f"Say what to write, one at a time: {', '.join(f'`{form}`' for form in FORMS)}.")
+    if config.opset != OPSET and config.onnx is None:
+        raise UserError("`opset` belongs to `onnx`.")
     trust(*config.trust)
     say(console, FORMS[asked[0]](config, Generator.from_pretrained(config.run)))

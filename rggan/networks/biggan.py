@@ -137,7 +137,7 @@ class BigGANGenerator(nn.Module):
                 raise ValueError("this generator is class-conditional: give it labels")
             shared = self.embedding(labels)
             conditions = [torch.cat([shared, chunk], dim=1) for chunk in conditions]
-        h = self.linear(first).view(len(z), -1, *self.base)
+        h = self.linear(first).view(z.shape[0], -1, *self.base)
         for block, condition in zip(self.blocks[:-1], conditions[:-1], strict=True):
             h = block(h, condition)
         h = self.blocks[-1](self.attention(h), conditions[-1])

@@ -57,7 +57,7 @@ class SNGANGenerator(nn.Module):
         if self.classes and labels is None:
             raise ValueError("this generator is class-conditional: give it labels")
         h = self.linear(z)
-        h = h.view(len(z), -1, *self.base)
+        h = h.view(z.shape[0], -1, *self.base)
         for block in self.blocks:
             h = block(h, labels)
         images: Tensor = self.to_rgb(F.relu(self.norm(h)))

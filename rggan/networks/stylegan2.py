@@ -250,7 +250,7 @@ class StyleGAN2Generator(nn.Module):
 
     def synthesis(self, styles: Tensor) -> Tensor:
         """Styles [N, style_count, w_dim] -> images."""
-        x = self.constant.expand(len(styles), -1, -1, -1).contiguous(memory_format=layout_of(self))
+        x = self.constant.expand(styles.shape[0], -1, -1, -1).contiguous(memory_format=layout_of(self))
         image: Tensor | None = None
         each = list(styles.unbind(dim=1))
         place = 0
