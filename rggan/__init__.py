@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rggan.config import TrainConfig
     from rggan.errors import UserError
+    from rggan.export.shrink import shrink
     from rggan.generation.generator import Generator
     from rggan.pruning import Pruner, PublishedThreshold, Rule, ScoreSchedule, Threshold, merged_state_dict
     from rggan.training.train import train
@@ -27,6 +28,7 @@ __all__ = [
     "TrainConfig",
     "UserError",
     "merged_state_dict",
+    "shrink",
     "train",
 ]
 
@@ -34,6 +36,7 @@ _PLACES = {
     "Generator": "rggan.generation.generator",
     "TrainConfig": "rggan.config",
     "UserError": "rggan.errors",
+    "shrink": "rggan.export.shrink",
     "train": "rggan.training.train",
 }
 

@@ -21,7 +21,8 @@ from rggan.networks import FAMILIES
 from rggan.registry import PLACE
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
 
-FORMAT = 2  # in format 1 "resolution" was one number, and the config was in config.json only
+FORMAT = 3  # the newest; in format 1 "resolution" was one number, and the config was in config.json only
+SHRUNK = 3  # of a network with "shapes" (see `build`), which earlier versions cannot read; others are of format 2
 KEY = "rggan"  # of the config in the weights' metadata
 LARGEST_CONFIG = 1 << 24  # bytes
 MOST_IMAGES = 1 << 60  # of all classes together: their sum is an int64
@@ -63,7 +64,7 @@ def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) ->
         UserError: the folder cannot be created. OSError: e.g. the disk is full.
     """
     make_folder(folder)
-    config = {"format": FORMAT} | migrate(config)
+    config = migrate(config)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     # One key only: safetensors writes several in any order, and the same generator shall be the same file.
     write_whole(folder / WEIGHTS, save(state, {KEY: json.dumps(config)}))
@@ -79,7 +80,7 @@ def migrate(config: dict[str, Any]) -> dict[str, Any]:
     network = dict(config["network"])
     if isinstance(network["resolution"], int):
         network["resolution"] = [network["resolution"]] * 2
-    return config | {"format": FORMAT, "network": network}
+    return {"format": 0} | config | {"format": SHRUNK if "shapes" in network else 2, "network": network}
 
 
 class NamesCode(UserError):
@@ -129,7 +130,7 @@ def check_config(config: dict[str, Any]) -> None:
     for name, (low, high) in ranges.items():
         if type(network[name]) is not int or not low <= network[name] <= high:
             raise ValueError(f"{name} is not a number from {low} to {high}")
-    if unknown := set(network) - {"name", "resolution", *ranges}:
+    if unknown := set(network) - {"name", "resolution", "shapes", *ranges}:
         raise ValueError(f"no {network['name']} network has {', '.join(sorted(unknown))}")
     if network["channels"] == 2:
         raise ValueError("pictures have 1, 3 or 4 channels, not 2")
@@ -137,12 +138,25 @@ def check_config(config: dict[str, Any]) -> None:
         raise ValueError("classes are not a list of names")
     if network["classes"] and len(classes) != network["classes"]:
         raise ValueError(f"{len(classes)} names for {network['classes']} classes")
+    if not of_shapes(network.get("shapes", {})):
+        raise ValueError("its shapes are none")
     counts = config.get("class_counts")
     if counts is None:
         return
     known = isinstance(counts, list) and len(counts) == network["classes"] and all(type(n) is int for n in counts)
     if not known or min(counts) < 0 or not 0 < sum(counts) <= MOST_IMAGES:
         raise ValueError("its class_counts are no numbers of images, one for each class")
+
+
+def of_shapes(found: Any) -> bool:
+    """Whether these are shapes of tensors by name.
+
+    >>> of_shapes({"linear.weight": [8, 4]}), of_shapes({"linear.weight": [8, -4]})
+    (True, False)
+    """
+    return isinstance(found, dict) and all(
+        isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape) for shape in found.values()
+    )
 
 
 def read_network(file: Any, description: dict[str, Any]) -> nn.Module:

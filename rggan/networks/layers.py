@@ -30,6 +30,17 @@ class Linear(nn.Linear):
         return F.linear(input, weight, self.bias)
 
 
+class Equalised(nn.Module):
+    """A layer with the equalised learning rate: its weight is divided by the root of its inputs' number when used."""
+
+    weight: Tensor
+
+    @torch.no_grad()
+    def narrowed(self, before: int) -> None:
+        """After inputs have left: what is computed with the weights stays. before: the number of a neuron's weights."""
+        self.weight.mul_((self.weight[0].numel() / before) ** 0.5)
+
+
 class ConditionalBatchNorm2d(nn.Module):
     """Batch normalisation with one gain and bias per class (Dumoulin et al. 2017).
 

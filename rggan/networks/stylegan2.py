@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rggan.gan import Gan
 from rggan.losses import path_length
 from rggan.networks.family import Argument, Family
-from rggan.networks.layers import banded, blurred, layout_of, one_hot
+from rggan.networks.layers import Equalised, banded, blurred, layout_of, one_hot
 from rggan.networks.sizes import Resolution, Sizes, check_resolution, doublings
 from rggan.steps import Loss, Outcome, Steps
 
@@ -50,7 +50,7 @@ def activated(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * 2**0.5
 
 
-class EqualLinear(nn.Linear):
+class EqualLinear(Equalised, nn.Linear):
     """Linear with equalised learning rate (Karras et al. 2018, section 4.1): stored as N(0, 1), scaled when used."""
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0) -> None:
@@ -64,7 +64,7 @@ class EqualLinear(nn.Linear):
             return F.linear(input.float(), self.weight * (self.rate / self.in_features**0.5), self.bias * self.rate)
 
 
-class EqualConv2d(nn.Conv2d):
+class EqualConv2d(Equalised, nn.Conv2d):
     """Convolution with the equalised learning rate, "same" padding; `down` halves, after a blur."""
 
     def __init__(self, inputs: int, outputs: int, size: int, bias: bool = True, down: bool = False) -> None:
@@ -85,7 +85,7 @@ class EqualConv2d(nn.Conv2d):
         return F.conv2d(blurred(input, pad + 1), weight, self.bias, stride=2)
 
 
-class ModulatedConv2d(nn.Conv2d):
+class ModulatedConv2d(Equalised, nn.Conv2d):
     """A convolution whose weight is scaled per picture by a style, and normalised again (section 2.2, eq. 1 and 3).
 
     [N, in, H, W], styles [N, w_dim] -> [N, out, H, W], or twice that size with `up`. Instead of one weight for each
