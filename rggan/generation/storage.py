@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from rggan.errors import UserError, make_folder
 from rggan.files import nearest_place, write_whole
+from rggan.generation import packed
 from rggan.generation.build import build
 from rggan.networks import FAMILIES
 from rggan.registry import PLACE
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
 
-FORMAT = 3  # the newest; in format 1 "resolution" was one number, and the config was in config.json only
+FORMAT = 4  # the newest; in format 1 "resolution" was one number, and the config was in config.json only
 SHRUNK = 3  # of a network with "shapes" (see `build`), which earlier versions cannot read; others are of format 2
+PACKED = 4  # tensors as `packed` stores them, of any network
 KEY = "rggan"  # of the config in the weights' metadata
 LARGEST_CONFIG = 1 << 24  # bytes
 MOST_IMAGES = 1 << 60  # of all classes together: their sum is an int64
@@ -46,9 +48,10 @@ def read_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         config = read_config(file, weights.with_name(CONFIG))
         newer = config["format"] > FORMAT
         if not newer:
+            in_parts = config["format"] == PACKED
             config = migrate(config)
             check_config(config)
-            network = read_network(file, config["network"])
+            network = read_network(file, config["network"], in_parts)
     if newer:
         raise UserError(f"{weights} was written by a newer rggan (format {config['format']}): upgrade to read it.")
     return network, config
@@ -63,9 +66,18 @@ def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) ->
     Raises:
         UserError: the folder cannot be created. OSError: e.g. the disk is full.
     """
-    make_folder(folder)
-    config = migrate(config)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_state(state, migrate(config), folder)
+
+
+def write_packed(network: nn.Module, config: dict[str, Any], folder: Path, kind: packed.Kind = "fp32") -> None:
+    """`write_generator` in less room: zeros of the weights as bits, and their values as `kind`."""
+    state = packed.pack(network.state_dict(), packed.weights(network), kind)
+    write_state(state, migrate(config) | {"format": PACKED}, folder)
+
+
+def write_state(state: dict[str, Tensor], config: dict[str, Any], folder: Path) -> None:
+    make_folder(folder)
     # One key only: safetensors writes several in any order, and the same generator shall be the same file.
     write_whole(folder / WEIGHTS, save(state, {KEY: json.dumps(config)}))
     write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
@@ -159,23 +171,38 @@ def of_shapes(found: Any) -> bool:
     )
 
 
-def read_network(file: Any, description: dict[str, Any]) -> nn.Module:
-    """Returns the described network with the weights of an opened file; allocates memory only after both match."""
+def read_network(file: Any, description: dict[str, Any], in_parts: bool = False) -> nn.Module:
+    """Returns the described network with the weights of an opened file; allocates memory only after both match.
+
+    in_parts: whether its tensors are stored as in `packed`.
+    """
     with torch.device("meta"):
         network = build(description)
     expected = network.state_dict()
-    if set(file.keys()) != set(expected):
+    keys = set(file.keys())
+    if (packed.names(keys) if in_parts else keys) != set(expected):
         raise ValueError(f"its tensors are not those of the {description['name']} network that its config describes")
+    check, read = (packed.check, packed.unpack) if in_parts else (check_tensor, read_tensor)
     for name, value in expected.items():
-        header = file.get_slice(name)
-        shape, kind = list(value.shape), TYPES[value.dtype]
-        if header.get_shape() != shape or header.get_dtype() != kind:
-            found = f"{header.get_dtype()} {header.get_shape()}"
-            raise ValueError(f"{name} is {found}, but its config describes {kind} {shape}")
-    # Copied, because safetensors returns views of the file, which may change or be deleted.
-    state = {name: file.get_tensor(name).clone() for name in expected}
+        check(file, name, value)
+    state = {name: read(file, name, value) for name, value in expected.items()}
     for name, value in state.items():
         if not value.isfinite().all():
             raise ValueError(f"{name} has NaN or infinite values")
     network.load_state_dict(state, assign=True)
     return network
+
+
+def check_tensor(file: Any, name: str, like: Tensor) -> None:
+    """Raises ValueError if a tensor of an opened file is not `like` this one, by its header."""
+    header = file.get_slice(name)
+    shape, kind = list(like.shape), TYPES[like.dtype]
+    if header.get_shape() != shape or header.get_dtype() != kind:
+        found = f"{header.get_dtype()} {header.get_shape()}"
+        raise ValueError(f"{name} is {found}, but its config describes {kind} {shape}")
+
+
+def read_tensor(file: Any, name: str, like: Tensor) -> Tensor:
+    """Copied, because safetensors returns views of the file, which may change or be deleted."""
+    found: Tensor = file.get_tensor(name).clone()
+    return found
