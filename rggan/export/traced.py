@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from rggan.generation.generator import Generator
 from rggan.networks import Styled
+from rggan.pruning.tracing import without_norms
 
 NOISE = "noise"  # what a buffer of the network is called that holds noise
-
-
-def plain(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose weights are what the parametrizations (spectral norms) make of them.
-
-    >>> from torch.nn.utils.parametrizations import spectral_norm
-    >>> layer = spectral_norm(nn.Linear(2, 2)).eval()
-    >>> [name for name, _ in plain(layer).named_parameters()], torch.equal(plain(layer).weight, layer.weight)
-    (['bias', 'weight'], True)
-    """
-    network = copy.deepcopy(network).eval()
-    for module in network.modules():
-        if parametrize.is_parametrized(module):
-            # Not `remove_parametrizations`: a copy shares its class with the original, which would lose its weight too.
-            weights = {name: getattr(module, name).detach().clone() for name in module.parametrizations}  # type: ignore
-            del module.parametrizations
-            module.__class__ = parametrize.type_before_parametrizations(module)
-            for name, value in weights.items():
-                module.register_parameter(name, nn.Parameter(value))
-    return network
 
 
 def noisy(network: nn.Module) -> list[nn.Module]:
@@ -181,7 +160,7 @@ def prepared(generator: Generator) -> tuple[nn.Module, dict[str, Any], dict[str,
     inputs = {"z": torch.randn(2, described["z_dim"], generator=random)}
     if described["classes"]:
         inputs["labels"] = torch.tensor([0, described["classes"] - 1])
-    return plain(generator.network).cpu(), described, inputs
+    return without_norms(generator.network).cpu(), described, inputs
 
 
 def noise_of(network: nn.Module) -> dict[str, Tensor]:

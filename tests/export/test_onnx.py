@@ -11,7 +11,7 @@ from torch import nn
 from rggan import UserError
 from rggan.cli.main import main
 from rggan.export.onnx import LIBRARIES, metadata, to_onnx, write_onnx
-from rggan.export.traced import Part, plain, whole
+from rggan.export.traced import Part, whole
 from rggan.networks import FAMILIES
 from tests.export.networks import small
 
@@ -166,18 +166,6 @@ def test_a_missing_library_is_named(saved, tmp_path, capsys, monkeypatch):
     assert told.startswith("ONNX needs onnx and onnxscript") or "onnxruntime" in told
     assert told.endswith('pip install "rggan[onnx]".')
     assert not (tmp_path / "g.onnx").exists()
-
-
-@pytest.mark.parametrize("name", ["biggan", "fastgan"])
-def test_a_plain_copy_draws_the_same_and_leaves_the_original_as_it_was(name):
-    network = small(name).network
-    z, labels, before = torch.randn(3, 16), torch.arange(3), set(network.state_dict())
-    copied = plain(network)
-    with torch.no_grad():
-        torch.testing.assert_close(copied(z, labels), network(z, labels))
-    assert set(network.state_dict()) == before
-    assert any("parametrizations" in name for name in before)
-    assert not any("parametrizations" in name for name in copied.state_dict())
 
 
 @needs_onnx
