@@ -1,0 +1,234 @@
+"""What a smaller generator saves, measured: weights, bytes, multiplications, milliseconds, and what pictures lose."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from rggan.errors import UserError
+from rggan.files import write_whole
+from rggan.generation.generator import Generator
+from rggan.run.places import find_weights
+
+BATCHES = (1, 64)
+WARM_UP = 3  # calls before the clock counts
+LEAST_ROUNDS = 15
+SECONDS = 4.0  # a batch size at least, unless its rounds take longer
+COMPARED = 64  # pictures
+SLOWER = 0.95  # of the time, above which zeros are said to bring nothing
+ZEROS = 0.1  # of the weights, from which they are spoken of
+
+Runner = Callable[[Tensor], object]  # latents [N, z_dim] -> anything
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one generator costs.
+
+    zeros: how many of its parameters are 0. bytes: of its file. macs: multiply-accumulates of one picture.
+    milliseconds: {runtime: {batch: median of a whole batch}}.
+    """
+
+    name: str
+    parameters: int
+    zeros: int
+    bytes: int
+    macs: int
+    milliseconds: dict[str, dict[int, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Two generators side by side.
+
+    difference: the largest between their pictures of the same seeds, in levels of 0 to 255; None where their latents or
+    sizes differ. scores: {metric: (whole, small)}, each as `rggan evaluate --json` has it.
+    """
+
+    whole: Cost
+    small: Cost
+    device: str
+    threads: int
+    difference: int | None
+    scores: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, atomically."""
+        write_whole(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+    def lines(self) -> list[str]:
+        """A table in Markdown, and what it does not say by itself."""
+        a, b = self.whole, self.small
+        rows: list[tuple[str, str, str, float | None]] = [
+            ("parameters", f"{a.parameters:,}", f"{b.parameters:,}", a.parameters / b.parameters),
+            ("of them zeros", f"{a.zeros:,}", f"{b.zeros:,}", None),
+            ("file, MB", f"{a.bytes / 1e6:.2f}", f"{b.bytes / 1e6:.2f}", a.bytes / b.bytes),
+            ("multiplications a picture, millions", f"{a.macs / 1e6:.1f}", f"{b.macs / 1e6:.1f}", a.macs / b.macs),
+        ]
+        for runtime, batch, before, after in self.times():
+            name = f"{runtime}, batch {batch}, ms"
+            rows.append((name, f"{before:.2f}", f"{after:.2f}", before / after))
+        for metric, numbers in self.scores.items():
+            rows.append((metric, told(numbers[0]), told(numbers[1]), None))
+        found = ["| | whole | small | times less |", "|---|---:|---:|---:|"]
+        found += [f"| {name} | {x} | {y} | {'' if ratio is None else f'{ratio:.2f}'} |" for name, x, y, ratio in rows]
+        return [*found, "", *self.notes()]
+
+    def times(self) -> Iterator[tuple[str, int, float, float]]:
+        """(runtime, batch, milliseconds of the whole, of the small one) for all that both were timed with."""
+        for runtime, before in self.whole.milliseconds.items():
+            after = self.small.milliseconds.get(runtime, {})
+            yield from ((runtime, batch, time, after[batch]) for batch, time in before.items() if batch in after)
+
+    def notes(self) -> list[str]:
+        """Sentences about what people would else misread."""
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        found = [f"Medians of turns of the two, in one process, on {self.device} with {threads}."]
+        if self.difference is not None:
+            same = "are the same" if self.difference == 0 else f"differ by at most {self.difference} of 255 levels"
+            found.append(f"The pictures of {COMPARED} seeds {same}.")
+        share = self.small.zeros / self.small.parameters
+        if share > ZEROS and all(after > SLOWER * before for _, _, before, after in self.times()):
+            found.append(
+                f"{share:.0%} of the small one's weights are zeros, and it is no faster: a zero in a tensor takes the "
+                "time of any number. `shrink` takes out whole rows of them."
+            )
+        for metric, (before, after) in self.scores.items():
+            found.append(f"{metric}: {apart(before, after)}")
+        return found
+
+
+def told(number: Mapping[str, Any]) -> str:
+    """A value and its interval.
+
+    >>> told({"value": 0.5, "interval": [0.25, 0.75]}), told({"value": 12.345678, "interval": None})
+    ('0.5 (0.25 to 0.75)', '12.35')
+    """
+    value, interval = number["value"], number.get("interval")
+    return f"{value:.4g}" + (f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else "")
+
+
+def apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Whether the intervals overlap, in words.
+
+    >>> apart({"value": 1.0, "interval": [0.9, 1.1]}, {"value": 1.05, "interval": [1.0, 1.2]})
+    'the intervals overlap, so the two are not told apart'
+    """
+    if not before.get("interval") or not after.get("interval"):
+        return "without intervals nothing says whether the two differ"
+    (low, high), (lower, higher) = before["interval"], after["interval"]
+    if low <= higher and lower <= high:
+        return "the intervals overlap, so the two are not told apart"
+    lower_is_better = before.get("lower_is_better", True)
+    better = (after["value"] < before["value"]) == lower_is_better
+    return f"the intervals do not overlap: the small one is {'better' if better else 'worse'}"
+
+
+def receipt(
+    whole: Path, small: Path, batches: Sequence[int] = BATCHES, seconds: float = SECONDS, device: str = "cpu"
+) -> Receipt:
+    """Measure two generators against each other: run or snapshot folders, or weights files.
+
+    Args:
+        batches: pictures that are made at once. seconds: of timing for each of them, at least.
+
+    Raises:
+        UserError: no generator; a batch below 1.
+    """
+    if any(batch < 1 for batch in batches):
+        raise UserError(f"A batch has at least one picture, not {min(batches)}.")
+    generators = [Generator.from_pretrained(path, device) for path in (whole, small)]
+    runners = [in_pytorch(generator) for generator in generators]
+    sizes = [latents_of(generator, 1).shape[1] for generator in generators]
+    times: list[dict[int, float]] = [{}, {}]
+    for batch in batches:
+        inputs = [latents_of(generator, batch) for generator in generators]
+        for found, median in zip(times, in_turns(runners, inputs, seconds), strict=True):
+            found[batch] = median
+    costs = [
+        cost(generator, path, {"PyTorch": found})
+        for generator, path, found in zip(generators, (whole, small), times, strict=True)
+    ]
+    difference = None
+    if sizes[0] == sizes[1] and alike(*generators):
+        one, other = (generator.images(range(COMPARED)).int() for generator in generators)
+        difference = int((one - other).abs().max())
+    return Receipt(costs[0], costs[1], device, torch.get_num_threads(), difference)
+
+
+def alike(one: Generator, other: Generator) -> bool:
+    """Whether their pictures have one size and one kind of label."""
+    names = ("resolution", "channels", "classes", "z_dim")
+    return all(one.config["network"][name] == other.config["network"][name] for name in names)
+
+
+def latents_of(generator: Generator, count: int) -> Tensor:
+    """The latents of the seeds 0 to count - 1, [count, z_dim]."""
+    return generator.latents(range(count), None)[0]
+
+
+def in_pytorch(generator: Generator) -> Runner:
+    """Its network as Python calls it; of a class-conditional one, pictures of the class 0."""
+    network, classes = generator.network, generator.config["network"]["classes"]
+
+    @torch.no_grad()  # inference mode hides parametrised weights from the counter of multiplications
+    def run(latents: Tensor) -> object:
+        made = network(latents, latents.new_zeros(len(latents), dtype=torch.long)) if classes else network(latents)
+        if latents.device.type != "cpu":
+            made.sum().item()  # what a device still computes is waited for
+        return made
+
+    return run
+
+
+def in_turns(runners: Sequence[Runner], inputs: Sequence[Tensor], seconds: float) -> list[float]:
+    """The median milliseconds of a call of each, which take turns, so that what slows the machine slows all.
+
+    >>> turns = []
+    >>> times = in_turns([lambda x: turns.append("a"), lambda x: turns.append("b")], [torch.zeros(1)] * 2, 0.0)
+    >>> "".join(turns[2 * WARM_UP :][:6]), len(times)
+    ('ababab', 2)
+    """
+    for run, given in zip(runners, inputs, strict=True):
+        for _ in range(WARM_UP):
+            run(given)
+    spent: list[list[float]] = [[] for _ in runners]
+    until = time.perf_counter() + seconds
+    while len(spent[0]) < LEAST_ROUNDS or time.perf_counter() < until:
+        for run, given, found in zip(runners, inputs, spent, strict=True):
+            started = time.perf_counter()
+            run(given)
+            found.append(1000 * (time.perf_counter() - started))
+    return [statistics.median(found) for found in spent]
+
+
+def cost(generator: Generator, path: Path, milliseconds: dict[str, dict[int, float]]) -> Cost:
+    """What it has and does, with the times that were measured."""
+    weights = list(generator.network.parameters())
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    place = find_weights(path)
+    return Cost(
+        path.resolve().name,
+        sum(weight.numel() for weight in weights),
+        zeros,
+        place.stat().st_size if place is not None else 0,
+        multiplications(generator),
+        milliseconds,
+    )
+
+
+def multiplications(generator: Generator) -> int:
+    """Multiply-accumulates of one picture: those of convolutions and of products of matrices."""
+    run, latents = in_pytorch(generator), latents_of(generator, 1)
+    with FlopCounterMode(display=False) as counter:
+        run(latents)
+    return counter.get_total_flops() // 2
