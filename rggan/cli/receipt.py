@@ -30,6 +30,8 @@ class ReceiptConfig:
     """Pictures that are made at once."""
     seconds: float = 4.0
     """Time for each batch, in which the two take turns."""
+    onnx: bool = False
+    """Time both in onnxruntime too, on the CPU; needs `pip install "rggan[onnx]"`."""
     reference: str | None = None
     """Score both against these pictures, as `rggan evaluate` does; without it they are not scored."""
     metrics: tuple[str, ...] = ("kid",)
@@ -58,7 +60,7 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
         raise UserError(f"--seconds is 0 or more, not {config.seconds:g}.")
     trust(*config.trust)
     device = str(check_device(config.device))
-    found = receipt(config.whole, config.small, config.batch, config.seconds, device)
+    found = receipt(config.whole, config.small, config.batch, config.seconds, device, config.onnx)
     if config.reference is not None:
         scored = evaluate(
             EvaluateConfig(

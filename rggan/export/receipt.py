@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rggan.errors import UserError
+from rggan.export.onnx import opened, to_onnx
+from rggan.export.traced import whole as whole_of
 from rggan.files import write_whole
 from rggan.generation.generator import Generator
 from rggan.run.places import find_weights
@@ -27,7 +28,7 @@ COMPARED = 64  # pictures
 SLOWER = 0.95  # of the time, above which zeros are said to bring nothing
 ZEROS = 0.1  # of the weights, from which they are spoken of
 
-Runner = Callable[[Tensor], object]  # latents [N, z_dim] -> anything
+Runner = Callable[[int], Callable[[], object]]  # a batch's size -> what makes such a batch, ready to be timed
 
 
 @dataclass(frozen=True)
@@ -134,32 +135,34 @@ def apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def receipt(
-    whole: Path, small: Path, batches: Sequence[int] = BATCHES, seconds: float = SECONDS, device: str = "cpu"
+    whole: Path,
+    small: Path,
+    batches: Sequence[int] = BATCHES,
+    seconds: float = SECONDS,
+    device: str = "cpu",
+    onnx: bool = False,
 ) -> Receipt:
     """Measure two generators against each other: run or snapshot folders, or weights files.
 
     Args:
-        batches: pictures that are made at once. seconds: of timing for each of them, at least.
+        batches: pictures that are made at once. seconds: of timing for each of them, at least. onnx: time them in
+            onnxruntime too, on the CPU, as exported.
 
     Raises:
-        UserError: no generator; a batch below 1.
+        UserError: no generator; a batch below 1; with `onnx`, what the export refuses.
     """
     if any(batch < 1 for batch in batches):
         raise UserError(f"A batch has at least one picture, not {min(batches)}.")
     generators = [Generator.from_pretrained(path, device) for path in (whole, small)]
-    runners = [in_pytorch(generator) for generator in generators]
-    sizes = [latents_of(generator, 1).shape[1] for generator in generators]
-    times: list[dict[int, float]] = [{}, {}]
-    for batch in batches:
-        inputs = [latents_of(generator, batch) for generator in generators]
-        for found, median in zip(times, in_turns(runners, inputs, seconds), strict=True):
-            found[batch] = median
-    costs = [
-        cost(generator, path, {"PyTorch": found})
-        for generator, path, found in zip(generators, (whole, small), times, strict=True)
-    ]
+    costs = [cost(generator, path) for generator, path in zip(generators, (whole, small), strict=True)]
+    for runtime, runner in ({"PyTorch": in_pytorch} | ({"onnxruntime": in_onnxruntime} if onnx else {})).items():
+        runners = [runner(generator) for generator in generators]
+        for batch in batches:
+            found = in_turns([run(batch) for run in runners], seconds)
+            for one, median in zip(costs, found, strict=True):
+                one.milliseconds.setdefault(runtime, {})[batch] = median
     difference = None
-    if sizes[0] == sizes[1] and alike(*generators):
+    if alike(*generators):
         one, other = (generator.images(range(COMPARED)).int() for generator in generators)
         difference = int((one - other).abs().max())
     return Receipt(costs[0], costs[1], device, torch.get_num_threads(), difference)
@@ -171,64 +174,73 @@ def alike(one: Generator, other: Generator) -> bool:
     return all(one.config["network"][name] == other.config["network"][name] for name in names)
 
 
-def latents_of(generator: Generator, count: int) -> Tensor:
-    """The latents of the seeds 0 to count - 1, [count, z_dim]."""
-    return generator.latents(range(count), None)[0]
-
-
 def in_pytorch(generator: Generator) -> Runner:
-    """Its network as Python calls it; of a class-conditional one, pictures of the class 0."""
-    network, classes = generator.network, generator.config["network"]["classes"]
+    """Its network as Python calls it, with the latents of the seeds from 0 on."""
 
-    @torch.no_grad()  # inference mode hides parametrised weights from the counter of multiplications
-    def run(latents: Tensor) -> object:
-        made = network(latents, latents.new_zeros(len(latents), dtype=torch.long)) if classes else network(latents)
-        if latents.device.type != "cpu":
-            made.sum().item()  # what a device still computes is waited for
-        return made
+    def ready(batch: int) -> Callable[[], object]:
+        inputs = [given for given in generator.latents(range(batch), None) if given is not None]
 
-    return run
+        @torch.no_grad()  # inference mode hides parametrised weights from the counter of multiplications
+        def run() -> object:
+            made = generator.network(*inputs)
+            if made.device.type != "cpu":
+                made.sum().item()  # what a device still computes is waited for
+            return made
+
+        return run
+
+    return ready
 
 
-def in_turns(runners: Sequence[Runner], inputs: Sequence[Tensor], seconds: float) -> list[float]:
-    """The median milliseconds of a call of each, which take turns, so that what slows the machine slows all.
+def in_onnxruntime(generator: Generator) -> Runner:
+    """The network as `rggan export --onnx` writes it, on the CPU."""
+    part = whole_of(generator)
+    session = opened(to_onnx(part).content)
+
+    def ready(batch: int) -> Callable[[], object]:
+        inputs = {name: value.numpy() for name, value in part.drawn(batch, seed=0).items()}
+        return lambda: session.run(None, inputs)
+
+    return ready
+
+
+def in_turns(calls: Sequence[Callable[[], object]], seconds: float) -> list[float]:
+    """The median milliseconds of each, which take turns, so that what slows the machine slows all.
 
     >>> turns = []
-    >>> times = in_turns([lambda x: turns.append("a"), lambda x: turns.append("b")], [torch.zeros(1)] * 2, 0.0)
+    >>> times = in_turns([lambda: turns.append("a"), lambda: turns.append("b")], 0.0)
     >>> "".join(turns[2 * WARM_UP :][:6]), len(times)
     ('ababab', 2)
     """
-    for run, given in zip(runners, inputs, strict=True):
+    for call in calls:
         for _ in range(WARM_UP):
-            run(given)
-    spent: list[list[float]] = [[] for _ in runners]
+            call()
+    spent: list[list[float]] = [[] for _ in calls]
     until = time.perf_counter() + seconds
     while len(spent[0]) < LEAST_ROUNDS or time.perf_counter() < until:
-        for run, given, found in zip(runners, inputs, spent, strict=True):
+        for call, found in zip(calls, spent, strict=True):
             started = time.perf_counter()
-            run(given)
+            call()
             found.append(1000 * (time.perf_counter() - started))
     return [statistics.median(found) for found in spent]
 
 
-def cost(generator: Generator, path: Path, milliseconds: dict[str, dict[int, float]]) -> Cost:
-    """What it has and does, with the times that were measured."""
+def cost(generator: Generator, path: Path) -> Cost:
+    """What it has and does; without times."""
     weights = list(generator.network.parameters())
-    zeros = sum(int((weight == 0).sum()) for weight in weights)
     place = find_weights(path)
     return Cost(
         path.resolve().name,
         sum(weight.numel() for weight in weights),
-        zeros,
+        sum(int((weight == 0).sum()) for weight in weights),
         place.stat().st_size if place is not None else 0,
         multiplications(generator),
-        milliseconds,
     )
 
 
 def multiplications(generator: Generator) -> int:
     """Multiply-accumulates of one picture: those of convolutions and of products of matrices."""
-    run, latents = in_pytorch(generator), latents_of(generator, 1)
+    run = in_pytorch(generator)(1)
     with FlopCounterMode(display=False) as counter:
-        run(latents)
+        run()
     return counter.get_total_flops() // 2
