@@ -163,8 +163,8 @@ def receipt(
                 one.milliseconds.setdefault(runtime, {})[batch] = median
     difference = None
     if alike(*generators):
-        one, other = (generator.images(range(COMPARED)).int() for generator in generators)
-        difference = int((one - other).abs().max())
+        before, after = (generator.images(range(COMPARED)).int() for generator in generators)
+        difference = int((before - after).abs().max())
     return Receipt(costs[0], costs[1], device, torch.get_num_threads(), difference)
 
 
