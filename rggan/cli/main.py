@@ -27,6 +27,7 @@ COMMANDS = {
     "train": Command("rggan.cli.train", "TrainOptions", "run_train", "train a generator on a folder of pictures"),
     "generate": Command("rggan.cli.generate", "GenerateConfig", "generate", "make pictures from a trained generator"),
     "export": Command("rggan.cli.export", "ExportConfig", "export", "write a generator in another form"),
+    "ladder": Command("rggan.cli.ladder", "LadderConfig", "ladder", "make generators of several sizes from one run"),
     "receipt": Command("rggan.cli.receipt", "ReceiptConfig", "write_receipt", "measure what a smaller generator saves"),
     "evaluate": Command("rggan.cli.evaluate", "EvaluateConfig", "evaluate", "score generators against real pictures"),
     "compare": Command("rggan.cli.compare", "CompareConfig", "compare", "compare kinds of runs over paired seeds"),

@@ -1,0 +1,141 @@
+"""The size ladder: from one training run, generators of several sizes, each recovered from the one above it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from rggan.config import TrainConfig
+from rggan.errors import UserError
+from rggan.export.receipt import apart, told
+from rggan.export.shrunk import write_shrunk
+from rggan.generation.generator import Generator
+from rggan.run.folder import Run
+from rggan.run.log import say
+from rggan.training.train import train
+
+TARGETS = (0.75, 0.5, 0.35, 0.25)
+RAMP = 0.25  # of a rung's recovery, in which rows leave
+TICKS = 5  # evaluations of a rung
+WHOLE = "whole"
+
+
+class Rung(NamedTuple):
+    """A generator of the ladder.
+
+    target: of G's density; 1: the whole one. folder: what every command takes. snapshot: the same in its run, with the
+    zeros that were taken out.
+    """
+
+    target: float
+    folder: Path
+    snapshot: Path
+    parameters: int
+
+    @property
+    def name(self) -> str:
+        return WHOLE if self.target == 1 else f"{self.target:g}"
+
+
+def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, console: Console) -> list[Rung]:
+    """Prune G's rows to each target in turn, train on for `recover` kimg at each, and shrink; first is the whole one.
+
+    Each rung begins with the networks of the one above it, D included, on the run's pictures with its options; D is not
+    pruned further. Training states stay in outdir/runs, generators are in outdir/TARGET. What is finished is not done
+    again.
+
+    Raises:
+        UserError: no run; targets out of 0..1 or not falling; a length of 0; what training or shrinking refuses.
+    """
+    if not targets or any(not 0 < target < 1 for target in targets) or sorted(set(targets), reverse=True) != [*targets]:
+        raise UserError(f"Targets fall from below 1 to above 0, not {', '.join(f'{target:g}' for target in targets)}.")
+    if not recover > 0:
+        raise UserError(f"`recover` is above 0 kimg, not {recover:g}.")
+    base = Run.named(run)
+    config = base.checked_config()
+    rungs = [rung(1.0, base.best, base.best)]
+    above = base.path
+    for target in targets:
+        folder = outdir / f"{target:g}"
+        say(console, f"rung       {target:g} of G's weights, in whole rows: {recover:g} kimg")
+        above = train(options(config, above, outdir / "runs", target, recover), console)
+        snapshot = Run(above).last  # the best one may be from before the rows left
+        write_shrunk(Generator.from_pretrained(snapshot), folder, overwrite=True)
+        rungs.append(rung(target, folder, snapshot))
+    return rungs
+
+
+def options(config: TrainConfig, above: Path, outdir: Path, target: float, recover: float) -> TrainConfig:
+    """The options of a rung's training: the run's, G's rows pruned to the target and kept there.
+
+    >>> found = options(TrainConfig(seed=3), Path("runs/00000"), Path("ladder/runs"), 0.5, 8)
+    >>> found.target_g, found.networks, found.granularity, found.ramp, found.seed
+    (0.5, 'g', 'row', 2.0, 3)
+    """
+    own: dict[str, Any] = {"rule": "threshold", "networks": "g", "target_g": target, "target_d": None}
+    own |= {"schedule": "always", "schedule_g": None, "schedule_d": None, "granularity": "row"}
+    own |= {"ramp": RAMP * recover, "kimg": recover, "snap": recover / TICKS, "rewind": None, "finale": 0.0}
+    return dataclasses.replace(config, **own, init=above, outdir=outdir, resume=None)
+
+
+def rung(target: float, folder: Path, snapshot: Path) -> Rung:
+    network = Generator.from_pretrained(folder).network
+    return Rung(target, folder, snapshot, sum(weight.numel() for weight in network.parameters()))
+
+
+def verdict(rungs: Sequence[Rung], numbers: Sequence[Mapping[str, Any]]) -> str:
+    """Which is the smallest rung that is not worse than the whole one, in a sentence.
+
+    numbers: as `rggan evaluate --json` has them, one for each rung.
+
+    >>> rungs = [Rung(target, Path(), Path(), size) for target, size in ((1.0, 100), (0.5, 40), (0.25, 20))]
+    >>> numbers = [{"value": x, "interval": [x - 0.1, x + 0.1]} for x in (1.0, 1.1, 2.0)]
+    >>> verdict(rungs, numbers)
+    "Rung 0.5 (40 of 100 parameters, 2.5 times fewer) is the smallest whose interval is not above the whole one's."
+    """
+    whole = rungs[0]
+    same = [one for one, number in zip(rungs[1:], numbers[1:], strict=True) if "worse" not in apart(numbers[0], number)]
+    if not same:
+        return "Every rung is worse than the whole generator at this length of recovery."
+    one = min(same, key=lambda rung: rung.parameters)
+    side = "above" if numbers[0].get("lower_is_better", True) else "below"
+    return (
+        f"Rung {one.name} ({one.parameters:,} of {whole.parameters:,} parameters, "
+        f"{whole.parameters / one.parameters:.1f} times fewer) is the smallest whose interval is not {side} the "
+        "whole one's."
+    )
+
+
+def table(rungs: Sequence[Rung], numbers: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
+    """The rungs in Markdown."""
+    lines = [f"| rung | parameters | times fewer | {metric} (95 % interval) | folder |", "|---|---:|---:|---|---|"]
+    for one, number in zip(rungs, numbers, strict=True):
+        fewer = rungs[0].parameters / one.parameters
+        lines.append(f"| {one.name} | {one.parameters:,} | {fewer:.2f} | {told(number)} | {one.folder} |")
+    return lines
+
+
+def curve(rungs: Sequence[Rung], numbers: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """Quality over size: a point for each rung, with its interval."""
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.subplots()
+    sizes = [one.parameters for one in rungs]
+    values = [number["value"] for number in numbers]
+    ends = [number["interval"] or [number["value"]] * 2 for number in numbers]
+    errors = [
+        [max(0.0, value - low) for value, (low, _) in zip(values, ends, strict=True)],
+        [max(0.0, high - value) for value, (_, high) in zip(values, ends, strict=True)],
+    ]
+    axes.axhspan(*ends[0], color="0.9", zorder=0, label="interval of the whole one")
+    axes.errorbar(sizes, values, errors, fmt="o-", color="tab:blue", capsize=3)
+    for one, value in zip(rungs, values, strict=True):
+        axes.annotate(one.name, (one.parameters, value), xytext=(5, 6), textcoords="offset points")
+    axes.set(xscale="log", xlabel="parameters of the generator", ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
