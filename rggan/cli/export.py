@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -15,10 +15,11 @@ from rggan.export.onnx import OPSET, write_onnx
 from rggan.export.shrunk import write_shrunk
 from rggan.export.sparse import write_sparse
 from rggan.generation.generator import Generator
+from rggan.generation.hub import check_upload
 from rggan.generation.packed import Kind
 from rggan.registry import trust
 from rggan.run.log import say
-from rggan.run.places import CONFIG, WEIGHTS, find_weights
+from rggan.run.places import CONFIG, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class ExportConfig:
     """Write a trained generator in another form. What is written is checked first; nothing half-written stays."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A run folder (its best snapshot), a snapshot folder, or a generator.safetensors."""
+    """A run folder (its best snapshot), a snapshot folder, a generator.safetensors, or USER/NAME on the Hugging Face
+    Hub (`pip install "rggan[hub]"`)."""
     onnx: Path | None = None
     """An ONNX file, which any program with an ONNX runtime draws pictures with; needs `pip install "rggan[onnx]"`."""
     opset: int = OPSET
@@ -38,8 +40,16 @@ class ExportConfig:
     """A generator's folder like any other in less room: weights that are zero cost a bit. All commands take it."""
     weights: Kind = "fp32"
     """With --sparse: round weights to fp16, or to int8 with a factor a channel; says how far pictures change."""
+    hub: str | None = None
+    """USER/NAME on the Hugging Face Hub: weights, samples and a model card made from the run go there, and no training
+    picture; needs `pip install "rggan[hub]"` and a token (`hf auth login`)."""
+    private: bool = False
+    """With --hub: seen by its owner alone."""
+    license: str | None = None
+    """With --hub: the licence, by the Hub's identifier, as apache-2.0 or cc-by-4.0; without it the card says that none
+    is given."""
     overwrite: bool = False
-    """Replace what is there."""
+    """Replace what is there; with --hub files of the same names, which stay in the history."""
     trust: tuple[str, ...] = ()
     """package.module:FAMILY of a network of your own: its code runs. Without it no generator makes code run."""
 
@@ -69,7 +79,7 @@ def sparse_folder(config: ExportConfig, generator: Generator) -> str:
     """Says how small it is, and what rounding lost."""
     folder = config.sparse
     assert folder is not None
-    check_folder(folder, config, (WEIGHTS, CONFIG))
+    check_folder(folder, generator.origin, config, (WEIGHTS, CONFIG))
     found = write_sparse(generator, folder, config.weights)
     told = (
         f"{folder}: {found.size / 1e6:.2f} MB, {found.size / found.dense:.1%} of {found.dense / 1e6:.2f} MB; "
@@ -83,19 +93,18 @@ def sparse_folder(config: ExportConfig, generator: Generator) -> str:
     )
 
 
-def check_folder(folder: Path, config: ExportConfig, own: Collection[str]) -> None:
+def check_folder(folder: Path, origin: Path | None, config: ExportConfig, own: Collection[str]) -> None:
     """
     Args:
-        own: the names of what is written there.
+        origin: the weights of the generator. own: the names of what is written there.
 
     Raises:
         UserError: there is something else in it, or without `overwrite` anything; it is the generator's own.
     """
-    weights = find_weights(config.run)
-    assert weights is not None  # it was read
+    assert origin is not None  # it was read
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give a folder.")
-    if folder.resolve() == weights.parent.resolve():
+    if folder.resolve() == origin.parent.resolve():
         raise UserError(f"{folder} is the folder of the generator itself: give another.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if others := sorted(there - set(own)):
@@ -104,11 +113,21 @@ def check_folder(folder: Path, config: ExportConfig, own: Collection[str]) -> No
         raise UserError(f"{folder} is not empty: give another folder, or `overwrite` to replace what is there.")
 
 
+def on_hub(config: ExportConfig, generator: Generator) -> str:
+    """Says where it is, and what is missing there."""
+    assert config.hub is not None
+    how: dict[str, Any] = {"license": config.license, "overwrite": config.overwrite, "private": config.private or None}
+    address = generator.push_to_hub(config.hub, **how)
+    told = f"{config.hub} is on the Hugging Face Hub{', for its owner alone' if config.private else ''}: {address}"
+    return told if config.license else f"{told}\nIt has no licence: `license` gives it one."
+
+
 # The options that say what is written, one at a time: each answers with a line for the console.
 FORMS: dict[str, Callable[[ExportConfig, Generator], str]] = {
     "onnx": onnx_file,
     "shrink": small_folder,
     "sparse": sparse_folder,
+    "hub": on_hub,
 }
 
 
@@ -125,5 +144,10 @@ def export(config: ExportConfig, console: Console) -> None:
         raise UserError("`opset` belongs to `onnx`.")
     if config.weights != "fp32" and config.sparse is None:
         raise UserError("`weights` belongs to `sparse`.")
+    for name in ("private", "license"):
+        if getattr(config, name) and config.hub is None:
+            raise UserError(f"`{name}` belongs to `hub`.")
+    if config.hub is not None:
+        check_upload(config.hub)
     trust(*config.trust)
     say(console, FORMS[asked[0]](config, Generator.from_pretrained(config.run)))

@@ -28,7 +28,6 @@ from rggan.generation.walks import check_layer, mixing, walk
 from rggan.registry import trust
 from rggan.run.folder import Run
 from rggan.run.log import say
-from rggan.run.places import find_weights
 from rggan.training.reading import refuse_inside
 
 FASTEST = 60  # frames a second; GIFs cannot tell much faster ones apart
@@ -44,7 +43,8 @@ class GenerateConfig:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A run folder (its best snapshot), a snapshot folder, or a generator.safetensors."""
+    """A run folder (its best snapshot), a snapshot folder, a generator.safetensors, or USER/NAME on the Hugging Face
+    Hub (`pip install "rggan[hub]"`)."""
     outdir: Path
     """Where the pictures go: seed0000.png and so on; seed0000-cats-trunc0.7.png with --class cats --trunc 0.7."""
     seeds: str = "0-63"
@@ -169,9 +169,8 @@ class Files:
     """
 
     def __init__(self, config: GenerateConfig, generator: Generator) -> None:
-        weights = find_weights(config.run)
-        assert weights is not None  # it was read
-        self.config, self.generator = config, fingerprint(weights)
+        assert generator.origin is not None  # it was read
+        self.config, self.generator = config, fingerprint(generator.origin)
         generator.check_truncation(config.trunc)
         self.number = generator.class_number(config.label)
         self.label = None if self.number is None else class_part(generator.classes, self.number)

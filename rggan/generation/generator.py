@@ -20,9 +20,11 @@ from rggan.data.pictures import to_pil, to_uint8
 from rggan.device import check_device, full_precision
 from rggan.errors import UserError, nearest
 from rggan.generation.display import Pictures, about, card
+from rggan.generation.hub import check_upload, located, upload
 from rggan.generation.sampler import Sampler, mixed
 from rggan.generation.storage import read_generator, write_generator
 from rggan.networks import Styled
+from rggan.run.places import find_weights
 
 BATCH = 16  # pictures computed at once, of up to 256x256 pixels; of larger ones fewer, as they take the memory
 
@@ -53,16 +55,37 @@ class Generator:
         self.network = network.to(self.device).eval()
         self.config = config
         self.classes: list[str] = config["classes"]
+        self.origin: Path | None = None  # the weights file that it was read from
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "cpu") -> Generator:
-        """Load a run folder (its best snapshot), a snapshot folder, or a generator.safetensors.
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        device: str = "cpu",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> Generator:
+        """Load a run folder (its best snapshot), a snapshot folder, a generator.safetensors, or `user/name` of the
+        Hugging Face Hub.
+
+        What lies here under such a name comes first. The keyword arguments are huggingface_hub's: which branch, tag or
+        commit; a token for a private one; where downloads are kept; to download again; to take the kept ones only.
 
         Raises:
-            UserError: there is none, or its file is damaged, of another program or newer than this version.
+            UserError: there is none, or its file is damaged, of another program or newer than this version; the Hub
+                cannot be asked.
         """
-        network, config = read_generator(Path(path))
-        return cls(network, config, device)
+        how = {"revision": revision, "token": token, "cache_dir": cache_dir}
+        how |= {"force_download": force_download, "local_files_only": local_files_only}
+        place = located(Path(path), **how)
+        network, config = read_generator(place)
+        made = cls(network, config, device)
+        made.origin = find_weights(place)
+        return made
 
     def __repr__(self) -> str:
         return f"<{about(self.config, sum(p.numel() for p in self.network.parameters()))}>"
@@ -78,6 +101,40 @@ class Generator:
             UserError: the folder cannot be created. OSError: e.g. the disk is full.
         """
         write_generator(self.network, self.config, Path(folder))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str = "A generator of rggan",
+        create_pr: bool = False,
+        overwrite: bool = False,
+    ) -> str:
+        """Put it on the Hugging Face Hub as `user/name`, with a model card made from its run; needs rggan[hub].
+
+        Weights, config, a sheet of samples and the card go there in one commit; no training picture does, and of places
+        on this machine the last part of the name only. The run is the one that it was loaded from.
+
+        Args:
+            license: an identifier of the Hub, as `apache-2.0`; None: the card says that none is given.
+            others: see `rggan.generation.hub.upload`.
+
+        Returns:
+            The address of the commit, or of the proposal (`create_pr`).
+
+        Raises:
+            UserError: the library or a token is missing; files are there already (`overwrite`); the Hub refuses it or
+                is out of reach.
+        """
+        from rggan.generation.published import published  # brings the metrics along, which drawing does without
+
+        check_upload(repo_id, token)
+        files = published(self, repo_id, license)
+        how = {"private": private, "token": token, "create_pr": create_pr, "overwrite": overwrite}
+        return upload(files, repo_id, commit_message, **how)  # type: ignore[arg-type]
 
     @property
     def style_network(self) -> Styled | None:
