@@ -30,11 +30,10 @@ DATA: dict[str, dict[str, Any]] = {
 RATE = 1e-3
 FASTGAN: dict[str, Any] = {"network": "fastgan", "lr": RATE}
 PROJECTED: dict[str, Any] = {"network": "projected", "lr": RATE}
-FASTER = {"adapt_kimg": 1.0}  # these runs are shorter than the default's ten
 ARMS: dict[str, dict[str, Any]] = {
     "FastGAN": {**FASTGAN, "rule": "none"},
     "projected, dense": {**PROJECTED, "rule": "none"},
-    "projected, adaptive": {**PROJECTED, "rule": "threshold", "networks": "d", "target_d": "auto", **FASTER},
+    "projected, adaptive": {**PROJECTED, "rule": "threshold", "networks": "d", "target_d": "auto", "adapt_kimg": 2.0},
     "projected, static": {**PROJECTED, "rule": "static", "networks": "d", "target_d": 0.5},
 }
 EVALUATIONS = 10

@@ -18,7 +18,7 @@ FAMILY = Family(
     Sizes("Projected StyleGAN2", *PROJECTED.sizes[1:]),
     settings={
         **{"width_g": 128, "width_d": 64, "z_dim": 256, "batch": 16, "d_steps": 1, "aug": "diff"},
-        **{"lr": 0.002, "lr_d": 0.0002, "beta2": 0.99},
+        **{"lr": 0.002, "lr_d": 0.0002, "beta2": 0.99, "set_point": PROJECTED.settings["set_point"]},
     },
     options=STYLEGAN2.options,
     arguments=STYLEGAN2.arguments,
