@@ -14,6 +14,7 @@ from rggan.errors import UserError
 from rggan.export.onnx import OPSET, write_onnx
 from rggan.export.shrunk import write_shrunk
 from rggan.export.sparse import write_sparse
+from rggan.export.web import NAMES, write_web
 from rggan.generation.generator import Generator
 from rggan.generation.hub import check_upload
 from rggan.generation.packed import Kind
@@ -48,6 +49,13 @@ class ExportConfig:
     license: str | None = None
     """With --hub: the licence, by the Hub's identifier, as apache-2.0 or cc-by-4.0; without it the card says that none
     is given."""
+    web: Path | None = None
+    """A folder that is a page (index.html) which draws in any browser, offline, from a server or a disk: pictures,
+    grids, walks, a latent explorer. Needs `pip install "rggan[onnx]"`, and npm, which fetches onnxruntime-web once."""
+    title: str | None = None
+    """With --web: the heading of the page; the name of the training data unless given."""
+    runtime: Path | None = None
+    """With --web: onnxruntime-web, as npm packs it (.tgz) or unpacked; npm is not needed then."""
     overwrite: bool = False
     """Replace what is there; with --hub files of the same names, which stay in the history."""
     trust: tuple[str, ...] = ()
@@ -93,6 +101,21 @@ def sparse_folder(config: ExportConfig, generator: Generator) -> str:
     )
 
 
+def web_folder(config: ExportConfig, generator: Generator) -> str:
+    """Says how large the page is, and how to look at it."""
+    folder = config.web
+    assert folder is not None
+    check_folder(folder, generator.origin, config, NAMES)
+    data = (generator.config.get("trained") or {}).get("data")
+    title = config.title or (Path(data).name if isinstance(data, str) else "")
+    page = write_web(generator, folder, config.runtime, title)
+    size = f"{page.size / 1e6:.0f} MB, of which a visitor loads one of two runtimes"
+    return (
+        f"{folder / 'index.html'}: open it in a browser, or put the folder on any server ({size}); values in -1..1 "
+        f"differ from PyTorch's by {page.difference:.1g} at most"
+    )
+
+
 def check_folder(folder: Path, origin: Path | None, config: ExportConfig, own: Collection[str]) -> None:
     """
     Args:
@@ -127,6 +150,7 @@ FORMS: dict[str, Callable[[ExportConfig, Generator], str]] = {
     "onnx": onnx_file,
     "shrink": small_folder,
     "sparse": sparse_folder,
+    "web": web_folder,
     "hub": on_hub,
 }
 
@@ -149,5 +173,8 @@ def export(config: ExportConfig, console: Console) -> None:
             raise UserError(f"`{name}` belongs to `hub`.")
     if config.hub is not None:
         check_upload(config.hub)
+    for name in ("title", "runtime"):
+        if getattr(config, name) is not None and config.web is None:
+            raise UserError(f"`{name}` belongs to `web`.")
     trust(*config.trust)
     say(console, FORMS[asked[0]](config, Generator.from_pretrained(config.run)))

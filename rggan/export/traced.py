@@ -55,13 +55,15 @@ class Styles(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles [N, style_count, w_dim] and noise, a tensor for each of `noisy` -> images [N, C, H, W]."""
+    """Styles [N, style_count, w_dim] and noise, a tensor for each of `noisy` or none -> images [N, C, H, W]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    def forward(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+        if noise is None:
+            return cast(Styled, self.network).synthesis(styles)
         # Exchanged and put back by hand: `torch.func.functional_call` calls forward only, not `synthesis`.
         holders = noisy(self.network)
         kept = [module._buffers[NOISE] for module in holders]
@@ -145,12 +147,15 @@ def whole(generator: Generator) -> Part:
 
 
 def in_two(generator: Generator) -> tuple[Part, Part]:
-    """A style-based generator: what makes styles of latents, and images of styles (walks lead between styles)."""
+    """A style-based generator: what makes styles of latents, and images of styles with the network's own noise.
+
+    Walks lead from styles to styles.
+    """
     network, described, inputs = prepared(generator)
     rows = tuple(inputs)
     maker = Styles(network, described["z_dim"], described["classes"])
     first = Part(maker, inputs | {"truncation": torch.tensor(0.7)}, rows, "styles")
-    return first, Part(Synthesis(network), {"styles": first(first.inputs)}, ("styles",), defaults=noise_of(network))
+    return first, Part(Synthesis(network), {"styles": first(first.inputs).clone()}, ("styles",))
 
 
 def prepared(generator: Generator) -> tuple[nn.Module, dict[str, Any], dict[str, Tensor]]:
