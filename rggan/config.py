@@ -43,6 +43,15 @@ class TrainConfig(Options):
         """
         return schedule_of(vars(self), network)
 
+    def granularity_of(self, network: Literal["g", "d"]) -> str:
+        """What is pruned together in one network.
+
+        >>> TrainConfig(granularity_g="row").granularity_of("g"), TrainConfig(granularity_g="row").granularity_of("d")
+        ('row', 'weight')
+        """
+        own: str | None = getattr(self, f"granularity_{network}")
+        return own or self.granularity
+
     @classmethod
     def of(cls, name: str, **options: Any) -> TrainConfig:
         """The settings of a preset or a family of networks, and what is pruned by default (`presets.pruning`), with

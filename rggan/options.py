@@ -37,8 +37,8 @@ WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that 
 # Options of pruning: a rule says which of the first mean something to it, any rule takes the second, a schedule says
 # which of the third it has a use for. Others would be ignored: they are refused.
 OF_RULES = (
-    *("target_g", "target_d", "granularity", "regrow", "penalty", "threshold_lr", "floor", "ramp", "ramp_shape"),
-    *("balance", "rewind", "distribution", "min_fan"),
+    *("target_g", "target_d", "granularity", "granularity_g", "granularity_d", "regrow", "penalty", "threshold_lr"),
+    *("floor", "ramp", "ramp_shape", "balance", "rewind", "distribution", "min_fan"),
 )
 OF_ANY_RULE = ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense")
 OF_SCHEDULES = ("fade", "dead_band", "period")
@@ -257,8 +257,7 @@ def check_rule(config: TrainConfig) -> None:
         if getattr(config, name) == default[name] or (kind and (name in OF_ANY_RULE or name in kind.options)):
             continue
         rules = rules_with(name) if name in OF_RULES else tuple(RULES.builtin)
-        flag = f"`{name}`"
-        raise UserError(f"{flag} means nothing with `rule` {config.rule}; it goes with {', '.join(rules)}.")
+        raise UserError(f"`{name}` means nothing with `rule` {config.rule}; it goes with {', '.join(rules)}.")
     keep_values(config, "rule_options", own_of_rule(config))
     used = [config.schedule_of(name) for name in ("g", "d") if config.networks in ("both", name)]
     uses = {option for name in used for option in SCHEDULES.get(name).options}
@@ -266,17 +265,17 @@ def check_rule(config: TrainConfig) -> None:
         if name == "fade" and config.finale and config.finale_dense and config.networks != "d":
             continue
         if getattr(config, name) != default[name] and name not in uses:
-            flag, there = f"`{name}`", " and ".join(dict.fromkeys(used))
-            schedules = ", ".join(schedules_with(name))
-            raise UserError(f"{flag} means nothing with `schedule` {there}; it goes with {schedules}.")
+            there, schedules = " and ".join(dict.fromkeys(used)), ", ".join(schedules_with(name))
+            raise UserError(f"`{name}` means nothing with `schedule` {there}; it goes with {schedules}.")
     own = own_of_schedules(config, used)
     keep_values(config, "schedule_options", {name: v for values in own.values() for name, v in values.items()})
     targets = {name: getattr(config, f"target_{name}") for name in ("g", "d") if config.networks in ("both", name)}
+    if any(config.granularity_of(name) == "row" for name in targets):
+        check_rows(config, kind is not None and kind.penalised)
     for name in ("g", "d"):
-        for option in (f"target_{name}", f"schedule_{name}"):
+        for option in (f"target_{name}", f"schedule_{name}", f"granularity_{name}"):
             if getattr(config, option) is not None and name not in targets:
-                flag = f"`{option}`"
-                raise UserError(f"{flag} means nothing with `networks` {config.networks}.")
+                raise UserError(f"`{option}` means nothing with `networks` {config.networks}.")
     gradual = kind is not None and kind.ramps
     ramps = [t for t in targets.values() if isinstance(t, float | int) or (t is None and gradual)]
     for name in ("ramp", "ramp_shape"):
@@ -285,10 +284,7 @@ def check_rule(config: TrainConfig) -> None:
     if kind is not None and kind.penalised and "target_g" in kind.options:
         for name in ("distribution", "min_fan"):
             if getattr(config, name) is not None and not any(targets.values()):
-                flag = f"`{name}`"
-                raise UserError(f"{flag} goes with a target: give `target_g` or `target_d`.")
-        if config.min_fan and config.granularity == "row":
-            raise UserError("`min_fan` is for single weights; with `granularity` row whole neurons go.")
+                raise UserError(f"`{name}` goes with a target: give `target_g` or `target_d`.")
         if config.penalty is not None and all(targets.values()):
             raise UserError("`penalty` decides how many weights go where no target does: leave one of them out.")
         for name, target in targets.items():
@@ -301,6 +297,14 @@ def check_rule(config: TrainConfig) -> None:
     if config.balance and isinstance(config.target_d, str):
         raise UserError("`balance` moves D's density, and so does `target_d` auto: leave one of them out.")
     check_along(config, bool(ramps), used)
+
+
+def check_rows(config: TrainConfig, offset: bool) -> None:
+    """Raises UserError for what does not go with whole rows. offset: whether thresholds are shifted to a target."""
+    if config.min_fan:
+        raise UserError("`min_fan` is for single weights; with `granularity` row whole neurons go.")
+    if (spread := config.distribution) == "erk" or (spread == "even" and offset):
+        raise UserError(f"`distribution` {spread} is for single weights; with `granularity` row take global.")
 
 
 def check_along(config: TrainConfig, ramps: bool, used: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def pruning(given: Mapping[str, object]) -> dict[str, Any]:
     by_schedule = given.keys() & {"schedule", "schedule_d"} and not targets
     if networks == "both" or "rule" in given or "penalty" in given or by_schedule:
         return {"networks": "both", "target_d": None}
-    of_g = given.keys() & {"target_g", "schedule_g", "lr_dense"}
+    of_g = given.keys() & {"target_g", "schedule_g", "granularity_g", "lr_dense"}
     # What goes with phases is about G, whose phases the score decides; a finale's fade is about the finale.
     of_phases = given.keys() & {"fade", "dead_band", "period"} and not given.keys() & {"target_d", "finale"}
     return {"networks": networks or ("both" if of_g or of_phases else "d"), "target_d": "auto"}

@@ -78,7 +78,13 @@ class Pruning:
     granularity: Literal["weight", "row"] = "weight"
     """Prune single weights, or whole rows
 
-    A row is an output neuron; thresholds and hard."""
+    A row goes with all that a residual sum, a normalisation or a style ties to it and with the columns that read it:
+    `rggan export --shrink` removes it. Of each layer at least four stay. Thresholds, hard, magnitude, oneshot and
+    static."""
+    granularity_g: Literal["weight", "row"] | None = None
+    """The same of G alone, if another"""
+    granularity_d: Literal["weight", "row"] | None = None
+    """The same of D alone, if another"""
     regrow: float = 0.0
     """Share that may come back every 50 steps, 0 to 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -270,14 +271,19 @@ def without(whole: nn.Module, leaving: Leaving, gone: Iterable[int]) -> nn.Modul
 
 @torch.no_grad()
 def tell_untold(small: nn.Module, inputs: Sequence[Any]) -> None:
-    """Let normalisations without tensors of their own say how many channels they get."""
+    """Let layers without tensors of their own say how many channels they get: some normalisations, and Unflatten."""
 
-    def told(norm: nn.Module, arguments: Any) -> None:
-        if norm.num_features != arguments[0].shape[1] and arguments[0].dim() > 2:
-            norm.num_features = arguments[0].shape[1]
+    def told(layer: nn.Module, arguments: Any) -> None:
+        shape = arguments[0].shape
+        if isinstance(layer, _NormBase):
+            layer.num_features = shape[1] if len(shape) > 2 else layer.num_features
+        elif isinstance(layer, nn.Unflatten):
+            size, rest = shape[layer.dim], math.prod(sizes := tuple(layer.unflattened_size)[1:])
+            if rest > 0 and size % rest == 0 and rest * layer.unflattened_size[0] > size:
+                layer.unflattened_size = (size // rest, *sizes)
 
-    untold = [m for m in small.modules() if isinstance(m, _NormBase) and not list(m.state_dict())]
-    hooks = [norm.register_forward_pre_hook(told) for norm in untold]
+    untold = [m for m in small.modules() if isinstance(m, _NormBase | nn.Unflatten) and not m.state_dict()]
+    hooks = [layer.register_forward_pre_hook(told) for layer in untold]
     with contextlib.suppress(Exception):  # told where it is compared
         small(*inputs) if hooks else None
     for hook in hooks:

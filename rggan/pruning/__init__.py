@@ -18,12 +18,14 @@ from rggan.pruning.schedule import Always, Never, PeriodicSchedule, Schedule, Sc
 from rggan.pruning.select import prunable
 from rggan.pruning.target import DensityPath, Ramp
 from rggan.pruning.threshold import Threshold
+from rggan.pruning.whole_channels import Channels, coupled
 
 __all__ = [
     "SET",
     "Adaptive",
     "Always",
     "Balance",
+    "Channels",
     "DensityPath",
     "Layer",
     "Ledger",
@@ -46,6 +48,7 @@ __all__ = [
     "Static",
     "Threshold",
     "Weights",
+    "coupled",
     "merged_state_dict",
     "prunable",
     "split_state",

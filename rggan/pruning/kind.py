@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rggan.pruning.target import Course, Ramp
+from rggan.pruning.whole_channels import Channels, Coupling
 
 T = TypeVar("T")
 BASELINE_DENSITY = 0.5  # if no target is given
@@ -24,6 +25,7 @@ class Wanted:
         options: of the run, by name. own: options declared by the rule or schedule itself, if given.
         target: the density schedule, in optimizer steps of the network; None: none was given.
         ramp: makes a ramp to a density from the run's options. steps: of that optimizer in the whole run.
+        coupling: the channels of the network whose whole channels are pruned (`rggan.pruning.coupled`); None: others.
         pruners: those that a schedule controls. fade: for each, the steps over which integrated weights fade in.
     """
 
@@ -32,6 +34,7 @@ class Wanted:
     target: Course | None = None
     ramp: Callable[[float], Course] = Ramp
     steps: int = 1
+    coupling: Coupling | None = None
     pruners: Sequence[Any] = ()
     fade: Sequence[int] = ()
 
@@ -46,6 +49,11 @@ class Wanted:
     def every(self) -> int:
         """Steps between two updates of a rule that updates its masks periodically."""
         return max(1, self.steps // UPDATES)
+
+    @property
+    def channels(self) -> Channels | None:
+        """The granularity where whole channels are pruned."""
+        return None if self.coupling is None else Channels(self.coupling)
 
     def given(self, *names: str) -> dict[str, Any]:
         """Returns those of these options that are not None."""

@@ -7,7 +7,7 @@ and export see a plain sparse network. The dense `W` is stored here and restored
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ class Layer:
         threshold: [out], at least float32; in the units of the rule that updates it; starts at 0.
         keeps: whether the dense values of masked weights are stored; if not, they are lost.
         fades: whether masks lie between 0 and 1.
+        rows_kept: tells which rows are read, [out] boolean, where masks are of columns (`Channels`).
         hides: whether the parameter currently holds `W * M`. What the mask takes from the dense weight is in `aside`
             then, or all of it where the mask `fades`; while the parameter is dense, its value when it was opened.
     """
@@ -70,9 +71,15 @@ class Layer:
         self.threshold = values.new_zeros(out, dtype=torch.promote_types(torch.float32, weight.dtype))
         self.aside: Tensor | None = None
         self.hides = False
+        self.rows_kept: Callable[[], Tensor] | None = None
 
     def __repr__(self) -> str:
         return f"Layer({self.name}, {tuple(self.weight.shape)}, dim={self.dim})"
+
+    def kept(self) -> Tensor:
+        """Returns which weights are kept, boolean: not masked, and in a row that something reads."""
+        kept = self.mask != 0
+        return kept if self.rows_kept is None else kept & self.per_neuron(self.rows_kept())
 
     # ---- shapes ----
 

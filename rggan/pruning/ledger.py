@@ -28,7 +28,7 @@ class Ledger:
 
     def __init__(self, pruner: Pruner) -> None:
         self.pruner = pruner
-        self.kept = [layer.mask != 0 for layer in pruner.layers]  # at the last call
+        self.kept = [layer.kept() for layer in pruner.layers]  # at the last call
         self.back = [torch.zeros_like(kept) for kept in self.kept]  # grown at the last call
 
     @torch.no_grad()
@@ -40,7 +40,7 @@ class Ledger:
         """
         found = {}
         for place, layer in enumerate(self.pruner.layers):
-            mask = layer.mask != 0
+            mask = layer.kept()
             row: dict[str, Any] = {"density": mask.float().mean().item()}
             if self.pruner.phase == "prune":
                 grown, pruned = mask & ~self.kept[place], self.kept[place] & ~mask

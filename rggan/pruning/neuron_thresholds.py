@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.layer import Layer
 from rggan.pruning.rule import Rule
+from rggan.pruning.whole_channels import Channels
 
-Granularity = Weights | Rows
+Granularity = Weights | Rows | Channels
 
 
 class NeuronThresholds(Rule):

@@ -16,6 +16,7 @@ from rggan.pruning.layer import Layer, kept_number
 from rggan.pruning.neuron_thresholds import NeuronThresholds
 from rggan.pruning.target import Target, cut, place_of
 from rggan.pruning.together import Together, parted
+from rggan.pruning.whole_channels import Channels
 
 ROUNDS = 3  # iterations between the cut and the weights that min_fan requires
 ABOVE = 1e-4  # rms units: a threshold this far above a weight masks it
@@ -65,6 +66,9 @@ class Offset(NeuronThresholds):
         """
         if self.prepared != self.steps:
             self.place_cuts(layers, self.steps)
+        if isinstance(self.granularity, Channels):
+            self.offset_channels(layers, self.granularity)
+            return
         for number, (pool, density) in enumerate(self.pools(layers, self.steps)):
             place = self.cuts[number] if self.prepared == self.steps else None
             flat, rest = parted(pool)
@@ -73,6 +77,18 @@ class Offset(NeuronThresholds):
                 self.offset_pool(pool, density, place)
             else:
                 self.offset_together(flat, place)
+
+    def offset_channels(self, layers: Sequence[Layer], channels: Channels) -> None:
+        """One offset for all channels: their layers are tied together."""
+        assert self.target is not None
+        ((_, course),) = self.target.groups(layers)
+        sizes = channels.channel_sizes(layers, self.known_scales(layers))
+        margins = sizes - channels.thresholds(layers)
+        if self.regrowth is not None:
+            margins = torch.where(self.regrowth.channels_back(layers, channels), torch.inf, margins)
+        by = channels.cut(layers, margins, course.at(self.steps), self.floor)
+        for layer in layers:
+            layer.threshold.add_(by)
 
     def pools(self, layers: Sequence[Layer], step: int) -> Iterator[tuple[Sequence[Layer], float]]:
         """Yields the layers that share an offset, with their density at this step."""

@@ -117,7 +117,7 @@ class Pruner(Swap):
         """Returns kept / total over the prunable weights, or over all parameters of the model, 0..1. Synchronises."""
         if not self.layers:
             raise ValueError(f"{self.name}: its Pruner was detached")
-        kept = int(torch.stack([(layer.mask != 0).sum() for layer in self.layers]).sum())
+        kept = int(torch.stack([layer.kept().sum() for layer in self.layers]).sum())
         if of == "prunable":
             return kept / self.total
         if of != "model":
@@ -127,7 +127,7 @@ class Pruner(Swap):
 
     def densities(self) -> dict[str, float]:
         """Returns the density of each layer by the weight's name."""
-        means = torch.stack([(layer.mask != 0).float().mean() for layer in self.layers]).tolist()
+        means = torch.stack([layer.kept().float().mean() for layer in self.layers]).tolist()
         return dict(zip([layer.name for layer in self.layers], means, strict=True))
 
     @property
@@ -166,7 +166,10 @@ class Pruner(Swap):
         with torch.no_grad():
             for layer in self.layers:
                 weight = parameters[layer.name if layer.name in behind else layer.key]
-                weight.mul_((layer.mask != 0).to(weight))  # a fading mask has been applied already
+                normed = "parametrizations" in layer.key or layer.key.endswith(
+                    "_orig"
+                )  # by rows that nobody reads, too
+                weight.mul_((layer.mask != 0 if normed else layer.kept()).to(weight))  # a fade has been applied already
         return copied
 
     def rewind(self, weights: Mapping[str, torch.Tensor]) -> None:

@@ -19,6 +19,7 @@ from rggan.pruning.kind import BASELINE_DENSITY, Kind, Wanted
 from rggan.pruning.layer import Layer
 from rggan.pruning.rule import Rule
 from rggan.pruning.target import Course, course, taken_up
+from rggan.pruning.whole_channels import Channels
 
 
 class Ranking(Rule):
@@ -28,10 +29,12 @@ class Ranking(Rule):
     `DensityPath`), evaluated when masks are updated. every: steps. seed: of random choices; the same in every process
     of a distributed run. distribution: 'even', each layer keeps the same share; 'erk', more in small layers
     (`erdos_renyi_kernel`); 'global', the weights of all layers are ranked together. min_fan: the minimum number of
-    weights that each output neuron and each input channel keeps.
+    weights that each output neuron and each input channel keeps. channels: ranks whole channels, by the mean of what
+    reads them; 'even' is then the same share of each layer's channels.
 
     Raises:
-        ValueError: a density outside (0, 1], `every` below 1, an unknown distribution, `min_fan` below 0.
+        ValueError: a density outside (0, 1], `every` below 1, an unknown distribution, `min_fan` below 0; `min_fan` or
+            the distribution 'erk' for whole channels.
     """
 
     binary = True
@@ -44,12 +47,16 @@ class Ranking(Rule):
         seed: int = 0,
         distribution: Distribution = "even",
         min_fan: int = 0,
+        channels: Channels | None = None,
     ) -> None:
         first = course(density)  # in range?
         if every < 1:
             raise ValueError(f"every must be at least 1 step, not {every}")
         if min_fan < 0:
             raise ValueError(f"min_fan is a number of weights, 0 or more, not {min_fan}")
+        if channels is not None and (min_fan or distribution == "erk"):
+            raise ValueError("whole channels are ranked 'global' or 'even', and without min_fan")
+        self.channels = channels
         self.target: Course | None = None if isinstance(density, int | float) else first
         self.density = first.least if self.target is None else self.target.at(0)
         self.every, self.distribution, self.min_fan = every, checked(distribution), min_fan
@@ -57,6 +64,8 @@ class Ranking(Rule):
         self.steps = 0  # taken while pruning
 
     def begin(self, layers: Sequence[Layer]) -> None:
+        if self.channels is not None:
+            self.channels.begin(layers)
         self.choose(layers)
 
     def choose(self, layers: Sequence[Layer]) -> None:
@@ -73,7 +82,15 @@ class Ranking(Rule):
     def refresh(self, layers: Sequence[Layer]) -> None:
         """After a dense phase: keep the largest weights."""
         self.aim()
-        self.keep_largest(layers, [layer.weight.abs() for layer in layers])
+        self.keep_largest(layers, self.magnitudes(layers))
+
+    def magnitudes(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """|W|; of whole channels, which lie in several layers, in units of each layer's root mean square."""
+        sizes = [layer.weight.abs() for layer in layers]
+        if self.channels is None:
+            return sizes
+        tiny = torch.finfo(torch.float32).tiny
+        return [size / size.square().mean().sqrt().clamp_min(tiny) for size in sizes]
 
     def aim(self) -> None:
         """Set the density to the target's current one."""
@@ -115,6 +132,10 @@ class Ranking(Rule):
     @torch.no_grad()
     def keep_largest(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> None:
         """Keep the weights with the largest of these weight-shaped values; set the others to zero."""
+        if self.channels is not None:
+            even = self.distribution == "even"
+            self.show(layers, self.channels.largest(layers, values, self.density, even))
+            return
         places = {layer.name: place for place, layer in enumerate(layers)}
         for pool, density in pools(layers, self.density, self.distribution):
             own = [values[places[layer.name]] for layer in pool]
@@ -192,7 +213,7 @@ class Static(Ranking):
     @torch.no_grad()
     def begin(self, layers: Sequence[Layer]) -> None:
         self.start = self.random.get_state()
-        self.choose(layers)
+        super().begin(layers)
 
     @torch.no_grad()
     def refresh(self, layers: Sequence[Layer]) -> None:
@@ -219,15 +240,16 @@ class Magnitude(Ranking):
         every: int = 100,
         distribution: Distribution = "even",
         min_fan: int = 0,
+        channels: Channels | None = None,
     ) -> None:
-        super().__init__(course(target), every, distribution=distribution, min_fan=min_fan)
+        super().__init__(course(target), every, distribution=distribution, min_fan=min_fan, channels=channels)
 
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # begins with all weights
 
     def revise(self, layers: Sequence[Layer]) -> None:
         # Masked weights are zero, and so rank last.
-        self.keep_largest(layers, [layer.weight.abs() for layer in layers])
+        self.keep_largest(layers, self.magnitudes(layers))
 
 
 class OneShot(Ranking):
@@ -247,8 +269,9 @@ class OneShot(Ranking):
         seed: int = 0,
         distribution: Distribution = "global",
         min_fan: int = 0,
+        channels: Channels | None = None,
     ) -> None:
-        super().__init__(density, every, seed, distribution, min_fan)
+        super().__init__(density, every, seed, distribution, min_fan, channels)
 
     def choose(self, layers: Sequence[Layer]) -> None:
         pass  # begins with all weights: a run may begin with a dense phase
@@ -276,20 +299,22 @@ class OneShot(Ranking):
 
 
 OPTIONS = frozenset(("target_g", "target_d", "distribution", "min_fan"))
+WHOLE = frozenset(("granularity", "granularity_g", "granularity_d"))
 
 
 def static(wanted: Wanted) -> Rule:
-    return Static(wanted.density, wanted.every, wanted.options["seed"], **wanted.given("distribution", "min_fan"))
+    more = wanted.given("distribution", "min_fan")
+    return Static(wanted.density, wanted.every, wanted.options["seed"], channels=wanted.channels, **more)
 
 
 def magnitude(wanted: Wanted) -> Rule:
-    target = wanted.target or wanted.ramp(BASELINE_DENSITY)
-    return Magnitude(target, wanted.every, **wanted.given("distribution", "min_fan"))
+    target, more = wanted.target or wanted.ramp(BASELINE_DENSITY), wanted.given("distribution", "min_fan")
+    return Magnitude(target, wanted.every, channels=wanted.channels, **more)
 
 
 def one_shot(wanted: Wanted) -> Rule:
-    return OneShot(wanted.density, wanted.every, **wanted.given("distribution", "min_fan"))
+    return OneShot(wanted.density, wanted.every, channels=wanted.channels, **wanted.given("distribution", "min_fan"))
 
 
-STATIC, ONE_SHOT = Kind(static, OPTIONS), Kind(one_shot, OPTIONS)
-MAGNITUDE = Kind(magnitude, OPTIONS | {"ramp", "ramp_shape", "rewind"}, ramps=True)
+STATIC, ONE_SHOT = Kind(static, OPTIONS | WHOLE), Kind(one_shot, OPTIONS | WHOLE)
+MAGNITUDE = Kind(magnitude, OPTIONS | WHOLE | {"ramp", "ramp_shape", "rewind"}, ramps=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rggan.pruning.granularity import Rows, Weights
 from rggan.pruning.layer import Layer
+from rggan.pruning.whole_channels import Channels
 
 MOMENTS = ("clear", "keep", "decay")
 
@@ -73,12 +74,12 @@ class Regrowth:
                 )
 
     def update(
-        self, layers: Sequence[Layer], reaching: Sequence[Tensor], granularity: Weights | Rows, frozen: bool
+        self, layers: Sequence[Layer], reaching: Sequence[Tensor], granularity: Weights | Rows | Channels, frozen: bool
     ) -> None:
         """Count the regrown weights that stayed, and choose the next ones.
 
-        reaching: which weights reach their thresholds. granularity: `Rows` are regrown whole, the last of them beyond
-        the budget. frozen: masked weights did not train, so `moments` applies.
+        reaching: which weights reach their thresholds. granularity: `Rows` and `Channels` are regrown whole, the
+        last of them beyond the budget. frozen: masked weights did not train, so `moments` applies.
         """
         total = sum(layer.weight.numel() for layer in layers)
         worth = []
@@ -109,6 +110,11 @@ class Regrowth:
         """Count the regrown weights as kept when a target density is enforced."""
         for layer, margin in zip(layers, margins, strict=True):
             margin.masked_fill_(self.back[self.places[layer.name]], torch.inf)
+
+    def channels_back(self, layers: Sequence[Layer], channels: Channels) -> Tensor:
+        """Which channels were regrown, [channels + 1] boolean."""
+        own = [self.back[self.places[layer.name]].to(layer.threshold) for layer in layers]
+        return channels.column_means(layers, own) > 0
 
     def state_dict(self) -> dict[str, Any]:
         names = ("importance", "back", "returned", "stayed")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rggan.pruning.distribute import Distribution, checked
-from rggan.pruning.granularity import Rows, Weights
+from rggan.pruning.granularity import Weights
 from rggan.pruning.kind import Kind, Wanted
 from rggan.pruning.layer import Layer
 from rggan.pruning.neuron_thresholds import Granularity
@@ -18,6 +18,7 @@ from rggan.pruning.offset import Offset
 from rggan.pruning.regrowth import Regrowth
 from rggan.pruning.rule import Rule
 from rggan.pruning.target import Course, Target
+from rggan.pruning.whole_channels import Channels
 
 SPARSE = 0.1  # density below which layers may lose whole neurons
 
@@ -48,7 +49,7 @@ class Threshold(Offset):
         noise averages out). Under 'hard', t = log(1 + lr * lambda * steps).
     floor: a layer whose density falls to this has its thresholds reset to 0 and is dense again; 0: never.
         With a target, every layer keeps at least this share of its weights, and one weight, at every step.
-    granularity: `Weights()`, or `Rows()` for whole output neurons.
+    granularity: `Weights()`, `Rows()` for whole output neurons, or `Channels(coupled(model, inputs))` for channels.
     regrowth: a `Regrowth` regrows masked weights by their dense gradients.
     distribution: of a target's density: 'global', one offset for all layers; 'even', the same density in each; 'erk',
         more in small layers (`erdos_renyi_kernel`).
@@ -95,7 +96,7 @@ class Threshold(Offset):
             )
         self.distribution = checked(distribution)
         self.min_fan = 0
-        if self.target is not None and not isinstance(self.granularity, Rows):
+        if self.target is not None and isinstance(self.granularity, Weights):
             self.min_fan = int(self.target.least < SPARSE) if min_fan is None else min_fan
         self.regrowth = regrowth
         self.pull: dict[str, Tensor] = {}  # the loss's dt of this step by layer, between `gradient` and `update`
@@ -104,7 +105,9 @@ class Threshold(Offset):
     def begin(self, layers: Sequence[Layer]) -> None:
         self.granularity.begin(layers)
         if self.target is not None:
-            self.target.groups(layers)  # raises if a layer has no density
+            groups = self.target.groups(layers)  # raises if a layer has no density
+            if isinstance(self.granularity, Channels) and (len(groups) > 1 or self.distribution != "global"):
+                raise ValueError("whole channels have one density for all layers: they lie in several")
         if self.regrowth is not None:
             self.regrowth.begin(layers)
 
@@ -115,7 +118,9 @@ class Threshold(Offset):
 
     def plan(self) -> Hashable | None:
         due = self.target is not None and (self.steps + 1) % self.every == 0
-        return None if self.regrowth is not None else (self.rests, self.current, due)
+        if self.regrowth is not None or (due and isinstance(self.granularity, Channels)):
+            return None
+        return self.rests, self.current, due
 
     @property
     def reached(self) -> bool:  # type: ignore[override]
@@ -225,7 +230,7 @@ def of_estimator(estimator: Literal["straight-through", "hard"], wanted: Wanted)
         options["threshold_lr"],
         options["floor"],
         wanted.target,
-        Rows() if options["granularity"] == "row" else Weights(),
+        wanted.channels or Weights(),
         Regrowth(options["regrow"]) if options["regrow"] else None,
         **wanted.given("distribution", "min_fan"),
     )
@@ -234,7 +239,7 @@ def of_estimator(estimator: Literal["straight-through", "hard"], wanted: Wanted)
 OPTIONS = frozenset(
     (
         *("target_g", "target_d", "ramp", "ramp_shape", "distribution", "min_fan", "rewind"),
-        *("granularity", "regrow", "penalty", "threshold_lr", "floor"),
+        *("granularity", "granularity_g", "granularity_d", "regrow", "penalty", "threshold_lr", "floor"),
     )
 )
 KIND: Kind[Rule] = Kind(lambda wanted: of_estimator("straight-through", wanted), OPTIONS, penalised=True)

@@ -79,6 +79,11 @@ class Tracing(Operations, TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+def outputs_of(out: Any) -> list[Tensor]:
+    """All tensors of what a network gives."""
+    return [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
+
+
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """All parameters and buffers by name; one that has several names, under each of them."""
     return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}

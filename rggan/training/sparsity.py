@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from rggan.config import TrainConfig
+from rggan.errors import UserError, reason
+from rggan.gan import Gan
 from rggan.methods import NONE, SCHEDULES, kind_of_rule
 from rggan.networks import FAMILIES
 from rggan.options import own_of_rule, own_of_schedules
@@ -19,10 +22,12 @@ from rggan.pruning import (
     Ramp,
     Rule,
     Schedule,
+    coupled,
 )
 from rggan.pruning.kind import Wanted
 from rggan.pruning.select import Chosen, Select, prunable
 from rggan.pruning.target import Course
+from rggan.pruning.whole_channels import Coupling
 from rggan.registry import called
 from rggan.run.folder import Run
 
@@ -37,9 +42,12 @@ def steps_in(config: TrainConfig, network: Network, kimg: float) -> int:
     return max(1, round(kimg * 1000 / images))
 
 
-def selection(network: str) -> Select:
-    """Which weights of a family are pruned: all that train and can be, but not in the layers that it wants whole."""
-    whole = FAMILIES.get(network).whole
+def selection(network: str, rows: bool = False) -> Select:
+    """Which weights of a family are pruned: all that train and can be, but not in the layers that it wants whole.
+
+    rows: whether whole rows are pruned. Those layers then take part: what they read goes, and their own rows stay.
+    """
+    whole = () if rows else FAMILIES.get(network).whole
 
     def select(name: str, module: nn.Module) -> Chosen:
         frozen = next(module.parameters(), None) is None  # pretrained: its weights are no parameters
@@ -86,8 +94,31 @@ def adaptive_targets(pruners: Iterable[Pruner]) -> list[Adaptive]:
     return [course for pruner in pruners for course in pruner.rule.courses if isinstance(course, Adaptive)]
 
 
-def make_rule(config: TrainConfig, network: Network) -> Rule:
+def coupling_of(config: TrainConfig, network: Network, gan: Gan) -> Coupling | None:
+    """The channels of a network of which whole rows are pruned; None: single weights are.
+
+    Raises:
+        UserError: somebody's network that does not run on latents or images alone, or has no such rows.
+    """
+    if config.granularity_of(network) != "row":
+        return None
+    module = gan.g if network == "g" else gan.d
+    shape = (2, config.z_dim) if network == "g" else (2, *gan.batches.shape)
+    labels = [torch.zeros(2, dtype=torch.int64, device=gan.device)] if gan.conditional else []
+    flag = f"`granularity` row: {network.upper()} of `network` {config.network}"
+    try:
+        found = coupled(module, torch.zeros(shape, device=gan.device), *labels)
+    except Exception as error:
+        raise UserError(f"{flag} cannot be traced: {reason(error)}.") from error
+    if all(label < 0 for dims in found.values() for labels in dims.values() for label in labels):
+        raise UserError(f"{flag} has no rows that can leave it.")
+    return found
+
+
+def make_rule(config: TrainConfig, network: Network, gan: Gan | None = None) -> Rule:
     """A fresh rule for one network, as the options say (which are not 'none').
+
+    gan: where whole rows are pruned, the networks that it is for; None: to see whether it can be made.
 
     Raises:
         UserError: a rule of the user's own that cannot be made of them.
@@ -96,6 +127,7 @@ def make_rule(config: TrainConfig, network: Network) -> Rule:
     assert kind is not None
     wanted = Wanted(
         options=vars(config),
+        coupling=None if gan is None else coupling_of(config, network, gan),
         own=own_of_rule(config),
         target=make_target(config, network) if "target_g" in kind.options else None,
         ramp=lambda density: make_ramp(config, network, density),
@@ -104,12 +136,12 @@ def make_rule(config: TrainConfig, network: Network) -> Rule:
     return called(f"`rule` {config.rule}", kind.make, wanted)
 
 
-def make_rules(config: TrainConfig) -> Rules:
+def make_rules(config: TrainConfig, gan: Gan | None = None) -> Rules:
     """Those of the networks that the options prune."""
     networks: tuple[Network, ...] = ("g", "d")
     if config.rule == NONE:
         return {}
-    return {network: make_rule(config, network) for network in networks if config.networks in ("both", network)}
+    return {network: make_rule(config, network, gan) for network in networks if config.networks in ("both", network)}
 
 
 def make_schedules(config: TrainConfig, pruners: Mapping[Network, Pruner]) -> list[Schedule]:

@@ -72,13 +72,16 @@ class Training(Stateful):
         torch.manual_seed(config.seed)
         self.gan = gan = make_gan(config, data, self.description["network"], self.ada, fresh)
         self.dynamic = None if config.dynamic_d == 1 else DynamicRows(gan.d, selection(config.network))
-        rules = make_rules(config) if rules is None else rules
+        rules = make_rules(config, gan) if rules is None else rules
         trained: dict[Network, tuple[nn.Module, torch.optim.Optimizer]] = {
             "g": (gan.g, gan.opt_g),
             "d": (gan.d, gan.opt_d),
         }
-        select = selection(config.network)
-        own = {name: Pruner(*parts, rules[name], select) for name, parts in trained.items() if name in rules}
+        own = {
+            name: Pruner(*parts, rules[name], selection(config.network, config.granularity_of(name) == "row"))
+            for name, parts in trained.items()
+            if name in rules
+        }
         self.prune_g, self.prune_d, self.pruners = own.get("g"), own.get("d"), list(own.values())
         self.schedules = (schedules or partial(make_schedules, config))(own)
         self.adaptive = adaptive_targets(self.pruners)

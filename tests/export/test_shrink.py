@@ -201,6 +201,15 @@ def test_channels_whose_number_is_written_down_stay():
     assert small.conv1.out_channels <= 9
 
 
+def test_an_unflatten_says_its_new_size():
+    whole = nn.Sequential(nn.Linear(4, 64, bias=False), nn.Unflatten(1, (16, 2, 2)), nn.ConvTranspose2d(16, 1, 4))
+    with torch.no_grad():
+        whole[0].weight[:40] = 0
+    small = shrink(whole, torch.randn(2, 4))
+    assert small[1].unflattened_size == (6, 2, 2)
+    assert whole[1].unflattened_size == (16, 2, 2)
+
+
 def test_hook_style_spectral_norm_is_folded():
     whole = Residual()
     for conv in (whole.conv1, whole.conv2):

@@ -1,6 +1,8 @@
 """A shrunk generator is a generator folder like any other."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,3 +140,12 @@ def test_it_is_exported_further(tmp_path):
     pytest.importorskip("onnxruntime")
     shrunk(pruned("sngan")).save(tmp_path / "small")
     assert main(["export", str(tmp_path / "small"), "--onnx", str(tmp_path / "small.onnx")]) == 0
+
+
+def test_the_blocks_of_the_page_run(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "shrink(" in block]
+    exec("\n".join(blocks), {"__name__": "a_file"})
+    told = re.findall(r"out_features\)  # (\d+)", page)
+    assert capsys.readouterr().out.split() == told
+    assert len(told) == 2

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from rggan import TrainConfig
 from rggan.data import load_images
-from rggan.pruning import merged_state_dict
+from rggan.pruning import Rows, Threshold, merged_state_dict
+from rggan.training.sparsity import make_rule
 from rggan.training.trainer import Training
 
 STEPS = 40
@@ -28,7 +29,7 @@ RULES: dict[str, dict[str, Any]] = {
     "none": {"rule": "none"},
     "penalty": {**MOVED, "penalty": 1.0},
     "target": {**MOVED, "ramp": 0.08, "target_g": 0.5, "target_d": 0.4},
-    "rows": {**MOVED, "ramp": 0.08, "granularity": "row", "networks": "g", "target_g": 0.6},
+    "rows": {**MOVED, "ramp": 0.08, "networks": "g", "target_g": 0.6},
     "hard": {**MOVED, "rule": "hard", "penalty": 3.0},
     "hard, target, regrowth": {**MOVED, "rule": "hard", "ramp": 0.08, "target_g": 0.5, "target_d": 0.5, "regrow": 0.02},
     "published": {"rule": "published", "penalty": 1e-4, "threshold_lr": 2e-3},
@@ -59,13 +60,20 @@ def make(family: str, rule: str) -> Training:
         options = {name: value for name, value in options.items() if name not in ("target_d", "balance")}
         options["networks"] = "g"
     data = load_images("digits", 16 if family == "sngan" else 32, max_images=40)
-    run = Training(TrainConfig.of(family, **options), data, data)
+    config = TrainConfig.of(family, **options)
+    run = Training(config, data, data, rules={"g": rows_alone(config)} if rule == "rows" else None)
     for pruner in run.pruners:
         if getattr(pruner.rule, "regrowth", None) is not None:
             pruner.rule.regrowth.every = 7
-        if rule == "rows":
-            pruner.rule.granularity.least = 1  # they could lose all but one then
     return run
+
+
+def rows_alone(config: TrainConfig) -> Threshold:
+    """As the runs pruned rows then: each layer's by themselves, and all but one could go."""
+    rule = make_rule(config, "g")
+    assert isinstance(rule, Threshold)
+    rule.granularity, rule.min_fan = Rows(least=1), 0
+    return rule
 
 
 def course(run: Training, first: int, last: int) -> None:

@@ -12,6 +12,7 @@ from rggan import TrainConfig, UserError, train
 from rggan.pruning import (
     SET,
     Always,
+    Channels,
     Magnitude,
     Never,
     OneShot,
@@ -19,10 +20,10 @@ from rggan.pruning import (
     PeriodicSchedule,
     Ramp,
     RigL,
-    Rows,
     ScoreSchedule,
     Static,
     Threshold,
+    Weights,
 )
 from rggan.run.folder import Run
 from rggan.training.checkpoint import migrate
@@ -50,6 +51,10 @@ OPTIONS = {
     "target": {"target_g": 0.5, "target_d": 0.3, "ramp": 0.1},
     "hard, regrow": {"rule": "hard", "target_d": 0.4, "regrow": 0.02},
     "rows": {"granularity": "row", "target_g": 0.6, "threshold_lr": 0.02},
+    "rows of G alone": {"granularity_g": "row", "target_g": 0.4, "target_d": 0.4, "ramp": 0.05, "regrow": 0.02},
+    "rows by magnitude": {"rule": "magnitude", "granularity": "row", "target_g": 0.4, "ramp": 0.1},
+    "rows at random": {"rule": "static", "granularity": "row", "schedule": "always"},
+    "rows in one shot": {"rule": "oneshot", "granularity": "row", "schedule": "periodic", "period": 1},
     "published": {"rule": "published", "penalty": 1e-3},
     "magnitude": {"rule": "magnitude", "target_g": 0.4, "ramp": 0.1, "schedule": "always"},
     "static": {"rule": "static", "schedule": "always"},
@@ -107,7 +112,6 @@ def test_options_make_the_rules_that_they_name():
     assert target.target.courses == {"*": Ramp(0.3, 200, 3)}
     assert rule("d", target_d=0.3, ramp_shape="linear").target.courses == {"*": Ramp(0.3, 500, 1)}  # half of 10 kimg
     assert rule("d", target_g=0.3).target is None
-    assert isinstance(rule(granularity="row").granularity, Rows)
     assert rule(rule="hard", regrow=0.03).regrowth.budget == 0.03
     assert rule(floor=0.0).floor == 0
     for name, kind in {"magnitude": Magnitude, "oneshot": OneShot, "static": Static, "set": SET, "rigl": RigL}.items():
@@ -153,6 +157,16 @@ def test_gap_is_ds_mean_output_on_both_parts(training):
     assert run.gan.d.training
 
 
+def test_each_network_has_its_own_granularity(training):
+    run = training(granularity_g="row", target_g=0.5, target_d=0.5, ramp=0.02)
+    assert isinstance(run.prune_g.rule.granularity, Channels)
+    assert isinstance(run.prune_d.rule.granularity, Weights)
+    assert "to_rgb.weight" in [layer.name for layer in run.prune_g.layers]
+    run = training(granularity="row", granularity_g="weight", rule="hard")
+    assert isinstance(run.prune_g.rule.granularity, Weights)
+    assert isinstance(run.prune_d.rule.granularity, Channels)
+
+
 def test_balance_moves_ds_density(training):
     run = training(rule="set", schedule="always", balance=True, target_d=0.5)
     for _ in range(51):
@@ -172,6 +186,12 @@ def test_balance_moves_ds_density(training):
         ({"regrow": 2.0}, "shares from 0 to 1"),
         ({"floor": 1.0}, "shares from 0 to 1"),
         ({"granularity": "row", "rule": "rigl"}, "`granularity` means nothing"),
+        ({"granularity_d": "row", "rule": "set"}, "`granularity_d` means nothing with `rule` set"),
+        ({"granularity_g": "row", "networks": "d"}, "`granularity_g` means nothing with `networks` d"),
+        ({"granularity_g": "row", "target_g": 0.5, "min_fan": 1}, "`min_fan` is for single weights"),
+        ({"granularity": "row", "target_g": 0.5, "distribution": "even"}, "with `granularity` row take global"),
+        ({"granularity": "row", "rule": "static", "distribution": "erk"}, "`distribution` erk is for single weights"),
+        ({"granularity_g": "column"}, "`granularity_g` is one of"),
         ({"penalty": 2.0, "rule": "none"}, "`penalty` means nothing with `rule` none"),
         ({"schedule": "always", "rule": "none"}, "`schedule` means nothing with `rule` none"),
         ({"ramp": 0}, "`ramp` must be above 0"),
