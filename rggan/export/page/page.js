@@ -111,6 +111,7 @@ function show(view) {
   });
   document.querySelectorAll("[data-only]").forEach((part) => { part.hidden = part.dataset.only !== view; });
   canvas.classList.toggle("grid", view === "grid");
+  canvas.classList.toggle("explore", view === "explore");
   changed();
 }
 
