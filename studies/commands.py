@@ -59,7 +59,8 @@ class CommandJob(Job):
         row |= {"flips": last["flips"], "scores": [round(r["score"], 4) for r in rows]}
         row |= self.measured_besides(folder, cifar)
         if best.get("memorisation"):
-            row["memorisation"] = best["memorisation"]
+            told = best["memorisation"]
+            row["memorisation"] = {name: told[name] for name in told if name != "sheet"}  # a path of this machine
         row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
         if not self.keeps_checkpoints:
             shutil.rmtree(folder / "checkpoints")
