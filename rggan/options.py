@@ -146,8 +146,9 @@ def check_course(config: TrainConfig) -> None:
         )
     default = {field.name: field.default for field in dataclasses.fields(config)}
     if "auto" not in (config.target_g, config.target_d):
+        own = FAMILIES.get(config.network).settings  # what a family brings is not asked for
         for name in ADAPTIVE:
-            if getattr(config, name) != default[name]:
+            if getattr(config, name) not in (default[name], own.get(name, default[name])):
                 raise UserError(f"`{name}` goes with `target_d` auto or `target_g` auto.")
     if not 0 <= config.finale < 1:
         raise UserError(f"`finale` is the last share of the run, from 0 to below 1, not {config.finale}.")

@@ -133,6 +133,9 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
         width = 16 if name in ("fastgan", "projected") else 32
         batch = 32 if found.side <= 32 else 16 if found.side <= 64 else 8
         kimg = 400.0 if found.side <= 32 else 200.0 if found.side <= 64 else 100.0
+    faster = not found.cuda and name in ("fastgan", "projected")  # so narrow ones learn slowly at the published rate
+    if faster:
+        options["lr"] = 1e-3
     options |= {"width_g": width, "width_d": width, "batch": batch}
     # The projected discriminator is always augmented, as published.
     options |= {"kimg": kimg, "snap": given.get("kimg", kimg) / 20}
@@ -156,6 +159,8 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
     why.append(f"width      {widths}, batch {told('batch')}: {reason}")
     reason = because({"kimg"}, "a beginning; `kimg` makes it longer")
     why.append(f"length     {options['kimg']:g} kimg, looked at every {options['snap']:g}: {reason}")
+    if faster:
+        why.append(f"rate       {told('lr')}: {because({'lr'}, 'narrow networks learn faster so than as published')}")
     reason = {
         "ada": "enough pictures to wait until D overfits",
         "diff": "as the projected discriminator was published"

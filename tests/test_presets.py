@@ -81,6 +81,15 @@ def test_options_given_override_a_preset():
     assert TrainConfig.of("stylegan2-256").batch == 64
 
 
+def test_what_a_family_brings_for_densities_is_not_asked_for():
+    """Without a density that follows D it means nothing, and is no reason to refuse a baseline."""
+    assert TrainConfig.of("projected", rule="none").set_point == TrainConfig.of("projected").set_point == 0.9
+    with pytest.raises(UserError, match="`set_point` goes with"):
+        TrainConfig.of("projected", rule="none", set_point=0.8)
+    with pytest.raises(UserError, match="`set_point` goes with"):
+        TrainConfig.of("fastgan", rule="none", set_point=0.9)
+
+
 def test_unknown_names_are_refused(capsys):
     with pytest.raises(UserError, match=r"Unknown `cfg` stylegan3; there are auto, sngan-cifar, .*biggan"):
         TrainConfig.of("stylegan3")
@@ -134,7 +143,10 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond, pretrained):
         assert check_resolution(side, FAMILIES.get(config.network).sizes) == (side, side)
         lines = dict(line.split(maxsplit=1) for line in why)
         names = ["network", "width", "length", "augment"]
-        assert sorted(lines) == sorted([*names, *(["gamma"] if config.network == "stylegan2" else [])])
+        faster = not cuda and config.network in ("fastgan", "projected")
+        more = [*(["gamma"] if config.network == "stylegan2" else []), *(["rate"] if faster else [])]
+        assert sorted(lines) == sorted([*names, *more])
+        assert (config.lr == 1e-3) == faster
         assert lines["network"].startswith(f"{config.network}: ")
         assert config.width_g == config.width_d
         assert lines["width"].startswith(f"{config.width_g}, batch {config.batch}: ")
