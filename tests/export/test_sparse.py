@@ -12,6 +12,7 @@ from torch import nn
 from rggan import Generator, UserError
 from rggan.cli.main import main
 from rggan.export.sparse import density, write_sparse
+from rggan.generation import packed
 from rggan.networks import FAMILIES
 from tests.export.networks import small
 
@@ -112,6 +113,19 @@ def test_a_negative_zero_becomes_zero(saved, tmp_path):
     found = Generator.from_pretrained(tmp_path / "sparse").network.to_rgb.weight
     assert torch.equal(found, weight)
     assert not found[found == 0].signbit().any()
+
+
+def test_what_is_read_back_differently_is_not_written(saved, tmp_path, monkeypatch):
+    pack = packed.pack
+
+    def spoilt(state, weights, kind):
+        return pack(state | {"norm.bias": state["norm.bias"] + 1}, weights, kind)
+
+    monkeypatch.setattr(packed, "pack", spoilt)
+    for kind in ("fp32", "int8"):
+        with pytest.raises(UserError, match=r"^norm\.bias was read back differently from what was written"):
+            write_sparse(saved, tmp_path / "new", kind)
+    assert not (tmp_path / "new").exists()
 
 
 def test_fp16_leaves_values_that_it_cannot_hold(saved, tmp_path):

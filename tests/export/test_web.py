@@ -32,7 +32,7 @@ def package(tmp_path):
 def saved(tmp_path):
     generator = small("sngan", classes=2, side=(16, 16), channels=1)
     generator.config["classes"][1] = "</script><script>alert(1)</script>"
-    generator.config["trained"] = {"data": "/home/me/private/leaves"}
+    generator.config["trained"] = {"data": "/home/me/private/leaves", "kimg": 3.0, "score": 0.5}
     generator.save(tmp_path / "run")
     return tmp_path / "run"
 
@@ -61,6 +61,7 @@ def test_a_folder_holds_all_that_the_page_needs(saved, package, tmp_path, capsys
     told = (folder / "generator.js").read_text()
     assert "</script" not in told
     assert "private" not in told
+    assert "trained on" not in told  # a title hides what the data are called
     assert json.loads(told.partition("= ")[2].rstrip(";\n"))["classes"][1] == "</script><script>alert(1)</script>"
     assert '"leaves"' in told
     assert refused(capsys, *words[1:]).startswith(f"{folder} is not empty: give another folder, or --overwrite")
