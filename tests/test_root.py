@@ -90,7 +90,7 @@ def test_every_public_name_is_there_and_no_other():
 
 
 def test_what_trains_nothing_does_not_wait_for_the_compiler():
-    commands = ["check", "generate", "evaluate", "compare", "show", "plot", "export"]
+    commands = ["check", "generate", "evaluate", "compare", "show", "plot", "export", "demo"]
     found = run(
         "import sys, rggan.pruning, rggan.config, rggan.training.train;"
         f"[__import__(f'rggan.cli.{{name}}') for name in {commands}]; print('torch._dynamo' in sys.modules)"

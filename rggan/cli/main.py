@@ -26,6 +26,7 @@ COMMANDS = {
     "check": Command("rggan.cli.check", "CheckConfig", "check", "look over pictures before training"),
     "train": Command("rggan.cli.train", "TrainOptions", "run_train", "train a generator on a folder of pictures"),
     "generate": Command("rggan.cli.generate", "GenerateConfig", "generate", "make pictures from a trained generator"),
+    "demo": Command("rggan.cli.demo", "DemoConfig", "demo", "open a page that draws with a trained generator"),
     "export": Command("rggan.cli.export", "ExportConfig", "export", "write a generator in another form"),
     "ladder": Command("rggan.cli.ladder", "LadderConfig", "ladder", "make generators of several sizes from one run"),
     "receipt": Command("rggan.cli.receipt", "ReceiptConfig", "write_receipt", "measure what a smaller generator saves"),

@@ -32,6 +32,18 @@ def shown(data: str) -> str:
     return PureWindowsPath(data.removeprefix("hf:")).name or data
 
 
+def discreet(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with no more of the place that it was trained on than is `shown`.
+
+    >>> discreet({"classes": [], "trained": {"data": "/home/ada/faces", "kimg": 3}})
+    {'classes': [], 'trained': {'data': 'faces', 'kimg': 3}}
+    """
+    trained = config.get("trained")
+    if not isinstance(trained, dict) or not isinstance(data := trained.get("data"), str):
+        return dict(config)
+    return {**config, "trained": {**trained, "data": shown(data)}}
+
+
 def plain(value: object) -> str:
     """As Markdown shows it unchanged: names may be anything.
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from rggan.data.pictures import grid
-from rggan.generation.card import SAMPLES, card, metadata, shown
+from rggan.generation.card import SAMPLES, card, discreet, metadata
 from rggan.generation.outputs import fingerprint
 from rggan.generation.sheets import labelled_rows
 from rggan.generation.storage import PACKED, migrate, read_config, read_generator, write_generator, write_state
@@ -43,9 +43,7 @@ def published(generator: Drawing, name: str, license: str | None = None) -> dict
 
     Needs huggingface_hub.
     """
-    config = dict(generator.config)
-    if isinstance(data := (config.get("trained") or {}).get("data"), str):
-        config["trained"] = config["trained"] | {"data": shown(data)}
+    config = discreet(generator.config)
     run, changed = None, True
     if generator.origin is not None:
         run, changed = Run.around(generator.origin), not unchanged(generator, generator.origin)
