@@ -38,7 +38,8 @@ class ExportConfig:
     """A folder for the generator without its silent rows: fewer parameters, the same pictures. It is a generator like
     any other: `rggan generate` and `rggan evaluate` take it."""
     sparse: Path | None = None
-    """A generator's folder like any other in less room: weights that are zero cost a bit. All commands take it."""
+    """A generator's folder like any other in less room: weights that are zero cost a bit. `rggan generate` and `rggan
+    evaluate` take it."""
     weights: Kind = "fp32"
     """With --sparse: round weights to fp16, or to int8 with a factor a channel; says how far pictures change."""
     hub: str | None = None
