@@ -79,6 +79,7 @@ def options(config: TrainConfig, above: Path, outdir: Path, target: float, recov
     """
     own: dict[str, Any] = {"rule": "threshold", "networks": "g", "target_g": target, "target_d": None}
     own |= {"schedule": "always", "schedule_g": None, "schedule_d": None, "granularity": "row"}
+    own |= {"granularity_g": None, "granularity_d": None}
     own |= {"ramp": RAMP * recover, "kimg": recover, "snap": recover / TICKS, "rewind": None, "finale": 0.0}
     return dataclasses.replace(config, **own, init=above, outdir=outdir, resume=None)
 

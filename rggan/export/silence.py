@@ -79,8 +79,7 @@ class Listening(Tracing):
             return tree_map(self.lost, func(*args, **kwargs))
         if name in PRODUCTS:
             return product(func, list(args), *PRODUCTS[name])
-        gaps = [gap for t in tensors if t.is_floating_point() and bool((gap := t.isnan()).any())]
-        if not gaps:
+        if not any(t.is_floating_point() and bool(t.isnan().any()) for t in tensors):
             return func(*args, **kwargs)
         zeros = [t == 0 for t in tensors] if name == "mul" else []
         out = func(*args, **kwargs)
@@ -88,8 +87,6 @@ class Listening(Tracing):
             return tree_map(lambda t: t if self.knows(name) and floating(t) else self.lost(t), out)
         if not floating(out):
             return tree_map(self.lost, out)
-        for gap in gaps:
-            out.masked_fill_(gap, torch.nan)
         for zero in zeros:
             out.masked_fill_(zero, 0)
         return out

@@ -33,7 +33,8 @@ MADE = ("new_full", "new_zeros", "new_ones", "new_empty")
 class Operations:
     """The labels of results, of those of the arguments. A subclass knows the tensors.
 
-    rigid: whether channels that a view splits from others stay: its sizes may be written down in the network.
+    rigid: whether channels stay that a view splits from others or that are sliced: the sizes may be written down in the
+        network.
     """
 
     channels: Channels
@@ -244,6 +245,11 @@ class Operations:
         return self.op_select(x, dim, 0) * x.shape[dim]
 
     def op_slice(self, x: Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> list[list[Dim]]:
+        if self.rigid and (start or (end is not None and end < x.shape[dim])):
+            self.channels.pin(self.of(x)[dim])
+        return self.part(x, dim, start, end, step)
+
+    def part(self, x: Tensor, dim: int, start: Any, end: Any, step: int = 1) -> list[list[Dim]]:
         dims = list(self.of(x))
         dims[dim] = labels[start:end:step] if (labels := dims[dim]) else labels
         return [dims]
@@ -253,7 +259,7 @@ class Operations:
         sizes = [min(size, whole - i) for i in range(0, whole, size)] if isinstance(size, int) else size
         found, first = [], 0
         for each in sizes:
-            found += self.op_slice(x, dim, first, first + each)
+            found += self.part(x, dim, first, first + each)
             first += each
         return found
 

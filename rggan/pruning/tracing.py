@@ -27,7 +27,7 @@ from rggan.pruning.select import chains
 class Tracing(Operations, TorchDispatchMode):
     """Passes labels on while a network runs.
 
-    rigid: whether channels that a view splits from others stay: its sizes may be written down in the network.
+    rigid: see `Operations`.
 
     Attributes:
         parameters: {name: labels of each dimension} of parameters and buffers.

@@ -246,6 +246,68 @@ def test_what_normalises_over_channels_keeps_them():
         shrink(whole, torch.randn(3, 4))
 
 
+class Picking(nn.Module):
+    """Its second layer reads what `part` takes of the first."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.first, self.part, self.second = nn.Linear(4, 8, bias=False), part, nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.second(self.part(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda h: h[:, :4] + h[:, 4:],  # the numbers are written down
+        lambda h: h[:, 2:6],
+    ],
+)
+def test_channels_that_are_sliced_by_number_stay(part):
+    whole = Picking(part)
+    with torch.no_grad():
+        whole.first.weight[[0, 1, 4, 5]] = 0
+    with pytest.raises(UserError, match=r"Picking (has nothing silent to remove|cannot be shrunk: without row)"):
+        shrink(whole, torch.randn(3, 4))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [lambda h: torch.stack([h[:, i] for i in (1, 3, 5, 7)], dim=1), lambda h: h[:, torch.tensor([0, 2, 4, 6])]],
+)
+def test_channels_that_are_picked_by_number_stay(part):
+    whole = Picking(part)
+    with torch.no_grad():
+        whole.first.weight[[0, 1, 4, 5]] = 0
+    with pytest.raises(UserError, match="Picking has nothing silent to remove"):
+        shrink(whole, torch.randn(3, 4))
+
+
+def test_channels_that_are_picked_besides_stay():
+    class Besides(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 8, bias=False), nn.Linear(8, 2)
+
+        def forward(self, x):
+            h = self.first(x)
+            return self.second(h) + h[:, 7, None]
+
+    whole = Besides()
+    with torch.no_grad():
+        whole.first.weight[:2] = 0
+    with pytest.raises(UserError, match="nothing silent"):
+        shrink(whole, torch.randn(3, 4))
+
+
+def test_halves_are_parted_anew():
+    whole = Picking(lambda h: torch.mul(*h.chunk(2, dim=1)))
+    with torch.no_grad():
+        whole.first.weight[[0, 4]] = 0
+    assert shrink(whole, torch.randn(3, 4)).first.out_features == 6
+
+
 class Counting(nn.Module):
     """What comes out depends on how many channels there are, which no operation shows."""
 
@@ -299,31 +361,69 @@ def test_what_does_not_run_on_unknown_inputs_is_told():
         shrink(Branching(), torch.randn(3, 4))
 
 
-def test_unknown_stays_unknown():
-    """A comparison, a choice, a sort and a look-up of what depends on the inputs are no constants."""
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
 
-    class Choosing(nn.Module):
+    def forward(self, x):
+        return self.function(x)
+
+
+FUNCTIONS = [
+    *(torch.relu, F.leaky_relu, torch.tanh, torch.sigmoid, F.silu, F.gelu, F.elu, F.softplus, F.mish, F.hardtanh),
+    *(torch.abs, torch.exp, torch.sin, torch.square, lambda h: h.clamp(-1, 1), lambda h: torch.maximum(h, -h)),
+    *(lambda h: h + 1, lambda h: 2 - h, lambda h: h / 3, lambda h: h.lerp(h, 0.3), lambda h: h.square().rsqrt()),
+    *(lambda h: (h > 0).float(), lambda h: torch.where(h > 0, 1.0, 0.0), torch.nan_to_num, torch.sign),
+    *(
+        lambda h: h.sort(dim=1).values,
+        lambda h: h.argmax(dim=1, keepdim=True) + torch.zeros(8),
+        lambda h: h.int() + 0.0,
+    ),
+    *(lambda h: F.max_pool1d(h[:, None], 1)[:, 0], lambda h: F.softmax(h, dim=1), lambda h: h.round()),
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_depends_on_the_inputs_is_no_constant(function):
+    """Behind a function of them, rows that are not zero stay, and those that are leave."""
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Linear(4, 8), Applied(function), nn.Linear(8, 8, bias=False), nn.Tanh(), nn.Linear(8, 2))
+    with torch.no_grad():
+        whole[2].weight[:3] = 0
+    small = shrink(whole, torch.randn(3, 4))
+    assert (small[0].out_features, small[2].out_features) == (8, 5)
+
+
+def test_channels_that_come_out_stay():
+    class Both(nn.Module):
         def __init__(self):
             super().__init__()
-            self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+            self.first, self.second = nn.Linear(4, 8, bias=False), nn.Linear(8, 2)
 
         def forward(self, x):
             h = self.first(x)
-            return self.second(torch.where(h > 0, 1.0, 0.0) + h.sort(dim=1).values.nan_to_num(0))
+            return h, self.second(h)
 
-    whole = Choosing()
+    whole = Both()
     with torch.no_grad():
         whole.first.weight[:4] = 0
     with pytest.raises(UserError, match="nothing silent"):
         shrink(whole, torch.randn(3, 4))
 
 
-def test_weights_that_two_layers_share_are_not_folded_twice():
-    whole = nn.Sequential(nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.Sigmoid())
-    whole[2].weight = whole[0].weight
+def test_a_bias_that_is_added_twice_takes_no_constants():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            h = self.first(x)
+            return self.second(torch.sigmoid(h)) * self.second(torch.tanh(h))
+
+    whole = Twice()
     with torch.no_grad():
-        whole[0].weight[:4] = 0
-        whole[0].bias.fill_(0.5)
-    x = torch.randn(3, 8)
+        whole.first.weight[:4] = 0
     with pytest.raises(UserError, match="nothing silent"):
-        shrink(whole, x)
+        shrink(whole, torch.randn(3, 4))
