@@ -89,13 +89,13 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
 
     given: options that were asked for, which take the place of what would be chosen. What is pruned, `pruning` says.
 
-    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=False, pretrained=True), {"batch": 4})
+    >>> options, why = choose(Found(images=100, side=128, classes=0, cuda=True, pretrained=True), {"batch": 4})
     >>> options["network"], options["batch"], options["aug"]
     ('projected', 4, 'diff')
     >>> why[0]
-    "network    projected: D sees pictures of 64 pixels and more by a pretrained network, in FastGAN's time"
+    'network    projected: D sees pictures of 64 pixels and more by a pretrained network'
     >>> why[1]
-    'width      16, batch 4 (as asked): what a CPU trains in reasonable time at 128 pixels'
+    'width      64, batch 4 (as asked): what a GPU trains in reasonable time at 128 pixels'
     """
     if (name := given.get("network")) is not None:
         reason = "as asked"
@@ -107,13 +107,13 @@ def choose(found: Found, given: Mapping[str, Any]) -> tuple[dict[str, Any], list
         and 32 <= found.side <= FAMILIES.get("biggan").sizes.high
     ):
         name, reason = "biggan", f"classes, and {found.images:,} pictures to tell them apart"
-    elif found.pretrained and 64 <= found.side <= FAMILIES.get("projected").sizes.high:
+    elif found.pretrained and found.cuda and 64 <= found.side <= FAMILIES.get("projected").sizes.high:
         name, reason = "projected", "D sees pictures of 64 pixels and more by a pretrained network"
-        if not found.cuda:  # measured there alone: docs/performance.md
-            reason += ", in FastGAN's time"
     elif found.side >= 64 and (not found.cuda or found.images < 2000):
         name, reason = "fastgan", "the family for few pictures of 64 pixels and more, and light enough for a CPU"
-        if not found.pretrained and found.side <= FAMILIES.get("projected").sizes.high:
+        if not found.cuda:  # docs/results.md
+            reason += "; `network` projected takes as long and needs more steps"
+        elif not found.pretrained and found.side <= FAMILIES.get("projected").sizes.high:
             reason += '; for the projected discriminator: pip install "rggan[pretrained]"'
     elif found.cuda and found.side >= 32:
         name, reason = "stylegan2", "the best pictures, where a GPU carries it"

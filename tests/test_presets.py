@@ -162,7 +162,7 @@ def test_choices_are_valid_and_say_what_was_chosen(cuda, cond, pretrained):
     for name, side in {(network, side) for network, _, side in seen}:
         networks(TrainConfig(network=name, width_g=4, width_d=4), side)
     families = {network for network, _, _ in seen}
-    large = {"projected"} if pretrained else {"fastgan", "stylegan2"} if cuda else {"fastgan"}
+    large = {"fastgan"} if not cuda else {"projected"} if pretrained else {"fastgan", "stylegan2"}
     assert {network for network, _, side in seen if side >= 64} - {"biggan"} == large
     assert families - large == {"sngan"} | ({"stylegan2"} if cuda else set()) - large | ({"biggan"} & families)
     assert ("biggan" in families) == (cond and cuda)
@@ -185,9 +185,9 @@ def test_auto_says_a_line_for_each_choice(capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("network", ["fastgan", "projected"])
-def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path, monkeypatch, network):
-    monkeypatch.setattr(Pretrained, "installed", lambda self: network == "projected")
+@pytest.mark.parametrize(("installed", "network"), [(False, "fastgan"), (True, "fastgan")])
+def test_auto_looks_at_the_data_that_the_other_options_name(tmp_path, monkeypatch, installed, network):
+    monkeypatch.setattr(Pretrained, "installed", lambda self: installed)
     for i in range(6):
         Image.fromarray(np.full((70, 90, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
     line = ["train", "--data", str(tmp_path), "--device", "cpu"]

@@ -36,7 +36,7 @@ def pictures(tmp_path):
 
 def test_the_folder_stands_anywhere_and_may_be_named(pictures):
     expected = TrainConfig.of("auto", data=str(pictures), device="cpu", kimg=5.0)
-    assert expected.network == "projected"  # where the extra is installed, as for all tests
+    assert expected.network == "fastgan"
     for line in (
         [str(pictures), "--device", "cpu", "--kimg", "5"],
         ["--device", "cpu", "--kimg", "5", str(pictures)],
