@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from rggan.pruning.channels import Dim
+from rggan.pruning.labels import Dim
 from rggan.pruning.operations import POINTWISE
 from rggan.pruning.tracing import Tracing
 

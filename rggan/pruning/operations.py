@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from rggan.pruning.channels import ELASTIC, FIXED, Channels, Dim, blocks
+from rggan.pruning.labels import ELASTIC, FIXED, Dim, Labels, blocks
 
 # fmt: off
 POINTWISE = frozenset((
@@ -37,7 +37,7 @@ class Operations:
         network.
     """
 
-    channels: Channels
+    channels: Labels
     rigid: bool
 
     def of(self, tensor: Tensor) -> list[Dim]:

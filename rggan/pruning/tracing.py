@@ -19,7 +19,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from rggan.pruning.channels import Channels, Dim
+from rggan.pruning.labels import Dim, Labels
 from rggan.pruning.operations import Operations
 from rggan.pruning.select import chains
 
@@ -35,7 +35,7 @@ class Tracing(Operations, TorchDispatchMode):
 
     def __init__(self, model: nn.Module, rigid: bool = False) -> None:
         super().__init__()
-        self.channels, self.rigid = Channels(), rigid
+        self.channels, self.rigid = Labels(), rigid
         self.dims: dict[int, list[Dim]] = {}
         self.kept: list[Any] = []  # alive, so that no other tensor gets the id of one
         self.names: dict[int, str] = {}

@@ -11,7 +11,7 @@ Dim = list[int] | None  # labels along one dimension; None: nothing of it can le
 ELASTIC: list[int] = []  # a dimension that was expanded: it takes the size of what it meets
 
 
-class Channels:
+class Labels:
     """Labels, of which some are the same."""
 
     def __init__(self) -> None:
