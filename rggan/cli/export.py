@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rggan.errors import UserError
 from rggan.export.onnx import OPSET, write_onnx
-from rggan.export.shrunk import write_shrunk
+from rggan.export.shrunk import shrunk
 from rggan.export.sparse import write_sparse
 from rggan.export.web import NAMES, write_web
 from rggan.generation.generator import Generator
@@ -80,8 +80,13 @@ def onnx_file(config: ExportConfig, generator: Generator) -> str:
 
 
 def small_folder(config: ExportConfig, generator: Generator) -> str:
-    assert config.shrink is not None
-    return write_shrunk(generator, config.shrink, config.overwrite)
+    """Says how many parameters left."""
+    folder = config.shrink
+    assert folder is not None
+    check_folder(folder, generator.origin, config, (WEIGHTS, CONFIG))
+    small = shrunk(generator)
+    small.save(folder)
+    return f"{small.parameters:,} of {generator.parameters:,} parameters are left, the pictures are the same: {folder}"
 
 
 def sparse_folder(config: ExportConfig, generator: Generator) -> str:

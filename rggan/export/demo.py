@@ -118,12 +118,11 @@ def page(studio: Studio) -> Any:
         UserError: Gradio is not installed.
     """
     gr, generator = library(), studio.generator
-    parameters = sum(each.numel() for each in generator.network.parameters())
     title = generator.config["network"]["name"]
     least = 0.0 if generator.style_network is not None else 0.05
     classes = [("drawn by each seed", DRAWN), *((name, number) for number, name in enumerate(generator.classes))]
     with gr.Blocks(title=f"rggan: {title}", delete_cache=(3600, 3600)) as made:
-        gr.Markdown(f"## {plain(title)}\n\n{plain(about(discreet(generator.config), parameters))}")
+        gr.Markdown(f"## {plain(title)}\n\n{plain(about(discreet(generator.config), generator.parameters))}")
         with gr.Row():
             seed = gr.Number(0, label="seed", precision=0, minimum=0, info="the same seed is the same picture")
             truncation = gr.Slider(

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.export.receipt import apart, told
-from rggan.export.shrunk import write_shrunk
+from rggan.export.receipt import compared, told
+from rggan.export.shrunk import shrunk
 from rggan.generation.generator import Generator
 from rggan.run.folder import Run
 from rggan.run.log import say
@@ -65,7 +65,7 @@ def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, con
         say(console, f"rung       {target:g} of G's weights, in whole rows: {recover:g} kimg")
         above = train(options(config, above, outdir / "runs", target, recover), console)
         snapshot = Run(above).last  # the best one may be from before the rows left
-        write_shrunk(Generator.from_pretrained(snapshot), folder, overwrite=True)
+        shrunk(Generator.from_pretrained(snapshot)).save(folder)
         rungs.append(rung(target, folder, snapshot))
     return rungs
 
@@ -85,8 +85,7 @@ def options(config: TrainConfig, above: Path, outdir: Path, target: float, recov
 
 
 def rung(target: float, folder: Path, snapshot: Path) -> Rung:
-    network = Generator.from_pretrained(folder).network
-    return Rung(target, folder, snapshot, sum(weight.numel() for weight in network.parameters()))
+    return Rung(target, folder, snapshot, Generator.from_pretrained(folder).parameters)
 
 
 def verdict(rungs: Sequence[Rung], numbers: Sequence[Mapping[str, Any]]) -> str:
@@ -100,7 +99,7 @@ def verdict(rungs: Sequence[Rung], numbers: Sequence[Mapping[str, Any]]) -> str:
     "Rung 0.5 (40 of 100 parameters, 2.5 times fewer) is the smallest whose interval is not above the whole one's."
     """
     whole = rungs[0]
-    same = [one for one, number in zip(rungs[1:], numbers[1:], strict=True) if "worse" not in apart(numbers[0], number)]
+    same = [one for one, number in zip(rungs[1:], numbers[1:], strict=True) if compared(numbers[0], number) != "worse"]
     if not same:
         return "Every rung is worse than the whole generator at this length of recovery."
     one = min(same, key=lambda rung: rung.parameters)

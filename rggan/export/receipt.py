@@ -8,23 +8,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rggan.errors import UserError
 from rggan.export.onnx import opened, to_onnx
+from rggan.export.sparse import SEEDS, loss
 from rggan.export.traced import whole as whole_of
 from rggan.files import write_whole
 from rggan.generation.generator import Generator
-from rggan.run.places import find_weights
 
 BATCHES = (1, 64)
 WARM_UP = 3  # calls before the clock counts
 LEAST_ROUNDS = 15
 SECONDS = 4.0  # a batch size at least, unless its rounds take longer
-COMPARED = 64  # pictures
 SLOWER = 0.95  # of the time, above which zeros are said to bring nothing
 ZEROS = 0.1  # of the weights, from which they are spoken of
 
@@ -96,7 +95,7 @@ class Receipt:
         found = [f"Medians of turns of the two, in one process, on {self.device} with {threads}."]
         if self.difference is not None:
             same = "are the same" if self.difference == 0 else f"differ by at most {self.difference} of 255 levels"
-            found.append(f"The pictures of {COMPARED} seeds {same}.")
+            found.append(f"The pictures of {len(SEEDS)} seeds {same}.")
         share = self.small.zeros / self.small.parameters
         if share > ZEROS and all(after > SLOWER * before for _, _, before, after in self.times()):
             found.append(
@@ -104,7 +103,7 @@ class Receipt:
                 "time of any number. `shrink` takes out whole rows of them."
             )
         for metric, (before, after) in self.scores.items():
-            found.append(f"{metric}: {apart(before, after)}")
+            found.append(f"{metric}: {IN_WORDS[compared(before, after)]}")
         return found
 
 
@@ -118,20 +117,28 @@ def told(number: Mapping[str, Any]) -> str:
     return f"{value:.4g}" + (f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else "")
 
 
-def apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Whether the intervals overlap, in words.
+Verdict = Literal["better", "worse", "not told apart"]
+IN_WORDS: dict[Verdict | None, str] = {
+    "better": "the intervals do not overlap: the small one is better",
+    "worse": "the intervals do not overlap: the small one is worse",
+    "not told apart": "the intervals overlap, so the two are not told apart",
+    None: "without intervals nothing says whether the two differ",
+}
 
-    >>> apart({"value": 1.0, "interval": [0.9, 1.1]}, {"value": 1.05, "interval": [1.0, 1.2]})
-    'the intervals overlap, so the two are not told apart'
+
+def compared(before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict | None:
+    """How the second number is, beside the first; None: one has no interval.
+
+    >>> whole = {"value": 1.0, "interval": [0.9, 1.1]}
+    >>> [compared(whole, {"value": x, "interval": [x - 0.1, x + 0.1]}) for x in (1.1, 1.5, 0.5)]
+    ['not told apart', 'worse', 'better']
     """
     if not before.get("interval") or not after.get("interval"):
-        return "without intervals nothing says whether the two differ"
+        return None
     (low, high), (lower, higher) = before["interval"], after["interval"]
     if low <= higher and lower <= high:
-        return "the intervals overlap, so the two are not told apart"
-    lower_is_better = before.get("lower_is_better", True)
-    better = (after["value"] < before["value"]) == lower_is_better
-    return f"the intervals do not overlap: the small one is {'better' if better else 'worse'}"
+        return "not told apart"
+    return "better" if (after["value"] < before["value"]) == before.get("lower_is_better", True) else "worse"
 
 
 def receipt(
@@ -161,10 +168,7 @@ def receipt(
             found = in_turns([run(batch) for run in runners], seconds)
             for one, median in zip(costs, found, strict=True):
                 one.milliseconds.setdefault(runtime, {})[batch] = median
-    difference = None
-    if alike(*generators):
-        before, after = (generator.images(range(COMPARED)).int() for generator in generators)
-        difference = int((before - after).abs().max())
+    difference = loss(*generators)[1] if alike(*generators) else None
     return Receipt(costs[0], costs[1], device, torch.get_num_threads(), difference)
 
 
@@ -227,15 +231,10 @@ def in_turns(calls: Sequence[Callable[[], object]], seconds: float) -> list[floa
 
 def cost(generator: Generator, path: Path) -> Cost:
     """What it has and does; without times."""
-    weights = list(generator.network.parameters())
-    place = find_weights(path)
-    return Cost(
-        path.resolve().name,
-        sum(weight.numel() for weight in weights),
-        sum(int((weight == 0).sum()) for weight in weights),
-        place.stat().st_size if place is not None else 0,
-        multiplications(generator),
-    )
+    assert generator.origin is not None  # it was read
+    zeros = sum(int((weight == 0).sum()) for weight in generator.network.parameters())
+    size = generator.origin.stat().st_size
+    return Cost(path.resolve().name, generator.parameters, zeros, size, multiplications(generator))
 
 
 def multiplications(generator: Generator) -> int:

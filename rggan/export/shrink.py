@@ -23,7 +23,7 @@ from rggan.errors import UserError, reason
 from rggan.export.silence import Listening, Reading
 from rggan.networks.layers import Equalised
 from rggan.networks.resize import resize
-from rggan.pruning.channels import FIXED
+from rggan.pruning.labels import FIXED
 from rggan.pruning.tracing import tensors_of, without_norms
 
 WITHIN = 1e-5  # of what comes out, in units of its largest value if that is above 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
-from rggan.errors import UserError
 from rggan.export.shrink import NothingSilent, shrink
+from rggan.export.sparse import density
 from rggan.generation.build import build
 from rggan.generation.generator import Generator
 from rggan.pruning.tracing import without_norms
@@ -28,8 +26,7 @@ def shrunk(generator: Generator) -> Generator:
     try:
         small = shrink(generator.network, *inputs)
     except NothingSilent as error:
-        weights = [p for p in generator.network.parameters() if p.dim() > 1]
-        zeros = sum(int((p == 0).sum()) for p in weights) / max(1, sum(p.numel() for p in weights))
+        zeros = 1 - density(generator)
         what = "it was trained without masks" if zeros < 0.001 else f"{zeros:.0%} of its weights are zero, but no row"
         raise NothingSilent(
             f"There is nothing silent to remove in this generator: {what}; `granularity` row prunes whole rows."
@@ -42,17 +39,3 @@ def shrunk(generator: Generator) -> Generator:
     }
     config = {**generator.config, "network": {**network, "shapes": shapes}}
     return Generator(small, config, generator.device)
-
-
-def write_shrunk(generator: Generator, folder: Path, overwrite: bool = False) -> str:
-    """Write the shrunk generator; returns a line about it.
-
-    Raises:
-        UserError: nothing is silent; the folder has something in it, unless `overwrite`, or cannot be made.
-    """
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise UserError(f"The folder {folder} is not empty: name another one, or add `overwrite`.")
-    small = shrunk(generator)
-    before, after = (sum(p.numel() for p in each.network.parameters()) for each in (generator, small))
-    small.save(folder)
-    return f"{after:,} of {before:,} parameters are left, the pictures are the same: {folder}"

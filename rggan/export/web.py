@@ -73,7 +73,7 @@ def described(generator: Generator, parts: list[str], name: str) -> dict[str, An
     counts = generator.config.get("class_counts") or [1] * len(classes)
     return {
         "name": name or f"A generator: {network['name']}",
-        "about": about({**generator.config, "trained": {}}, sum(p.numel() for p in generator.network.parameters())),
+        "about": about({**generator.config, "trained": {}}, generator.parameters),
         "size": network["z_dim"],
         "classes": classes,
         "counts": counts,

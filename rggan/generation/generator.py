@@ -88,7 +88,7 @@ class Generator:
         return made
 
     def __repr__(self) -> str:
-        return f"<{about(self.config, sum(p.numel() for p in self.network.parameters()))}>"
+        return f"<{about(self.config, self.parameters)}>"
 
     def _repr_html_(self) -> str:
         """In a notebook: the pictures of seeds 0 to 7, and what it is."""
@@ -135,6 +135,11 @@ class Generator:
         files = published(self, repo_id, license)
         how = {"private": private, "token": token, "create_pr": create_pr, "overwrite": overwrite}
         return upload(files, repo_id, commit_message, **how)  # type: ignore[arg-type]
+
+    @property
+    def parameters(self) -> int:
+        """How many its network has, zeros among them."""
+        return sum(p.numel() for p in self.network.parameters())
 
     @property
     def style_network(self) -> Styled | None:

@@ -32,6 +32,9 @@ class Drawing(Protocol):
     config: dict[str, Any]
     origin: Path | None
 
+    @property
+    def parameters(self) -> int: ...
+
     def images(self, seeds: Sequence[int], label: int | str | None = None) -> Tensor: ...
 
 
@@ -48,10 +51,11 @@ def published(generator: Drawing, name: str, license: str | None = None) -> dict
     if generator.origin is not None:
         run, changed = Run.around(generator.origin), not unchanged(generator, generator.origin)
     evaluations = [] if run is None or changed or generator.origin is None else of_weights(run, generator.origin)
-    parameters = sum(each.numel() for each in generator.network.parameters())
     head = {} if run is None else run.data_head()
     # A generator that was never read from a file is as its maker says: its config may tell how it was trained.
-    text = card(name, config, parameters, head, evaluations, license, changed and generator.origin is not None)
+    text = card(
+        name, config, generator.parameters, head, evaluations, license, changed and generator.origin is not None
+    )
     with TemporaryDirectory() as folder:
         if generator.origin is None or changed:
             write_generator(generator.network, config, Path(folder))
