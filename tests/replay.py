@@ -4,6 +4,29 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+READS = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::masked_select"}
+READS |= {"aten::bincount"}
+INDEXED = {"aten::index", "aten::index_put", "aten::index_put_"}  # by a mask: its length is read back
+
+
+class Waits:
+    """Whether an operation of those that it is shown, in their order, waits for a GPU; a CUDA graph cannot hold it."""
+
+    def __init__(self):
+        self.numbers = []  # of the host
+
+    def __call__(self, function, arguments):
+        name = function._schema.name
+        masked = name in INDEXED and any(i is not None and i.dtype == torch.bool for i in arguments[1])
+        # `x[i] = 1.0` copies the number there, where `x[i:] = 1.0` and `fill_` do not
+        given = {"aten::copy_": 1, "aten::index_put_": 2}.get(name)
+        copied = given is not None and any(arguments[given] is number for number in self.numbers)
+        return name in READS or masked or copied
+
+    def made(self, function, found):
+        if function._schema.name == "aten::lift_fresh":
+            self.numbers.append(found)
+
 
 def is_view(function):
     return any(r.alias_info is not None and not r.alias_info.is_write for r in function._schema.returns)
@@ -15,13 +38,14 @@ class Replay(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.told, self.done, self.replays = [], False, 0
+        self.told, self.done, self.replays, self.waits = [], False, 0, Waits()
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         options = options or {}
-        if function._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal"):
+        if self.waits(function, arguments):
             raise RuntimeError("operation not permitted when stream is capturing")
         found = function(*arguments, **options)
+        self.waits.made(function, found)
         if not is_view(function):
             given = {id(t) for t in tree_leaves((arguments, options)) if isinstance(t, torch.Tensor)}
             made = [isinstance(t, torch.Tensor) and id(t) not in given for t in tree_leaves(found)]

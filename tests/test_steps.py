@@ -16,24 +16,27 @@ from rggan.steps import LOSSES, Loss, Outcome, Steps
 from rggan.training.setup import make_steps
 from rggan.training.trainer import Training
 from tests.extensions.relativistic import RelativisticSteps
+from tests.replay import Waits
 
 pytestmark = pytest.mark.slow  # trains
 
 OWN = "tests.extensions.relativistic:LOSS"
 SMALL = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 8, "device": "cpu", "precision": "fp32"}
-READS = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::masked_select"}
-INDEXED = {"aten::index", "aten::index_put", "aten::index_put_"}  # by a mask: its length is read back
 
 
 class NothingIsRead(TorchDispatchMode):
-    """Refuses what would wait for a GPU: `.item()`, `bool(tensor)`, indexing by a mask."""
+    """Refuses what would wait for a GPU: `.item()`, `bool(tensor)`, indexing by a mask, copies of numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = Waits()
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        name = function._schema.name
-        masked = name in INDEXED and any(index is not None and index.dtype == torch.bool for index in arguments[1])
-        if name in READS or masked:
-            raise AssertionError(f"{name} reads a value back")
-        return function(*arguments, **(options or {}))
+        if self.waits(function, arguments):
+            raise AssertionError(f"{function._schema.name} reads a value back")
+        found = function(*arguments, **(options or {}))
+        self.waits.made(function, found)
+        return found
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ class Channels:
         return rows, [layer.weight.numel() // len(self.columns[layer.name]) for layer in layers]
 
     def staying(self, values: Tensor) -> Tensor:
-        values[self.count] = torch.inf
+        values[self.count :].fill_(torch.inf)
         return values
 
     def thresholds(self, layers: Sequence[Layer]) -> Tensor:
@@ -160,7 +160,7 @@ class Channels:
         for other in layers:
             first = other.mask.movedim(channels(other), 0).flatten(1)[:, 0] != 0
             kept[self.columns[other.name]] &= first
-        kept[self.count] = True
+        kept[self.count :].fill_(True)
         return kept[self.rows[layer.name]]
 
     # ---- what rules ask ----
@@ -173,7 +173,7 @@ class Channels:
     def pooled(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> list[Tensor]:
         """Averages weight-shaped values over all that reads a channel; 0 where it stays."""
         means = self.column_means(layers, values)
-        means[self.count] = 0
+        means[self.count :].fill_(0)
         return [self.of_columns(layer, means).expand_as(layer.weight) for layer in layers]
 
     def column_means(self, layers: Sequence[Layer], values: Sequence[Tensor]) -> Tensor:
@@ -186,7 +186,7 @@ class Channels:
         """Margins [channels + 1], infinite for the largest of each kind: at least `least`, and this share."""
         margins = margins.clone()
         for own in self.kinds:
-            margins[own[margins[own].topk(self.need(own, floor)).indices]] = torch.inf
+            margins.index_fill_(0, own[margins[own].topk(self.need(own, floor)).indices], torch.inf)
         return margins
 
     def need(self, kind: Tensor, floor: float) -> int:
@@ -199,7 +199,7 @@ class Channels:
         for layer in layers:
             kept = []
             for places in (self.rows[layer.name], self.columns[layer.name]):
-                numbers = places.bincount(minlength=self.count + 1).to(total)
+                numbers = torch.zeros_like(total).index_add_(0, places, torch.ones_like(places, dtype=total.dtype))
                 kept.append(torch.cat([numbers[-1:], numbers[order]]).cumsum(0) / len(places))
             total += kept[0] * kept[1] * layer.weight.numel()
         return total / sum(layer.weight.numel() for layer in layers)
@@ -258,7 +258,7 @@ class Channels:
             products.append(zero if gradient is None else self.column_sum(layer, gradient * layer.seen()))
         sizes, thresholds = self.channel_sizes(layers, scales), self.thresholds(layers)
         pull = self.summed(layers, self.columns, products) * step_slope(sizes - thresholds)
-        pull[self.count] = 0
+        pull[self.count :].fill_(0)
         share = torch.where((sizes > 0) & sizes.isfinite(), pull / (sizes * self.members), 0)
         for layer, scale, row, column in zip(layers, scales, *self.fans(layers), strict=True):
             if layer.weight.grad is not None:

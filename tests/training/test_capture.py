@@ -81,6 +81,7 @@ CASES |= {
     "auto": {"network": "sngan", "target_g": None, "networks": "d", "target_d": "auto", "set_point": -0.9},
     "penalty": {"network": "sngan", "target_g": None, "target_d": None},
     "hard rows": {"network": "sngan", "rule": "hard", "granularity": "row"},
+    "rows": {"network": "sngan", "granularity": "row"},
     "published": {"network": "sngan", "rule": "published", "target_g": None, "target_d": None, "penalty": 1e-3},
     "set": {"network": "sngan", "rule": "set"},
     "dense": {"network": "sngan", "rule": "none", "target_g": None, "target_d": None},
@@ -110,7 +111,7 @@ def test_a_recorded_step_trains_to_the_same_bits(name, images, monkeypatch):
     assert len(graphs) <= 10
 
 
-@pytest.mark.parametrize("name", [*FAMILIES.builtin, "conditional", "auto", "hard rows", "dynamic"])
+@pytest.mark.parametrize("name", [*FAMILIES.builtin, "conditional", "auto", "hard rows", "rows", "dynamic"])
 def test_a_whole_step_reads_nothing_back(name, images, monkeypatch):
     """But for what decides: an adaptive density reads its signal every eighth step of D, in `Adaptive.move`."""
     own = {"target_g": 0.5, "target_d": 0.3, "gamma": 1.0, "lecam": 0.1, **CASES[name]}
