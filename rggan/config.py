@@ -79,7 +79,8 @@ class TrainConfig(Options):
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
         for name in NEVER_SAVED:
             del values[name]
-        values["init"] = None if self.init is None else str(self.init)
+        for name in ("init", "init_d"):
+            values[name] = None if getattr(self, name) is None else str(getattr(self, name))
         if self.resolution is not None:
             height, width = parse_size(self.resolution)
             values["resolution"] = height if height == width else f"{height}x{width}"
@@ -98,8 +99,9 @@ class TrainConfig(Options):
             for name in ("callbacks", "track"):  # never from a file: code runs, and data are sent, where they are named
                 values.pop(name, None)
             values["outdir"] = Path(values.get("outdir", "runs"))
-            if values.get("init") is not None:
-                values["init"] = Path(values["init"])
+            for name in ("init", "init_d"):
+                if values.get(name) is not None:
+                    values[name] = Path(values[name])
             return cls(**values)
         except UserError:  # its own sentence
             raise

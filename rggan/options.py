@@ -193,8 +193,8 @@ def check_network(config: TrainConfig) -> None:
             f"`rule` {config.rule} masks behind the spectral norm, and {config.network}'s G has one: its EMA cannot "
             "follow. Take `rule` hard, or another `network`."
         )
-    if config.freeze_d and config.init is None:
-        raise UserError("`freeze_d` keeps D's lower blocks as they were trained: it goes with `init`.")
+    if config.init is None and (config.init_d is not None or config.freeze_d):
+        raise UserError("`init_d` (the run that D starts from) and `freeze_d` (its blocks that stay) go with `init`.")
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), family.sizes)
 

@@ -14,7 +14,7 @@ case $family in
     sngan)
         train=("$data/train" --network sngan --resolution 32 --pattern '*[02468].jpg' --max-images 5000 --lr 4e-4)
         scores=(--reference "$data/test")
-        width=${WIDTH:-128} width_d=${WIDTH_D:-64} kimg=${KIMG:-36} recover=${RECOVER:-10}
+        width=${WIDTH:-128} width_d=${WIDTH_D:-64} kimg=${KIMG:-36} recover=${RECOVER:-6}
         ;;
     fastgan)
         train=("$data" --network fastgan --resolution 64 --channels rgb --z-dim 128 --lr 1e-3)
@@ -30,12 +30,13 @@ scores+=(--samples "${SAMPLES:-1000}" --replicates 5)
 
 dense() { # NAME SEED WIDTH KIMG [OPTION...]
     $rggan train "${train[@]}" --width-g "$3" --seed "$2" --kimg "$4" --snap $(($4 / 6)) --outdir "$out/$2/$1" "${@:5}"
-    $rggan evaluate "$out/$2/$1/latest" "${scores[@]}" --metrics kid --memorisation off --json >"$out/$2/$1/evaluation.json"
+    [ -s "$out/$2/$1/kid.json" ] ||
+        $rggan evaluate "$out/$2/$1/latest" "${scores[@]}" --metrics kid --memorisation off --json >"$out/$2/$1/kid.json"
 }
 
 for seed in "${@:-0}"; do
     dense whole "$seed" "$width" "$kimg"
-    $rggan ladder "$out/$seed/whole/latest" --outdir "$out/$seed/ladder" --targets "${targets[@]}" --recover "$recover" "${scores[@]}"
     dense "dense-$((width / 2))" "$seed" $((width / 2)) $((kimg + longer))
     dense longer "$seed" "$width" "$longer" --init "$(realpath "$out/$seed/whole/latest")"
+    $rggan ladder "$out/$seed/whole/latest" --outdir "$out/$seed/ladder" --targets "${targets[@]}" --recover "$recover" "${scores[@]}"
 done

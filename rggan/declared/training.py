@@ -191,7 +191,11 @@ class Network:
     init: Path | None = None
     """Start from the trained weights of this run
 
-    The same networks, other pictures."""
+    The same networks, other pictures. Or from a generator alone, such as one of `rggan export --shrink`."""
+    init_d: Path | None = None
+    """D starts from this run, if not from --init
+
+    Where `--init` is a generator alone, D begins anew without it."""
     freeze_d: int = 0
     """D's first blocks that stay as they are; --init
 

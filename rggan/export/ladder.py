@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +12,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from rggan.config import TrainConfig
+from rggan.declared.pruning import Pruning
 from rggan.errors import UserError
 from rggan.export.receipt import compared, told
+from rggan.export.shrink import NothingSilent
 from rggan.export.shrunk import shrunk
 from rggan.generation.generator import Generator
 from rggan.run.folder import Run
@@ -20,16 +23,15 @@ from rggan.run.log import say
 from rggan.training.train import train
 
 TARGETS = (0.75, 0.5, 0.35, 0.25)
-RAMP = 0.25  # of a rung's recovery, in which rows leave
-TICKS = 5  # evaluations of a rung
+LEAVING = 0.25  # of a rung's recovery, in which rows leave
+TICKS = 5  # evaluations of the rest
 WHOLE = "whole"
 
 
 class Rung(NamedTuple):
     """A generator of the ladder.
 
-    target: of G's density; 1: the whole one. folder: what every command takes. snapshot: the same in its run, with the
-    zeros that were taken out.
+    target: of the whole one's weights. folder: what every command takes. snapshot: the same in its run.
     """
 
     target: float
@@ -43,11 +45,12 @@ class Rung(NamedTuple):
 
 
 def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, console: Console) -> list[Rung]:
-    """Prune G's rows to each target in turn, train on for `recover` kimg at each, and shrink; first is the whole one.
+    """Prune G's rows to each target in turn, take them out, and train on: `recover` kimg each. First is the whole one.
 
     Each rung begins with the networks of the one above it, D included, on the run's pictures with its options; D is not
-    pruned further. Training states stay in outdir/runs, generators are in outdir/TARGET. What is finished is not done
-    again.
+    pruned. While rows leave, in the first quarter, masks follow the thresholds; then the small G trains by itself, as
+    channels that come and go would cost it more than they bring. Training states stay in outdir/runs, generators are
+    in outdir/TARGET. What is finished is not done again.
 
     Raises:
         UserError: no run; targets out of 0..1 or not falling; a length of 0; what training or shrinking refuses.
@@ -61,27 +64,57 @@ def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, con
     rungs = [rung(1.0, base.best, base.best)]
     above = base.path
     for target in targets:
-        folder = outdir / f"{target:g}"
         say(console, f"rung       {target:g} of G's weights, in whole rows: {recover:g} kimg")
-        above = train(options(config, above, outdir / "runs", target, recover), console)
-        snapshot = Run(above).last  # the best one may be from before the rows left
-        shrunk(Generator.from_pretrained(snapshot)).save(folder)
-        rungs.append(rung(target, folder, snapshot))
+        share = target * rungs[0].parameters / rungs[-1].parameters
+        pruned = Run(train(pruning(config, above, outdir / "runs", share, recover), console))
+        small = outdir / "runs" / f"start-{target:g}"
+        try:
+            shrunk(Generator.from_pretrained(pruned.last)).save(small)  # the best one may be from before the rows left
+        except NothingSilent:
+            raise UserError(
+                f"`recover` {recover:g}: no row left in its first quarter, which is too short here; give more kimg."
+            ) from None
+        above = train(recovery(config, small, pruned.path, outdir / "runs", recover), console)
+        Generator.from_pretrained(Run(above).last).save(outdir / f"{target:g}")
+        rungs.append(rung(target, outdir / f"{target:g}", Run(above).last))
     return rungs
 
 
-def options(config: TrainConfig, above: Path, outdir: Path, target: float, recover: float) -> TrainConfig:
-    """The options of a rung's training: the run's, G's rows pruned to the target and kept there.
+def pruning(config: TrainConfig, above: Path, outdir: Path, share: float, recover: float) -> TrainConfig:
+    """The options in which rows leave: the run's, G's rows pruned to this share of what the one above has.
 
-    >>> found = options(TrainConfig(seed=3), Path("runs/00000"), Path("ladder/runs"), 0.5, 8)
-    >>> found.target_g, found.networks, found.granularity, found.ramp, found.seed
-    (0.5, 'g', 'row', 2.0, 3)
+    >>> found = pruning(TrainConfig(seed=3), Path("runs/00000"), Path("ladder/runs"), 0.5, 8)
+    >>> found.target_g, found.networks, found.granularity_g, found.ramp, found.kimg, found.seed
+    (0.5, 'g', 'row', 1.0, 2.0, 3)
     """
-    own: dict[str, Any] = {"rule": "threshold", "networks": "g", "target_g": target, "target_d": None}
-    own |= {"schedule": "always", "schedule_g": None, "schedule_d": None, "granularity": "row"}
-    own |= {"granularity_g": None, "granularity_d": None}
-    own |= {"ramp": RAMP * recover, "kimg": recover, "snap": recover / TICKS, "rewind": None, "finale": 0.0}
-    return dataclasses.replace(config, **own, init=above, outdir=outdir, resume=None)
+    own = {"rule": "threshold", "networks": "g", "target_g": min(share, 1.0), "granularity_g": "row"}
+    kimg = LEAVING * recover
+    return replaced(config, {**own, "schedule": "always", "ramp": kimg / 2}, above, None, outdir, kimg, kimg / 2)
+
+
+def recovery(config: TrainConfig, small: Path, pruned: Path, outdir: Path, recover: float) -> TrainConfig:
+    """The options in which a shrunk G trains on, with the D of the run that its rows left in.
+
+    >>> found = recovery(TrainConfig(), Path("small"), Path("runs/00001"), Path("ladder/runs"), 8)
+    >>> found.rule, found.init_d, found.kimg, found.snap
+    ('none', PosixPath('runs/00001'), 6.0, 1.2)
+    """
+    kimg = (1 - LEAVING) * recover
+    return replaced(config, {"rule": "none"}, small, pruned, outdir, kimg, kimg / TICKS)
+
+
+def replaced(
+    config: TrainConfig,
+    own: Mapping[str, Any],
+    init: Path,
+    init_d: Path | None,
+    outdir: Path,
+    kimg: float,
+    snap: float,
+) -> TrainConfig:
+    """The run's options, but for all of pruning, which are these, and where it begins."""
+    values = {**asdict(Pruning()), **own, "kimg": kimg, "snap": snap, "resume": None}
+    return dataclasses.replace(config, **values, init=init, init_d=init_d, outdir=outdir)
 
 
 def rung(target: float, folder: Path, snapshot: Path) -> Rung:

@@ -57,6 +57,23 @@ def read_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return network, config
 
 
+def described(path: Path) -> dict[str, Any] | None:
+    """Returns what the file of a generator says of its network, without its weights; None where there is no file.
+
+    path: as for `read_generator`.
+
+    Raises:
+        UserError: the file is damaged or of another program.
+    """
+    weights = find_weights(path)
+    if weights is None:
+        return None
+    with damage_told(weights), safe_open(weights, "pt") as file:
+        config = migrate(read_config(file, weights.with_name(CONFIG)))
+        check_config(config)
+    return dict(config["network"])
+
+
 def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) -> None:
     """Writes generator.safetensors atomically, and then config.json.
 

@@ -24,7 +24,7 @@ from rggan.steps import LOSSES, Steps
 from rggan.training.limits import drop_out
 from rggan.training.rates import learning_rate
 from rggan.training.sparsity import Network
-from rggan.training.transfer import freeze_lower, start_from
+from rggan.training.transfer import freeze_lower, is_generator_alone, start_from
 
 
 def description_of(config: TrainConfig, data: ImageSet) -> dict[str, Any]:
@@ -70,7 +70,9 @@ def make_gan(
     if config.style_mixing:
         g.style_mixing = config.style_mixing  # type: ignore[assignment]
     if config.init is not None and fresh:
-        start_from(config.init, network, config.width_d, g, d)
+        if config.freeze_d and config.init_d is None and is_generator_alone(config.init):
+            raise UserError(f"`init` {config.init} is a generator alone: `freeze_d` needs the D of a run, as `init_d`.")
+        start_from(config.init, config.init_d, network, config.width_d, g, d)
     freeze_lower(d, config.freeze_d)
     drop_out(d, config.dropout_d)
     batches = Batches(data, config.batch, config.seed, config.mirror, str(device))

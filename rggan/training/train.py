@@ -42,7 +42,7 @@ from rggan.training.scale import scale_of
 from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
-from rggan.training.transfer import begun_anew
+from rggan.training.transfer import Shapes, begun_anew, of_run
 
 SHEET = 64  # samples whose nearest training pictures are drawn
 NOT_BEGUN = "stopped before the training; nothing was written."
@@ -127,7 +127,9 @@ def train(
                     say(console, *tracking.told())
                 return run.path
             data = read_data(config, console)
-            training = make_training(config, data, not checkpoints(run.checkpoints), rules, schedules)
+            fresh = not checkpoints(run.checkpoints)
+            shapes = None if fresh else of_run(run, config.init)
+            training = make_training(config, data, fresh, rules, schedules, shapes)
             log = RunLog(run, console)
         point_to(run)
         tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
@@ -150,7 +152,7 @@ def train(
 def refuse_links(config: TrainConfig) -> None:
     """Raises UserError for another run that is named by a link (`latest`), which this run would move: the same command
     would then begin from another run, or from this one."""
-    for name in ("init", "target_g", "target_d"):
+    for name in ("init", "init_d", "target_g", "target_d"):
         value = getattr(config, name)
         if isinstance(value, str | Path) and (path := Path(value)).is_symlink():
             own = path.with_name(path.resolve().name)
@@ -227,11 +229,16 @@ def draw_progress(run: Run) -> None:
 
 
 def make_training(
-    config: TrainConfig, data: ImageSet, fresh: bool, rules: Rules | None = None, schedules: Schedules | None = None
+    config: TrainConfig,
+    data: ImageSet,
+    fresh: bool,
+    rules: Rules | None = None,
+    schedules: Schedules | None = None,
+    shapes: Shapes | None = None,
 ) -> Training:
     """Both networks, before anything is written. Raises UserError where `init` does not fit."""
     images, held_out = data.split(config.seed)
-    return Training(config, images, held_out or images, fresh, rules, schedules)
+    return Training(config, images, held_out or images, fresh, rules, schedules, shapes)
 
 
 def begin(
@@ -255,7 +262,11 @@ def begin(
         return loop
     if run.rows():
         raise UserError(f"The checkpoints of {run} are gone; move the folder away to train anew.")
-    lines = [*summary(config, data), *sizes(training), *begun_anew(config.init, training.description["network"])]
+    lines = [
+        *summary(config, data),
+        *sizes(training),
+        *begun_anew(config.init, config.init_d, training.description["network"]),
+    ]
     if rules is not None:
         told = ", ".join(f"{name.upper()} by {type(rule).__name__}" for name, rule in rules.items())
         lines = [f"sparsity   as given in Python: {told or 'none'}" if x.startswith("sparsity") else x for x in lines]

@@ -38,6 +38,7 @@ from rggan.training.sparsity import (
     with_ramps,
 )
 from rggan.training.state import Stateful
+from rggan.training.transfer import Shapes, differences, shapes_at
 
 STATISTICS_BATCHES = 16  # from which the snapshot's batch statistics are taken
 
@@ -48,6 +49,7 @@ class Training(Stateful):
     Args:
         data: the training images. reference: images that the score compares with.
         fresh: no state will be loaded, so that `init` counts.
+        shapes: of the tensors of a shrunk G, where a state will be loaded; else they are those of `init`.
         rules, schedules: instead of those that the options make: by network, the others stay dense; and made of the
             pruners by network.
 
@@ -65,9 +67,14 @@ class Training(Stateful):
         fresh: bool = True,
         rules: Rules | None = None,
         schedules: Schedules | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         # The order in here is that in which random numbers are drawn: G, D, the network of the EMA.
         self.config, self.description = config, description_of(config, data)
+        if fresh and config.init is not None and not differences(config.init, self.description["network"]):
+            shapes = shapes_at(config.init)
+        if shapes is not None:
+            self.description["network"]["shapes"] = dict(shapes)
         self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None
         torch.manual_seed(config.seed)
         self.gan = gan = make_gan(config, data, self.description["network"], self.ada, fresh)

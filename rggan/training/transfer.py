@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from rggan.errors import UserError
+from rggan.generation.storage import described, read_generator
 from rggan.pruning.packing import from_bits
 from rggan.pruning.select import chains
 from rggan.run.folder import Run
-from rggan.run.places import CONFIG
+from rggan.run.places import find_weights
 from rggan.training.checkpoint import checkpoints, readable
+
+Shapes = Mapping[str, Sequence[int]]  # of the tensors of a shrunk generator that are smaller
+
+
+def shapes_at(path: Path) -> Shapes | None:
+    """Those of the generator of a run, a snapshot or a file; None where it is not shrunk, or cannot be read."""
+    with contextlib.suppress(UserError):
+        return (described(path) or {}).get("shapes")
+    return None
+
+
+def of_run(run: Run, init: Path | None) -> Shapes | None:
+    """The shapes of a run's G, also where it stopped before its first snapshot."""
+    found = [shapes_at(path) for path in (run.path, run.last, init) if path is not None and find_weights(path)]
+    return found[0] if found else None
 
 
 @torch.no_grad()
@@ -35,43 +51,78 @@ def masked_as_trained(d: nn.Module, masks: dict[str, Any]) -> None:
                 chain.original.mul_(from_bits(layer["kept"], chain.original.shape).to(chain.original))
 
 
-def start_from(run: Path, network: dict[str, Any], width_d: int, g: nn.Module, d: nn.Module) -> None:
-    """Load both networks from a run's newest training state: G its average, D as it is, both without masks.
+def start_from(
+    path: Path, path_d: Path | None, network: dict[str, Any], width_d: int, g: nn.Module, d: nn.Module
+) -> None:
+    """Load both networks from a run's newest training state: G its average, D as it is, both without masks. Of a
+    generator that is no run, such as a shrunk one, G alone is loaded, and D keeps its fresh weights.
 
-    Where they differ in the alpha channel alone, its weights in G's last and D's first layer begin anew.
+    path_d: the run that D comes from, if not from `path`.
+
+    Where they differ in the alpha channel alone, its weights in G's last and D's first layer begin anew, but not in a
+    shrunk G.
 
     Raises:
-        UserError: the run has no state that can be read, or its networks are others.
+        UserError: there is no state that can be read, or the networks are others.
     """
-    folder = Run(run).checkpoints
-    if not checkpoints(folder):
-        around = Run.around(run)
-        inside = around is not None and around.path.resolve() != run.resolve()
-        what = f"give the run folder, {around}" if inside else "give a run folder of rggan train"
-        raise UserError(f"`init` {run}: there is no training state (checkpoints/); {what}.")
-    state = next(readable(folder, lambda text: None), None)
+    alone = is_generator_alone(path)
+    state = None if alone else state_of("init", path)
+    found = read_generator(path)[0].state_dict() if state is None else state["ema"]["network"]
+    load(f"`init` {path}: its generator", g, found, differences(path, network), shapes_at(path) is None)
+    if path_d is not None:
+        state = state_of("init_d", path_d)
     if state is None:
-        raise UserError(f"`init` {run}: none of its training states can be read.")
-    other = differences(run, network, width_d)
-    alike = list(other) == ["channels"] and {3, 4} == set(other["channels"])
-    for name, module, found in (
-        ("generator", g, state["training"]["ema"]["network"]),
-        ("discriminator", d, state["training"]["d"]),
-    ):
-        own = module.state_dict()
-        unlike = [key for key in own if key not in found or own[key].shape != found[key].shape]
-        if (unlike and not alike) or own.keys() != found.keys():
-            told = [f"{option} ({there} there, {here} here)" for option, (there, here) in other.items()]
-            first = (unlike or [key for key in found if key not in own])[0]
-            raise UserError(
-                f"`init` {run}: its {name} is another network, which differs in {', '.join(told) or first}; the "
-                "networks must be the same."
-            )
-        module.load_state_dict({key: overlaid(own[key], found[key]) for key in own})
+        return
+    named = f"`init` {path}" if path_d is None else f"`init_d` {path_d}"
+    load(f"{named}: its discriminator", d, state["d"], differences(path_d or path, network, width_d))
     names = {name for name, _ in d.named_modules()}
-    for pruner in state["training"]["pruners"]:
+    for pruner in state["pruners"]:
         if all(name.rpartition(".")[0] in names for name in pruner["layers"]):  # D's, not G's
             masked_as_trained(d, pruner["layers"])
+
+
+def is_generator_alone(path: Path) -> bool:
+    """Whether there is a generator that belongs to no run."""
+    return not checkpoints(Run(path).checkpoints) and find_weights(path) is not None and Run.around(path) is None
+
+
+def state_of(option: str, path: Path) -> dict[str, Any]:
+    """The newest training state of a run that can be read.
+
+    Raises:
+        UserError: there is none.
+    """
+    states = Run(path).checkpoints
+    if not checkpoints(states):
+        around = Run.around(path)
+        inside = around is not None and around.path.resolve() != path.resolve()
+        what = f"give the run folder, {around}" if inside else "give a run folder of rggan train"
+        raise UserError(f"`{option}` {path}: there is no training state (checkpoints/); {what}.")
+    state = next(readable(states, lambda text: None), None)
+    if state is None:
+        raise UserError(f"`{option}` {path}: none of its training states can be read.")
+    found: dict[str, Any] = state["training"]
+    return found
+
+
+def load(
+    whose: str, module: nn.Module, found: Mapping[str, Tensor], other: Mapping[str, tuple[Any, Any]], alpha: bool = True
+) -> None:
+    """Load found weights, of the same network but for `other`; with `alpha`, the channel of it may be another.
+
+    Raises:
+        UserError: they are of another network.
+    """
+    own = module.state_dict()
+    alike = alpha and list(other) == ["channels"] and {3, 4} == set(other["channels"])
+    unlike = [key for key in own if key not in found or own[key].shape != found[key].shape]
+    if (unlike and not alike) or own.keys() != found.keys():
+        told = [f"{option} ({there} there, {here} here)" for option, (there, here) in other.items()]
+        first = (unlike or [key for key in found if key not in own])[0]
+        raise UserError(
+            f"{whose} is another network, which differs in {', '.join(told) or first}; the networks must be the same."
+        )
+    module.load_state_dict({key: overlaid(own[key], found[key]) for key in own})
 
 
 def overlaid(own: Tensor, found: Tensor) -> Tensor:
@@ -88,16 +139,17 @@ def overlaid(own: Tensor, found: Tensor) -> Tensor:
     return own
 
 
-def differences(run: Path, network: dict[str, Any], width_d: int) -> dict[str, tuple[Any, Any]]:
-    """{option: (there, here)} in which the networks of a run differ from these; what it does not tell is left out."""
+def differences(path: Path, network: dict[str, Any], width_d: int | None = None) -> dict[str, tuple[Any, Any]]:
+    """{option: (there, here)} in which the networks of a run, or of a generator, differ from these; what it does not
+    tell is left out."""
     there: dict[str, Any] = {}
-    for snapshot in (Run(run).best, Run(run).last):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            there = dict(json.loads((snapshot / CONFIG).read_text())["network"])
-    there |= {"width_d": (Run(run).options() or {}).get("width_d")}
+    for place in (path, Run(path).last):
+        with contextlib.suppress(UserError):
+            there = there or described(place) or {}
+    there |= {"width_d": (Run(path).options() or {}).get("width_d")}
     found = {}
     for name, here in {**network, "width_d": width_d}.items():
-        if there.get(name) not in (None, here):
+        if here is not None and there.get(name) not in (None, here) and name != "shapes":
             values = (there[name], here)
             if name == "resolution":
                 values = tuple("x".join(map(str, size)) for size in values)  # type: ignore[assignment]
@@ -105,12 +157,20 @@ def differences(run: Path, network: dict[str, Any], width_d: int) -> dict[str, t
     return found
 
 
-def begun_anew(run: Path | None, network: dict[str, Any]) -> list[str]:
-    """A line for people where `init` took over all but the alpha channel."""
-    if run is None or "channels" not in (other := differences(run, network, 0)):
+def begun_anew(path: Path | None, path_d: Path | None, network: dict[str, Any]) -> list[str]:
+    """Lines for people about what `init` could not take over: the alpha channel, or D."""
+    if path is None:
         return []
-    there, here = other["channels"]
-    return [f"init       of {there} channels, {here} here: what alpha adds to G's last and D's first layer begins anew"]
+    lines = []
+    if "channels" in (other := differences(path, network)):
+        there, here = other["channels"]
+        lines.append(
+            f"init       of {there} channels, {here} here: what alpha adds to G's last and D's first layer begins anew"
+        )
+    if path_d is not None or is_generator_alone(path):
+        whose = "begins anew" if path_d is None else f"is that of {path_d}"
+        lines.append(f"init       G of {path}; D {whose}")
+    return lines
 
 
 def freeze_lower(d: nn.Module, count: int) -> None:

@@ -15,6 +15,7 @@ from rggan.export.ladder import climb
 from rggan.run.folder import Run
 
 SILENT = Console(file=io.StringIO())
+SMALL = {"width_g": 8, "width_d": 4, "z_dim": 8, "batch": 8, "score_samples": 8, "max_images": 40, "device": "cpu"}
 
 
 def test_targets_that_are_none_are_refused(tmp_path: Path) -> None:
@@ -29,26 +30,38 @@ def test_targets_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_recovery_too_short_for_a_row_to_leave_is_told(tmp_path: Path) -> None:
+    run = rggan.train("digits", SILENT, outdir=tmp_path / "runs", kimg=0.08, rule="none", precision="fp32", **SMALL)
+    with pytest.raises(UserError, match=r"`recover` 0\.08: no row left in its first quarter"):
+        climb(run, tmp_path / "ladder", (0.5,), 0.08, SILENT)
+    assert not (tmp_path / "ladder" / "0.5").exists()
+
+
+@pytest.mark.slow
 def test_from_run_to_picture(tmp_path: Path) -> None:
-    small = {"width_g": 8, "width_d": 4, "z_dim": 8, "batch": 8, "score_samples": 8, "max_images": 40, "device": "cpu"}
-    run = rggan.train("digits", SILENT, outdir=tmp_path / "runs", kimg=0.08, rule="none", precision="fp32", **small)
-    config = LadderConfig(run, tmp_path / "ladder", (0.5, 0.3), recover=0.16, samples=20, replicates=2)
+    run = rggan.train("digits", SILENT, outdir=tmp_path / "runs", kimg=0.08, rule="none", precision="fp32", **SMALL)
+    config = LadderConfig(run, tmp_path / "ladder", (0.5, 0.3), recover=0.64, samples=20, replicates=2)
     ladder(config, SILENT)
     told = json.loads((tmp_path / "ladder" / "ladder.json").read_text())
     assert [one["target"] for one in told] == [1.0, 0.5, 0.3]
     sizes = [one["parameters"] for one in told]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
-    runs = sorted((tmp_path / "ladder" / "runs").glob("0*"))
-    assert [Run(one).checked_config().init for one in runs] == [run, runs[0]]  # each from the one above it
-    densities = [1.0, *(Run(place).rows()[-1]["density_g"] for place in runs)]
-    assert densities == sorted(set(densities), reverse=True)
-    for one, place in zip(told[1:], runs, strict=True):
+    pruned, recovered = (sorted((tmp_path / "ladder" / "runs").glob(f"0*{rule}")) for rule in ("threshold", "none"))
+    begun = [(Run(one).checked_config().init, Run(one).checked_config().init_d) for one in pruned]
+    assert begun == [(run, None), (recovered[0], None)]  # each from the one above it
+    begun = [(Run(one).checked_config().init, Run(one).checked_config().init_d) for one in recovered]
+    assert begun == [
+        (tmp_path / "ladder" / "runs" / f"start-{target}", one) for target, one in zip((0.5, 0.3), pruned, strict=True)
+    ]
+    assert [round(Run(place).rows()[-1]["density_g"], 1) for place in recovered] == [1.0, 1.0]  # rows stay out
+    for one, place, target in zip(told[1:], recovered, (0.5, 0.3), strict=True):
+        assert one["parameters"] / sizes[0] == pytest.approx(target, abs=0.12)
         assert Run(place).rows()[-1]["density_d"] == 1
         shrunk = Generator.from_pretrained(one["folder"])
         whole = Generator.from_pretrained(Run(place).last)
         apart = shrunk.images(range(8)).int() - whole.images(range(8)).int()
-        assert apart.abs().max() <= 1
+        assert apart.abs().max() == 0
         assert one["parameters"] == sum(weight.numel() for weight in shrunk.network.parameters())
         assert len(one["kid"]["interval"]) == 2
     assert (tmp_path / "ladder" / "ladder.png").read_bytes().startswith(b"\x89PNG")

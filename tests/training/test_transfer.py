@@ -109,9 +109,9 @@ def test_colours_go_on_with_an_alpha_channel_and_without(tmp_path, network):
             assert torch.equal(own[name][both], found[name][both])
     run.step()
     assert run.is_finite()
-    lines = begun_anew(rgb, run.description["network"])
+    lines = begun_anew(rgb, None, run.description["network"])
     assert lines == ["init       of 3 channels, 4 here: what alpha adds to G's last and D's first layer begins anew"]
-    assert begun_anew(rgb, {**run.description["network"], "channels": 3}) == []
+    assert begun_anew(rgb, None, {**run.description["network"], "channels": 3}) == []
 
 
 def test_a_folder_without_training_states_is_refused(tmp_path, old):
@@ -216,7 +216,7 @@ def test_more_blocks_than_there_are_cannot_be_frozen(old):
 
 
 def test_freezing_fresh_weights_is_refused(tmp_path, capsys):
-    with pytest.raises(UserError, match=r"`freeze_d` .* goes with `init`"):
+    with pytest.raises(UserError, match=r"`freeze_d` .* go with `init`"):
         TrainConfig(freeze_d=1)
     assert main(["train", "digits", "--network", "sngan", "-n", "--outdir", str(tmp_path), "--freeze-d", "1"]) == 2
     assert "--freeze-d" in capsys.readouterr().err

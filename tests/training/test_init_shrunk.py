@@ -1,0 +1,102 @@
+"""Training that begins with a shrunk generator: it stays small, and goes on where it was stopped."""
+
+import io
+import shutil
+
+import pytest
+import torch
+from rich.console import Console
+
+from rggan import Generator, TrainConfig, UserError, train
+from rggan.export.shrunk import shrunk
+from rggan.run.folder import Run
+from rggan.training.checkpoint import readable
+from rggan.training.reading import read_data
+from rggan.training.trainer import Training
+
+pytestmark = pytest.mark.slow  # trains
+
+TINY = {
+    **{"resolution": 32, "max_images": 60, "width_g": 16, "width_d": 8, "z_dim": 8, "batch": 8, "score_samples": 16},
+    **{"precision": "fp32", "device": "cpu", "kimg": 0.064, "snap": 0.032, "d_steps": 1},
+}
+ROWS = {"kimg": 0.16, "networks": "g", "target_g": 0.5, "granularity": "row", "schedule": "always", "ramp": 0.016}
+QUIET = Console(file=io.StringIO())
+
+
+def training(**options):
+    config = TrainConfig(**options)
+    data = read_data(config)
+    return Training(config, data, data)
+
+
+def small_of(folder, network):
+    run = train(TrainConfig(outdir=folder / "runs", network=network, **{**TINY, **ROWS}), QUIET)
+    shrunk(Generator.from_pretrained(Run(run).last)).save(folder / "small")
+    return folder / "small"
+
+
+@pytest.mark.parametrize("network", ["sngan", "stylegan2", "fastgan"])
+def test_it_stays_small_and_goes_on_where_it_was_stopped(network, tmp_path):
+    small = small_of(tmp_path, network)
+    before = Generator.from_pretrained(small)
+    console = Console(file=io.StringIO(), width=200)
+    options = {**TINY, "network": network, "init": small, "outdir": tmp_path / "on", "rule": "none"}
+    run = train(TrainConfig(**options), console)
+    assert f"G of {small}; D begins anew" in console.file.getvalue()
+    after = Generator.from_pretrained(run)
+    assert after.parameters == before.parameters
+    assert after.config["network"]["shapes"] == before.config["network"]["shapes"]
+    weights = [generator.network.state_dict() for generator in (before, after)]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])  # it trained
+
+    shutil.rmtree(small)
+    train(TrainConfig(**{**options, "resume": run, "kimg": 0.096}), QUIET)
+    assert Run(run).rows()[-1]["kimg"] == pytest.approx(0.096)
+    assert Generator.from_pretrained(Run(run).last).parameters == before.parameters
+
+    other = train(
+        TrainConfig(**{**options, "init": run, "outdir": tmp_path / "further"} | ROWS | {"rule": "threshold"})
+    )
+    assert len(Generator.from_pretrained(Run(other).last).config["network"]["shapes"]) > 0
+    assert shrunk(Generator.from_pretrained(Run(other).last)).parameters < before.parameters
+
+
+def test_the_first_pictures_are_those_of_the_generator(tmp_path):
+    small = small_of(tmp_path, "sngan")
+    run = training(**{**TINY, "network": "sngan", "init": small})
+    generator = Generator.from_pretrained(small)
+    assert sum(p.numel() for p in run.gan.g.parameters()) == generator.parameters
+    (z,) = (part for part in generator.latents(range(4), None) if part is not None)
+    torch.testing.assert_close(run.ema.network.eval()(z), generator.network(z))
+
+
+def test_d_comes_from_the_run_that_is_named(tmp_path):
+    small = small_of(tmp_path, "sngan")
+    (run,) = (tmp_path / "runs").glob("0*")
+    console = Console(file=io.StringIO(), width=300)
+    options = {**TINY, "network": "sngan", "init": small, "init_d": run}
+    made = training(**options)
+    saved = next(readable(run / "checkpoints", print))["training"]["d"]
+    found = made.gan.d.state_dict()
+    assert all(torch.equal(found[name], saved[name]) for name in saved)
+    assert made.gan.opt_d.state_dict()["state"] == {}  # its optimizer begins anew, as with `init`
+    train(TrainConfig(**options, outdir=tmp_path / "on"), console)
+    assert f"G of {small}; D is that of {run}" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"init": None, "init_d": "nowhere"}, "go with `init`"),
+        ({"init_d": "nowhere"}, r"`init_d` .*nowhere: there is no training state"),
+        ({"width_g": 8}, r"differs in width_g \(16 there, 8 here\)"),
+        ({"freeze_d": 1}, "is a generator alone: `freeze_d` needs the D of a run"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path, options, told):
+    small = small_of(tmp_path, "sngan")
+    options = {name: tmp_path / value if name == "init_d" else value for name, value in options.items()}
+    with pytest.raises(UserError, match=told):
+        train(TrainConfig(**{**TINY, "network": "sngan", "init": small, "outdir": tmp_path / "on", **options}), QUIET)
+    assert not (tmp_path / "on").exists() or not any((tmp_path / "on").iterdir())
