@@ -4,6 +4,7 @@
 #
 #   bash runs/receipts.sh OUT/sngan OUT/fastgan
 set -euo pipefail
+shopt -s nullglob
 rggan=${RGGAN:-.venv/bin/rggan}
 for family in "$@"; do
     for seed in "$family"/*/; do

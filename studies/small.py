@@ -134,6 +134,8 @@ def draw(rows: Sequence[Row]) -> Figure:
             ),
         ):
             line = sorted(points[arm] for arm in arms)
+            if not line:
+                continue
             axes.plot(*zip(*line, strict=True), "o-", color=colour, label=name)
         if WHOLE in points:
             axes.plot(
@@ -169,11 +171,15 @@ def main(out: Path | None) -> None:
         ROWS.write_text("".join(json.dumps(row) + "\n" for row in rows))
         save_figure(draw(rows), IMAGES / "small.png")
         for family in FAMILIES:
-            place = next(place for place in places if place.parent.name == family)
+            place = next((place for place in places if place.parent.name == family), None)
+            if place is None:
+                continue
             arms = order([row for row in rows if row["stage"] == family])
             images = [generator_of(place, arm).images(range(PICTURES)) for arm in arms]
             labelled_rows(torch.cat(images), arms).save(IMAGES / f"small-{family}.png")
     for family, title in FAMILIES.items():
+        if not any(row["stage"] == family for row in done_rows(ROWS)):
+            continue
         print(f"\n{title}\n")
         print("\n".join(table(done_rows(ROWS), family)))
 

@@ -5,7 +5,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 READS = {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::masked_select"}
-READS |= {"aten::bincount"}
+READS |= {"aten::bincount", "aten::_unique2", "aten::unique_dim", "aten::repeat_interleave"}
 INDEXED = {"aten::index", "aten::index_put", "aten::index_put_"}  # by a mask: its length is read back
 
 
@@ -17,7 +17,8 @@ class Waits:
 
     def __call__(self, function, arguments):
         name = function._schema.name
-        masked = name in INDEXED and any(i is not None and i.dtype == torch.bool for i in arguments[1])
+        indices = [i for i in arguments[1] if i is not None] if name in INDEXED else []
+        masked = any(i.dtype == torch.bool or any(i is number for number in self.numbers) for i in indices)
         # `x[i] = 1.0` copies the number there, where `x[i:] = 1.0` and `fill_` do not
         given = {"aten::copy_": 1, "aten::index_put_": 2}.get(name)
         copied = given is not None and any(arguments[given] is number for number in self.numbers)

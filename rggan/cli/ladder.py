@@ -21,14 +21,14 @@ from rggan.run.log import say
 
 @dataclass(frozen=True)
 class LadderConfig:
-    """Make smaller generators from a run: G's rows are pruned to each target in turn, trained on, and taken out."""
+    """Make smaller generators from a run: G's rows are pruned to each target and taken out, then it trains on."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run, whose pictures are still where they were."""
     outdir: Path = Path("ladder")
     """Where generators, the table and the picture go; the same command goes on where it was stopped."""
     targets: tuple[float, ...] = TARGETS
-    """Densities of G, falling."""
+    """Shares of G's parameters, falling."""
     recover: float = 20.0
     """How long each rung trains, in thousands of images."""
     reference: str | None = None

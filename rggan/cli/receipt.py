@@ -38,6 +38,8 @@ class ReceiptConfig:
     """Which scores."""
     samples: int = 5000
     """Images that are generated for one score."""
+    replicates: int = 10
+    """Sets of so many images, from which the interval comes."""
     out: Path | None = None
     """Write it as JSON: receipt.json, say."""
     trust: tuple[str, ...] = ()
@@ -58,6 +60,8 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
         raise UserError(f"--out {config.out} is a folder: name a file.")
     if config.seconds < 0:
         raise UserError(f"--seconds is 0 or more, not {config.seconds:g}.")
+    if config.replicates < 2:
+        raise UserError(f"--replicates must be at least 2, or there is no interval, not {config.replicates}.")
     trust(*config.trust)
     device = str(check_device(config.device))
     found = receipt(config.whole, config.small, config.batch, config.seconds, device, config.onnx)
@@ -68,6 +72,7 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
                 reference=config.reference,
                 metrics=config.metrics,
                 samples=config.samples,
+                replicates=config.replicates,
                 memorisation="off",
                 device=config.device,
                 trust=config.trust,

@@ -64,16 +64,24 @@ def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, con
     rungs = [rung(1.0, base.best, base.best)]
     above = base.path
     for target in targets:
-        say(console, f"rung       {target:g} of G's weights, in whole rows: {recover:g} kimg")
         share = target * rungs[0].parameters / rungs[-1].parameters
+        if share >= 1:
+            say(console, f"rung       {target:g}: the one above is no larger ({rungs[-1].parameters:,} parameters)")
+            continue
+        say(console, f"rung       {target:g} of G's weights, in whole rows: {recover:g} kimg")
         pruned = Run(train(pruning(config, above, outdir / "runs", share, recover), console))
         small = outdir / "runs" / f"start-{target:g}"
         try:
             shrunk(Generator.from_pretrained(pruned.last)).save(small)  # the best one may be from before the rows left
         except NothingSilent:
-            raise UserError(
-                f"`recover` {recover:g}: no row left in its first quarter, which is too short here; give more kimg."
-            ) from None
+            why = (
+                f"no row left on the way to {target:g}: the first quarter of `recover` {recover:g} is too short, or "
+                "each layer is down to the four channels that stay"
+            )
+            if len(rungs) == 1:
+                raise UserError(f"There is no rung: {why}.") from None
+            say(console, f"rung       {target:g}: {why}; the ladder ends here")
+            break
         above = train(recovery(config, small, pruned.path, outdir / "runs", recover), console)
         Generator.from_pretrained(Run(above).last).save(outdir / f"{target:g}")
         rungs.append(rung(target, outdir / f"{target:g}", Run(above).last))
@@ -87,7 +95,7 @@ def pruning(config: TrainConfig, above: Path, outdir: Path, share: float, recove
     >>> found.target_g, found.networks, found.granularity_g, found.ramp, found.kimg, found.seed
     (0.5, 'g', 'row', 1.0, 2.0, 3)
     """
-    own = {"rule": "threshold", "networks": "g", "target_g": min(share, 1.0), "granularity_g": "row"}
+    own = {"rule": "threshold", "networks": "g", "target_g": share, "granularity_g": "row"}
     kimg = LEAVING * recover
     return replaced(config, {**own, "schedule": "always", "ramp": kimg / 2}, above, None, outdir, kimg, kimg / 2)
 
@@ -113,7 +121,7 @@ def replaced(
     snap: float,
 ) -> TrainConfig:
     """The run's options, but for all of pruning, which are these, and where it begins."""
-    values = {**asdict(Pruning()), **own, "kimg": kimg, "snap": snap, "resume": None}
+    values = {**asdict(Pruning()), **own, "kimg": kimg, "snap": snap, "resume": None, "patience": None}
     return dataclasses.replace(config, **values, init=init, init_d=init_d, outdir=outdir)
 
 

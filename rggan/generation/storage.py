@@ -71,6 +71,8 @@ def described(path: Path) -> dict[str, Any] | None:
     with damage_told(weights), safe_open(weights, "pt") as file:
         config = migrate(read_config(file, weights.with_name(CONFIG)))
         check_config(config)
+        with torch.device("meta"):
+            build(config["network"])  # its shapes may be none of its network
     return dict(config["network"])
 
 

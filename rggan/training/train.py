@@ -39,10 +39,11 @@ from rggan.training.notebook import Watched
 from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.scale import scale_of
+from rggan.training.setup import description_of
 from rggan.training.sparsity import Rules, Schedules
 from rggan.training.track import Tracking, make_trackers
 from rggan.training.trainer import Training
-from rggan.training.transfer import Shapes, begun_anew, of_run
+from rggan.training.transfer import begun_anew, shapes_in
 
 SHEET = 64  # samples whose nearest training pictures are drawn
 NOT_BEGUN = "stopped before the training; nothing was written."
@@ -127,9 +128,7 @@ def train(
                     say(console, *tracking.told())
                 return run.path
             data = read_data(config, console)
-            fresh = not checkpoints(run.checkpoints)
-            shapes = None if fresh else of_run(run, config.init)
-            training = make_training(config, data, fresh, rules, schedules, shapes)
+            training = make_training(config, data, not checkpoints(run.checkpoints), rules, schedules, run)
             log = RunLog(run, console)
         point_to(run)
         tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
@@ -234,10 +233,17 @@ def make_training(
     fresh: bool,
     rules: Rules | None = None,
     schedules: Schedules | None = None,
-    shapes: Shapes | None = None,
+    run: Run | None = None,
 ) -> Training:
-    """Both networks, before anything is written. Raises UserError where `init` does not fit."""
+    """Both networks, before anything is written; of a run that goes on, with the shapes in its state.
+
+    Raises:
+        UserError: `init` does not fit.
+    """
     images, held_out = data.split(config.seed)
+    shapes = None
+    if run is not None and not fresh and config.init is not None:
+        shapes = shapes_in(run.checkpoints, description_of(config, data)["network"])
     return Training(config, images, held_out or images, fresh, rules, schedules, shapes)
 
 

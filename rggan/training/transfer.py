@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from rggan.errors import UserError
+from rggan.generation.build import build
 from rggan.generation.storage import described, read_generator
 from rggan.pruning.packing import from_bits
 from rggan.pruning.select import chains
+from rggan.pruning.tracing import without_norms
 from rggan.run.folder import Run
-from rggan.run.places import find_weights
+from rggan.run.places import WEIGHTS, find_weights
 from rggan.training.checkpoint import checkpoints, readable
 
 Shapes = Mapping[str, Sequence[int]]  # of the tensors of a shrunk generator that are smaller
@@ -28,10 +30,21 @@ def shapes_at(path: Path) -> Shapes | None:
     return None
 
 
-def of_run(run: Run, init: Path | None) -> Shapes | None:
-    """The shapes of a run's G, also where it stopped before its first snapshot."""
-    found = [shapes_at(path) for path in (run.path, run.last, init) if path is not None and find_weights(path)]
-    return found[0] if found else None
+def shapes_in(states: Path, network: dict[str, Any]) -> Shapes | None:
+    """The shapes of a run's G by its newest training state, whatever became of what it began from; None where G is not
+    shrunk, or no state can be read.
+
+    states: their folder. network: as `build` takes it, without shapes.
+    """
+    state = next(readable(states, lambda text: None), None)
+    if state is None:
+        return None
+    found = state["training"]["ema"]["network"]
+    with torch.device("meta"):
+        whole = without_norms(build(network)).state_dict()
+    if found.keys() != whole.keys():
+        return None  # with its norms, as no shrunk one is
+    return {name: list(found[name].shape) for name in whole if found[name].shape != whole[name].shape} or None
 
 
 @torch.no_grad()
@@ -74,7 +87,10 @@ def start_from(
     if state is None:
         return
     named = f"`init` {path}" if path_d is None else f"`init_d` {path_d}"
-    load(f"{named}: its discriminator", d, state["d"], differences(path_d or path, network, width_d))
+    of_d = {name: network[name] for name in ("name", "resolution", "channels", "classes")}
+    if path_d is None:
+        of_d = network
+    load(f"{named}: its discriminator", d, state["d"], differences(path_d or path, of_d, width_d))
     names = {name for name, _ in d.named_modules()}
     for pruner in state["pruners"]:
         if all(name.rpartition(".")[0] in names for name in pruner["layers"]):  # D's, not G's
@@ -82,8 +98,14 @@ def start_from(
 
 
 def is_generator_alone(path: Path) -> bool:
-    """Whether there is a generator that belongs to no run."""
-    return not checkpoints(Run(path).checkpoints) and find_weights(path) is not None and Run.around(path) is None
+    """Whether there is a generator that is no run, and no snapshot of one."""
+    if checkpoints(Run(path).checkpoints) or find_weights(path) is None:
+        return False
+    around = Run.around(path)
+    if around is None:
+        return True
+    own = [place for snapshot in (around.best, around.last) for place in (snapshot, snapshot / WEIGHTS)]
+    return path.resolve() not in {place.resolve() for place in (around.path, *own)}
 
 
 def state_of(option: str, path: Path) -> dict[str, Any]:
@@ -162,14 +184,19 @@ def begun_anew(path: Path | None, path_d: Path | None, network: dict[str, Any]) 
     if path is None:
         return []
     lines = []
-    if "channels" in (other := differences(path, network)):
-        there, here = other["channels"]
+    alone = path_d is None and is_generator_alone(path)
+    others = {
+        "G's last": differences(path, network),
+        "D's first": {} if alone else differences(path_d or path, network),
+    }
+    anew = [whose for whose, other in others.items() if "channels" in other]
+    if anew:
+        there, here = others[anew[0]]["channels"]
         lines.append(
-            f"init       of {there} channels, {here} here: what alpha adds to G's last and D's first layer begins anew"
+            f"init       of {there} channels, {here} here: what alpha adds to {' and '.join(anew)} layer begins anew"
         )
-    if path_d is not None or is_generator_alone(path):
-        whose = "begins anew" if path_d is None else f"is that of {path_d}"
-        lines.append(f"init       G of {path}; D {whose}")
+    if path_d is not None or alone:
+        lines.append(f"init       G of {path}; D {'begins anew' if alone else f'is that of {path_d}'}")
     return lines
 
 

@@ -32,7 +32,7 @@ def test_targets_that_are_none_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_recovery_too_short_for_a_row_to_leave_is_told(tmp_path: Path) -> None:
     run = rggan.train("digits", SILENT, outdir=tmp_path / "runs", kimg=0.08, rule="none", precision="fp32", **SMALL)
-    with pytest.raises(UserError, match=r"`recover` 0\.08: no row left in its first quarter"):
+    with pytest.raises(UserError, match=r"There is no rung: no row left on the way to 0\.5"):
         climb(run, tmp_path / "ladder", (0.5,), 0.08, SILENT)
     assert not (tmp_path / "ladder" / "0.5").exists()
 
@@ -54,10 +54,11 @@ def test_from_run_to_picture(tmp_path: Path) -> None:
     assert begun == [
         (tmp_path / "ladder" / "runs" / f"start-{target}", one) for target, one in zip((0.5, 0.3), pruned, strict=True)
     ]
-    assert [round(Run(place).rows()[-1]["density_g"], 1) for place in recovered] == [1.0, 1.0]  # rows stay out
+    assert [Run(place).rows()[-1]["density_d"] for place in pruned] == [1.0, 1.0]
+    shares = [Run(place).rows()[-1]["density_g"] for place in pruned]  # of the one above
+    assert all(0.3 < share < 0.85 for share in shares)
     for one, place, target in zip(told[1:], recovered, (0.5, 0.3), strict=True):
         assert one["parameters"] / sizes[0] == pytest.approx(target, abs=0.12)
-        assert Run(place).rows()[-1]["density_d"] == 1
         shrunk = Generator.from_pretrained(one["folder"])
         whole = Generator.from_pretrained(Run(place).last)
         apart = shrunk.images(range(8)).int() - whole.images(range(8)).int()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rggan import Generator, UserError
+from rggan.cli.main import main
 from rggan.export.receipt import Cost, Receipt, multiplications, receipt
 from rggan.networks.sngan import SNGANGenerator
 
@@ -101,3 +102,30 @@ def test_an_empty_batch_is_refused(tmp_path: Path) -> None:
     place = saved(made(4), tmp_path / "whole")
     with pytest.raises(UserError, match="at least one picture, not 0"):
         receipt(place, place, batches=(1, 0))
+
+
+def test_the_command_scores_both_and_writes_the_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, small = saved(made(8), tmp_path / "whole"), saved(made(4), tmp_path / "small")
+    command = [
+        "receipt",
+        str(whole),
+        str(small),
+        "--batch",
+        "1",
+        "--seconds",
+        "0",
+        "--device",
+        "cpu",
+        "--reference",
+        "digits",
+    ]
+    command += ["--samples", "20", "--out", str(tmp_path / "receipt.json")]
+    assert main([*command, "--replicates", "1"]) == 2
+    assert "--replicates must be at least 2" in capsys.readouterr().err
+    assert not (tmp_path / "receipt.json").exists()
+    assert main([*command, "--replicates", "2"]) in (0, None)
+    told = json.loads((tmp_path / "receipt.json").read_text())
+    for number in told["scores"]["kid"]:
+        assert number["replicates"] == 2
+        assert number["interval"][0] <= number["value"] <= number["interval"][1]
+    assert "| kid |" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from rggan.run.folder import Run
 from rggan.training.checkpoint import readable
 from rggan.training.reading import read_data
 from rggan.training.trainer import Training
+from rggan.training.transfer import begun_anew
 
 pytestmark = pytest.mark.slow  # trains
 
@@ -58,8 +59,56 @@ def test_it_stays_small_and_goes_on_where_it_was_stopped(network, tmp_path):
     other = train(
         TrainConfig(**{**options, "init": run, "outdir": tmp_path / "further"} | ROWS | {"rule": "threshold"})
     )
-    assert len(Generator.from_pretrained(Run(other).last).config["network"]["shapes"]) > 0
     assert shrunk(Generator.from_pretrained(Run(other).last)).parameters < before.parameters
+
+
+@pytest.mark.parametrize("network", ["sngan", "fastgan"])
+def test_it_goes_on_whatever_became_of_its_files(network, tmp_path):
+    """The state alone says how small G is."""
+    small = small_of(tmp_path, network)
+    options = {**TINY, "network": network, "init": small, "outdir": tmp_path / "on", "rule": "none"}
+    run = train(TrainConfig(**options), QUIET)
+    shutil.rmtree(small)
+    (run / "best" / "generator.safetensors").write_bytes(b"damaged")
+    (run / "last" / "generator.safetensors").unlink()
+    train(TrainConfig(**{**options, "resume": run, "kimg": 0.096}), QUIET)
+    assert Run(run).rows()[-1]["kimg"] == pytest.approx(0.096)
+    assert Generator.from_pretrained(Run(run).last).config["network"]["shapes"]
+
+
+def test_a_folder_in_a_run_is_a_generator_like_any_other(tmp_path):
+    small = small_of(tmp_path, "sngan")
+    (run,) = (tmp_path / "runs").glob("0*")
+    shutil.move(small, run / "small")
+    made = training(**{**TINY, "network": "sngan", "init": run / "small", "init_d": run})
+    assert sum(p.numel() for p in made.gan.g.parameters()) == Generator.from_pretrained(run / "small").parameters
+    with pytest.raises(UserError, match="give the run folder"):
+        training(**{**TINY, "network": "sngan", "init": run / "best"})
+
+
+def test_the_width_of_g_says_nothing_of_d(tmp_path):
+    wide = train(
+        TrainConfig(outdir=tmp_path / "wide", network="sngan", channels="rgb", **{**TINY, "width_g": 24}), QUIET
+    )
+    run = train(TrainConfig(outdir=tmp_path / "own", network="sngan", channels="rgba", **TINY), QUIET)
+    options = {**TINY, "network": "sngan", "channels": "rgba", "init": run}
+    made = training(**options, init_d=wide)
+    assert len(made.gan.d.state_dict()) > 0
+    lines = begun_anew(run, wide, made.description["network"])
+    assert lines[0] == "init       of 3 channels, 4 here: what alpha adds to D's first layer begins anew"
+    with pytest.raises(
+        UserError, match=r"`init_d` .*: its discriminator .* differs in width_d \(8 there, 12 here\); the"
+    ):
+        training(**{**options, "channels": "rgb", "init": wide, "width_g": 24, "width_d": 12}, init_d=wide)
+
+
+def test_shapes_that_are_none_of_the_network_are_told(tmp_path):
+    small = small_of(tmp_path, "sngan")
+    generator = Generator.from_pretrained(small)
+    generator.config["network"]["shapes"]["nothing.weight"] = [4]
+    generator.save(small)
+    with pytest.raises(UserError, match="is damaged or foreign"):
+        training(**{**TINY, "network": "sngan", "init": small})
 
 
 def test_the_first_pictures_are_those_of_the_generator(tmp_path):
@@ -80,7 +129,6 @@ def test_d_comes_from_the_run_that_is_named(tmp_path):
     saved = next(readable(run / "checkpoints", print))["training"]["d"]
     found = made.gan.d.state_dict()
     assert all(torch.equal(found[name], saved[name]) for name in saved)
-    assert made.gan.opt_d.state_dict()["state"] == {}  # its optimizer begins anew, as with `init`
     train(TrainConfig(**options, outdir=tmp_path / "on"), console)
     assert f"G of {small}; D is that of {run}" in console.file.getvalue()
 
