@@ -59,7 +59,7 @@ def test_a_recorded_run_trains_as_one_that_is_not(name, precision, images):
 
 @pytest.mark.parametrize("capture", ["off", "on"])
 @pytest.mark.parametrize(
-    "name", ["sngan", "stylegan2", "fastgan", "projected", "biggan", "conditional", "penalty", "set"]
+    "name", ["sngan", "stylegan2", "fastgan", "projected", "biggan", "conditional", "penalty", "set", "rows"]
 )
 def test_a_step_never_waits_for_the_gpu(name, capture, images):
     run = Training(config_of(name, capture=capture, aug="diff", kimg=1000.0), images, images)
