@@ -335,7 +335,7 @@ REFUSED = {
     "--resolution 16 --network biggan": "--resolution 16x16 does not fit BigGAN",
     "--cfg stylegan2-32 --resolution 16": "--resolution 16x16 does not fit StyleGAN2",
     "--z-dim 3 --network biggan": "--z-dim 3: BigGAN gives each",
-    "--freeze-d 1": "--freeze-d keeps",
+    "--freeze-d 1": "--init-d (the run that D starts from)",
     "--cfg nothing": "Unknown --cfg nothing",
     "--cfg fastgan-128 --network sngan": "--cfg names a network already",
     "--network fastgan --rule published": "--rule published masks behind the spectral norm",
