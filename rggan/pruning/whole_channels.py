@@ -86,6 +86,13 @@ class Channels:
             for found in (rows, columns)
         )
         self.members = torch.zeros(self.count + 1, device=device)
+        self.counts = {  # of rows and of columns of each layer, by channel: they never change
+            layer.name: [
+                own.bincount(minlength=self.count + 1).float()
+                for own in (self.rows[layer.name], self.columns[layer.name])
+            ]
+            for layer in layers
+        }
         kinds: dict[tuple[int, ...], list[int]] = {}
         belongs: list[list[int]] = [[] for _ in range(self.count)]
         for place, own in enumerate([*self.rows.values(), *self.columns.values()]):
@@ -197,11 +204,12 @@ class Channels:
         """The share of all weights that is kept with so many channels in this order, [channels + 1]."""
         total = torch.zeros(self.count + 1, device=order.device)
         for layer in layers:
-            kept = []
-            for places in (self.rows[layer.name], self.columns[layer.name]):
-                numbers = torch.zeros_like(total).index_add_(0, places, torch.ones_like(places, dtype=total.dtype))
-                kept.append(torch.cat([numbers[-1:], numbers[order]]).cumsum(0) / len(places))
-            total += kept[0] * kept[1] * layer.weight.numel()
+            places = (self.rows[layer.name], self.columns[layer.name])
+            rows, columns = (
+                torch.cat([numbers[-1:], numbers[order]]).cumsum(0) / len(own)
+                for numbers, own in zip(self.counts[layer.name], places, strict=True)
+            )
+            total += rows * columns * layer.weight.numel()
         return total / sum(layer.weight.numel() for layer in layers)
 
     def ranked(self, layers: Sequence[Layer], margins: Tensor, density: float, floor: float) -> tuple[Tensor, Tensor]:

@@ -87,9 +87,7 @@ def start_from(
     if state is None:
         return
     named = f"`init` {path}" if path_d is None else f"`init_d` {path_d}"
-    of_d = {name: network[name] for name in ("name", "resolution", "channels", "classes")}
-    if path_d is None:
-        of_d = network
+    of_d = {name: network[name] for name in ("name", "resolution", "channels", "classes")}  # D is made of these
     load(f"{named}: its discriminator", d, state["d"], differences(path_d or path, of_d, width_d))
     names = {name for name, _ in d.named_modules()}
     for pruner in state["pruners"]:
