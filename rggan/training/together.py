@@ -28,6 +28,9 @@ SILENCE = 3.0  # seconds without one, after which a rank is taken for gone
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
+joins = 0  # how often this process has joined others: each time they meet at places of their own
+
+
 class RankLost(Failed):
     """Another rank of the run is gone."""
 
@@ -54,9 +57,12 @@ def joined() -> Iterator[None]:
     if launched() == 1 or ranks.count() > 1:
         yield
         return
-    store, number, count = next(rendezvous("env://", timeout=WAIT))
+    global joins
+    joins += 1
+    found, number, count = next(rendezvous("env://", timeout=WAIT))
+    store = dist.PrefixStore(f"rggan/{joins}", found)  # type: ignore[attr-defined]
     hearts = Hearts(store, number, count)
-    own = not dist.is_initialized()
+    own, whole = not dist.is_initialized(), True
     try:
         try:
             ranks.join(enter(store, number, count))
@@ -66,6 +72,7 @@ def joined() -> Iterator[None]:
             hearts.tell(error)
             raise
         except Exception as error:
+            whole = False
             if not connection_lost(error):
                 hearts.tell(error)
                 raise
@@ -76,11 +83,10 @@ def joined() -> Iterator[None]:
     except BaseException as error:
         error.quiet = getattr(error, "quiet", number != 0)  # type: ignore[attr-defined]
         raise
-    else:
-        if own:
-            dist.destroy_process_group()
     finally:
         hearts.stop()
+        if own and whole and dist.is_initialized():  # else it would wait for those that are gone
+            dist.destroy_process_group()
         ranks.join(ranks.ALONE)
         broadcast.alike = False
 
@@ -116,7 +122,7 @@ class Hearts:
         with contextlib.suppress(Exception):  # the store is gone: whoever needs it will tell
             while not self.ended.wait(BEAT):
                 beats += 1
-                self.store.set(f"rggan/beat/{self.number}", f"{beats} {socket.gethostname()}")
+                self.store.set(f"beat/{self.number}", f"{beats} {socket.gethostname()}")
 
     def stop(self) -> None:
         self.ended.set()
@@ -124,7 +130,7 @@ class Hearts:
     def tell(self, error: BaseException) -> None:
         """Leave what this rank ends with, for the others."""
         with contextlib.suppress(Exception):
-            self.store.set(f"rggan/end/{self.number}", reason(error))
+            self.store.set(f"end/{self.number}", reason(error))
 
     def missing(self) -> tuple[str, int]:
         """A sentence about the ranks that are gone, and the number of the one that is to tell it."""
@@ -144,7 +150,7 @@ class Hearts:
         return f"{sentence}. The run is as it was last saved, and the same command continues it.", min(alive, default=0)
 
     def read(self, kind: str) -> dict[int, str]:
-        keys = {n: f"rggan/{kind}/{n}" for n in range(self.count)}
+        keys = {n: f"{kind}/{n}" for n in range(self.count)}
         return {n: self.store.get(key).decode() for n, key in keys.items() if self.store.check([key])}
 
     @staticmethod
