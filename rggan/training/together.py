@@ -28,9 +28,6 @@ SILENCE = 3.0  # seconds without one, after which a rank is taken for gone
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-joins = 0  # how often this process has joined others: each time they meet at places of their own
-
-
 class RankLost(Failed):
     """Another rank of the run is gone."""
 
@@ -57,10 +54,8 @@ def joined() -> Iterator[None]:
     if launched() == 1 or ranks.count() > 1:
         yield
         return
-    global joins
-    joins += 1
     found, number, count = next(rendezvous("env://", timeout=WAIT))
-    store = dist.PrefixStore(f"rggan/{joins}", found)  # type: ignore[attr-defined]
+    store = dist.PrefixStore(meet(found, number, count), found)  # type: ignore[attr-defined]
     hearts = Hearts(store, number, count)
     own, whole = not dist.is_initialized(), True
     try:
@@ -89,6 +84,37 @@ def joined() -> Iterator[None]:
             dist.destroy_process_group()
         ranks.join(ranks.ALONE)
         broadcast.alike = False
+
+
+def meet(store: Any, number: int, count: int) -> str:
+    """A name that the processes of this start alone share: torchrun's store holds what an earlier start left in it.
+
+    Raises:
+        RankLost: not all have come.
+    """
+    own, last = secrets.token_hex(8), time.monotonic() + WAIT.total_seconds()
+
+    def wait(what: str) -> None:
+        if time.monotonic() > last:
+            raise RankLost(f"{what} did not come within {WAIT.total_seconds() / 60:.0f} minutes.")
+        time.sleep(0.02)
+
+    if number:
+        store.set(f"rggan/here/{number}", own)
+        while not store.check([f"rggan/welcome/{own}"]):
+            wait("rank 0")
+        name = store.get(f"rggan/welcome/{own}").decode()
+        store.set(f"{name}/came/{number}", "")
+        return str(name)
+    missing = set(range(1, count))
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"rggan/{own}/came/{other}"]):
+                missing.discard(other)
+            elif store.check([f"rggan/here/{other}"]):  # perhaps of one that is gone: it is not heard of again
+                store.set(f"rggan/welcome/{store.get(f'rggan/here/{other}').decode()}", f"rggan/{own}")
+        wait(f"rank {min(missing, default=0)}")
+    return f"rggan/{own}"
 
 
 def enter(store: Any, number: int, count: int) -> ranks.World:

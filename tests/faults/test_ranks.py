@@ -86,48 +86,62 @@ def test_full_disk_of_rank_0_ends_all_and_nothing_is_lost(drill, tmp_path):
     assert drill.resumed(tmp_path) is None
 
 
-def torchrun(port, drill, outdir, log, keeps):
-    """One of two machines, of one process each, which begins again by itself. keeps: whether the meeting is there."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    words += ["--max-restarts", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
-    words += [
-        "--rdzv-conf",
-        f"is_host={keeps},last_call_timeout=1,keep_alive_interval=1",
-        "-m",
-        "rggan",
-        *drill.words(outdir),
-    ]
+def torchrun(drill, outdir, log, *options):
+    words = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "rggan", *drill.words(outdir)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
-def end(machine):
-    """As if it lost its power: torchrun, and what it started."""
-    if machine.poll() is None:
-        children = Path(f"/proc/{machine.pid}/task/{machine.pid}/children").read_text().split()
-        for number in (machine.pid, *map(int, children)):
+def workers(launcher):
+    """The processes that torchrun started."""
+    return [int(number) for number in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
+
+
+def end(launcher):
+    """As if its machine lost its power: torchrun, and what it started."""
+    if launcher.poll() is None:
+        for number in (launcher.pid, *workers(launcher)):
             os.kill(number, signal.SIGKILL)
-        machine.wait()
+        launcher.wait()
+
+
+def test_torchrun_begins_again_by_itself(drill, tmp_path):
+    runs = tmp_path / "runs"
+    with open(tmp_path / "log", "wb") as log:
+        one = torchrun(drill, runs, log, "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+        try:
+            until_evaluated(runs, 2)
+            os.kill(workers(one)[1], signal.SIGKILL)
+            assert one.wait(90) == 0
+        finally:
+            end(one)
+    told = (tmp_path / "log").read_text()
+    assert re.search(r"rank [01] on \S+ is gone", told)
+    assert "continuing" in told
+    assert compare(drill.expected, fingerprint(runs)) is None
 
 
 def test_machine_that_is_lost_and_comes_back_late(drill, tmp_path):
-    """Under torchrun: what is left begins again by itself when it is back, and the end is exact."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+        place = f"localhost:{found.getsockname()[1]}"
     runs = tmp_path / "runs"
+    meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", place)
     with open(tmp_path / "first", "wb") as first, open(tmp_path / "second", "wb") as second:
-        both = [torchrun(port, drill, runs, first, True), torchrun(port, drill, runs, second, False)]
+        stays = torchrun(drill, runs, first, *meeting, "--rdzv-conf", "is_host=1")
+        lost = torchrun(drill, runs, second, *meeting, "--rdzv-conf", "is_host=0")
         try:
             until_evaluated(runs, 2)
-            end(both[1])
-            time.sleep(3)
-            both[1] = torchrun(port, drill, runs, second, False)
-            assert [one.wait(60) for one in both] == [0, 0]
+            end(lost)
+            assert stays.wait(60) == 1
+            stays = torchrun(drill, runs, first, *meeting, "--rdzv-conf", "is_host=1")
+            time.sleep(5)
+            lost = torchrun(drill, runs, second, *meeting, "--rdzv-conf", "is_host=0")
+            assert [stays.wait(60), lost.wait(60)] == [0, 0]
         finally:
-            for one in both:
+            for one in (stays, lost):
                 end(one)
-    assert "is gone" in (tmp_path / "first").read_text() + (tmp_path / "second").read_text()
+    assert re.search(r"rank [01] on \S+ is gone", (tmp_path / "first").read_text())
     assert compare(drill.expected, fingerprint(runs)) is None
 
 
