@@ -131,7 +131,10 @@ class StreamBatches(Batches):
             ValueError: it is not. KeyError: a part is missing.
         """
         random, seed, first, lanes = state["random"], state["seed"], state["first"], state["lanes"]
-        torch.Generator().set_state(random)  # raises for an invalid generator state
+        try:
+            torch.Generator().set_state(random)
+        except RuntimeError as error:
+            raise ValueError("the state of the random generator is none") from error
         if state["shards"] != self.data.key or state["size"] != self.buffer:
             raise ValueError("the shards, or how many of their images are held in memory, are others")
         if type(seed) is not int or not 0 <= seed < 2**64:

@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 
 from rggan.data.forms.labels import class_of
 from rggan.data.picture import Picture, picture_endings
+from rggan.data.source import named_form
 from rggan.errors import UserError, reason
 from rggan.registry import COMMAND, TRUSTED
 
@@ -47,6 +48,8 @@ def is_shards(data: str) -> bool:
         return bool(shards_in(data))
     if os.path.exists(data):
         return data.lower().endswith(ENDINGS) and has_pictures(data)  # CIFAR is published as a .tar, too
+    if named_form(data) is not None:
+        return False
     return data.lower().endswith(".tar") or (bool(BRACES.fullmatch(data)) and ".tar" in data.lower())
 
 
@@ -162,6 +165,7 @@ class TarShards:
             yield from self.tar.tar_file_iterator(known, select_files=seen)
             while known.read(1 << 16):  # what stands behind it, so that its command ends
                 pass
+            stream.close()  # raises where its command failed
             if not known.head.startswith(PACKED) and known.tail.strip(b"\0"):
                 raise ValueError("it is cut off: the end of a tar is missing")
         except Exception as error:
@@ -209,6 +213,8 @@ def exit_code(stream: Any) -> int | None:
 
 def what_failed(error: Exception) -> str:
     """Without the object that webdataset names behind it."""
+    if "no gopen handler" in str(error):
+        return "webdataset opens no such address; `data` pipe:COMMAND reads what a command writes"
     return reason(error).partition(" @ <")[0]
 
 
