@@ -324,22 +324,23 @@ def test_without_the_library_its_extra_is_named(folder, monkeypatch):
 # ---- commands run only where somebody names them ----
 
 
-def test_no_file_makes_a_command_run(tmp_path, monkeypatch):
-    data = f"pipe:touch {tmp_path / 'ran'}"
-    (tmp_path / "config.json").write_text(json.dumps({"data": data}))
-    monkeypatch.setattr("rggan.registry.TRUSTED", TRUSTED)
-    for hidden in (data, "{p,q}ipe:touch ran.tar", " pipe:touch ran.tar"):
-        (tmp_path / "config.json").write_text(json.dumps({"data": hidden}))
-        try:
-            config = TrainConfig.from_json(tmp_path / "config.json")
-        except UserError as error:
-            assert "it names a command, which runs only where you name it too" in str(error)
-            assert hidden == data
-        else:
-            with pytest.raises(UserError):
-                list_pictures(config.data)
-    assert not (tmp_path / "ran").exists()
-    assert sorted(os.listdir(tmp_path)) == ["config.json"]
+def test_no_file_makes_a_command_run(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"data": f"pipe:touch {tmp_path / 'ran'}"}))
+    with pytest.raises(
+        UserError, match=r"it names a command, which runs only where you name it too: give `data` pipe:"
+    ):
+        TrainConfig.from_json(config)
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+@pytest.mark.parametrize("hidden", ["{p,q}ipe:touch ran.tar", "{pi,x}pe:touch ran.tar", " pipe:touch ran.tar"])
+def test_no_file_hides_a_command(tmp_path, monkeypatch, hidden):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"data": hidden}))
+    with pytest.raises(UserError, match=r"runs a command: let it begin with pipe:"):
+        list_pictures(TrainConfig.from_json(tmp_path / "config.json").data)
+    assert os.listdir(tmp_path) == ["config.json"]
 
 
 def test_a_command_on_the_command_line_may_run_where_a_file_names_it(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rggan import ranks
+import rggan.ranks as ranks
 from rggan.data.batches import Batches, Drawn
 from rggan.data.streams.order import Lane, Place, Pool, in_background, lanes_of, possible
 from rggan.data.streams.read import Streamed
