@@ -7,6 +7,7 @@ from typing import Any
 
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
+from rggan.data.streams.batches import StreamBatches
 from rggan.data.streams.read import Streamed
 from rggan.methods import kind_of_rule
 from rggan.report.verdict import Scale
@@ -92,6 +93,13 @@ def unreached(config: TrainConfig, row: Row) -> list[str]:
             )
             lines.append(f"target     {name.upper()} ended at {density:.2f}, not at `target_{name}` {target:g}: {why}")
     return lines
+
+
+def left_out(training: Training) -> list[str]:
+    """A line where unreadable pictures of a stream were left out."""
+    batches = training.gan.batches
+    count = batches.skipped if isinstance(batches, StreamBatches) else 0
+    return [f"skipped    {count:,} times a picture of the stream could not be read"] if count else []
 
 
 def sizes(training: Training) -> list[str]:

@@ -31,7 +31,7 @@ from rggan.run.places import PROGRESS, REALS, replays
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
-from rggan.training.describe import record, sizes, summary, unreached
+from rggan.training.describe import left_out, record, sizes, summary, unreached
 from rggan.training.interrupt import Interrupted, stop_told
 from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Diverged, Loop, given_up
@@ -140,7 +140,7 @@ def train(
                 if config.resume:
                     take_over(config, run, log)
                 loop.go()
-                for line in unreached(config, loop.rows[-1]):
+                for line in [*unreached(config, loop.rows[-1]), *left_out(training)]:
                     log.say(line)
                 draw_replays(loop)
             except OSError as error:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from rggan import TrainConfig, UserError, train
 from rggan.cli.main import main
 from rggan.data.streams.address import is_stream
 from rggan.training.callbacks import Callback
-from rggan.training.describe import summary
+from rggan.training.describe import left_out, summary
 from rggan.training.interrupt import Interrupted
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.train import make_training
@@ -97,6 +98,18 @@ def test_options_of_sets_in_memory_are_refused(shards, tmp_path):
         read_data(config_of("digits", tmp_path, shuffle_buffer=5))
     with pytest.raises(UserError, match=r"^`shuffle_buffer` must be above 0, not 0\.$"):
         config_of(shards, tmp_path, shuffle_buffer=0)
+
+
+def test_pictures_that_were_left_out_are_told(shards, tmp_path):
+    write_tar(tmp_path / "shards" / "1.tar", {f"{i}.png": b"broken" if i % 2 else png(i) for i in range(20)})
+    config = config_of(shards, tmp_path, skip_bad=True, shuffle_buffer=24)
+    training = make_training(config, read_data(config), True)
+    assert left_out(training) == []
+    for _ in range(12):
+        training.step()
+    training.reseed(1)
+    (line,) = left_out(training)
+    assert re.fullmatch(r"skipped    \d+ times a picture of the stream could not be read", line)
 
 
 def test_a_broken_shard_ends_the_command_before_anything_is_written(shards, tmp_path, capsys):

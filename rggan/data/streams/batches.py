@@ -56,12 +56,13 @@ class StreamBatches(Batches):
         self.reader = ThreadPoolExecutor(1, "rggan-batches") if self.device.type == "cuda" else None
         self.ahead: Future[Drawn] | None = None
         self.first = 0  # the lane of the next sample
+        self.earlier = 0  # unreadable pictures, before the lanes began anew
         self.begin(seed, [(0,) * PLACES] * self.lanes)
         self.before = self.order()
 
     @property
     def skipped(self) -> int:
-        return sum(source.lane.skipped for source in self.sources.values())
+        return self.earlier + sum(source.lane.skipped for source in self.sources.values())
 
     def begin(self, seed: int, places: list[tuple[int, ...]]) -> None:
         """Go on in the order of this seed, each lane (epoch, position, offset, pool, given) at its place."""
@@ -169,6 +170,7 @@ class StreamBatches(Batches):
         """Read no further."""
         for source in self.sources.values():
             source.close()
+        self.earlier, self.sources = self.skipped, {}
 
 
 class Source:
