@@ -21,7 +21,6 @@ from rggan.registry import COMMAND, TRUSTED
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 BRACES = re.compile(r".*\{.+\}.*", re.S)
-ENDINGS = (".tar", ".tar.gz", ".tgz")
 LABELS = (".cls", ".json")
 PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # how gzip, bzip2 and xz files begin
 END = 1024  # zero bytes at the end of a tar
@@ -47,7 +46,7 @@ def is_shards(data: str) -> bool:
     if os.path.isdir(data):
         return bool(shards_in(data))
     if os.path.exists(data):
-        return data.lower().endswith(ENDINGS) and has_pictures(data)  # CIFAR is published as a .tar, too
+        return data.lower().endswith(".tar") and has_pictures(data)  # CIFAR is published as a .tar, too
     if named_form(data) is not None:
         return False
     return data.lower().endswith(".tar") or (bool(BRACES.fullmatch(data)) and ".tar" in data.lower())
