@@ -217,6 +217,25 @@ def test_a_shard_that_became_shorter_is_told(stream, tmp_path):
         drawn(other, 1)
 
 
+def test_a_shard_that_is_mended_goes_on_where_it_failed(stream, tmp_path):
+    whole, batches = StreamBatches(stream, 6), StreamBatches(stream, 6)
+    paths = sorted((tmp_path / "shards").iterdir())
+    assert drawn(batches, 1) == drawn(whole, 1)
+    for source in batches.sources.values():
+        source.ahead.result()  # what is read ahead is whole
+    contents = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.write_bytes(b"no tar")
+    found = []
+    with pytest.raises(UserError, match=r"^Cannot read the shard .*: it is no tar\.$"):
+        for _ in range(30):
+            found += drawn(batches, 1)
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    found += drawn(batches, 10)
+    assert found == drawn(whole, len(found) // 6)
+
+
 def test_memory_is_bounded_by_the_buffer(tmp_path):
     write_shards(tmp_path / "s", [40] * 5)
     stream = load_stream(str(tmp_path / "s"), 1, shuffle_buffer=48)

@@ -4,8 +4,12 @@ import io
 import json
 import os
 import shlex
+import shutil
 import sys
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -48,6 +52,23 @@ def test_a_folder_a_pattern_an_address_and_a_command_are_the_same_stream(folder)
     streams = [load_stream(each, 1) for each in given]
     assert all(drawn(stream, 5) == drawn(streams[0], 5) for stream in streams)
     assert len({stream.key for stream in streams[:3]}) == 1  # wherever they are stored
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset asks curl for addresses")
+def test_shards_at_an_address(folder):
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.RequestHandlerClass.log_message = lambda *arguments: None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        stream = load_stream(f"{address}/00{{0..2}}.tar", 1, cond=True)
+        assert (stream.key, stream.class_counts) == (load_stream(str(folder), 1, cond=True).key, [6, 5])
+        assert drawn(stream, 5) == drawn(load_stream(str(folder), 1), 5)
+        with pytest.raises(
+            UserError, match=r"^Cannot read the shard http.*/9\.tar: what it is read with ended with exit"
+        ):
+            load_stream(f"{address}/9.tar", 1)
+        server.shutdown()
 
 
 def test_the_last_shard_is_held_out_and_the_first_ones_are_the_sample(folder):
