@@ -6,7 +6,7 @@ from rggan import UserError
 from rggan.data.source import list_pictures
 from rggan.data.streams.address import is_stream
 from rggan.data.streams.batches import StreamBatches
-from rggan.data.streams.hub import STREAM
+from rggan.data.streams.hub import STREAM, content_of
 from rggan.data.streams.read import load_stream
 from tests.data.streams import numbers_in, png
 
@@ -78,6 +78,28 @@ def test_the_first_pictures_stand_for_it(folder):
     listing = list_pictures(f"{STREAM}{folder}")
     assert len(listing) == 11
     assert {picture.class_name for picture in listing} == {"even", "odd"}
+
+
+def test_pictures_at_addresses_are_read():
+    import fsspec
+
+    with fsspec.open("memory://streams/a.png", "wb") as file:
+        file.write(png(7))
+    assert content_of({"bytes": None, "path": "memory://streams/a.png"}) == png(7)
+    assert content_of({"bytes": png(8), "path": "memory://streams/none.png"}) == png(8)
+    for cell in ({"bytes": None, "path": "memory://streams/none.png"}, {"bytes": None, "path": None}, None):
+        with pytest.raises(ValueError, match=r"."):
+            content_of(cell)
+
+
+def test_a_folder_of_pictures(datasets, tmp_path):
+    for number in range(12):
+        folder = tmp_path / "pictures" / "train" / ("odd" if number % 2 else "even")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:02d}.png").write_bytes(png(number))
+    stream = load_stream(f"{STREAM}{tmp_path / 'pictures'}", 1, cond=True)
+    assert stream.classes == ("even", "odd")
+    assert len(stream) + len(stream.held_out or ()) == 12
 
 
 def test_what_is_not_there_is_told(folder, tmp_path, datasets):

@@ -83,9 +83,9 @@ def test_shards_of_one_size_give_each_image_once_per_epoch(tmp_path, counts, buf
 
 def test_shards_of_other_sizes_give_each_image_about_equally_often(stream):
     whole = sum(COUNTS[:-1])
-    often = Counter(drawn(StreamBatches(replace(stream, buffer=600), 42), 100))
+    often = Counter(drawn(StreamBatches(replace(stream, buffer=600), 42), 50))
     assert set(often) == set(range(whole))  # none of the held-out shard
-    assert max(often.values()) < 1.5 * min(often.values())
+    assert max(often.values()) < 1.7 * min(often.values())
 
 
 @pytest.mark.parametrize("count", [2, 3, 6])
@@ -227,9 +227,13 @@ def test_a_shard_that_is_mended_goes_on_where_it_failed(stream, tmp_path):
     for path in paths:
         path.write_bytes(b"no tar")
     found = []
+
+    def until_it_fails():
+        while True:
+            found.extend(drawn(batches, 1))
+
     with pytest.raises(UserError, match=r"^Cannot read the shard .*: it is no tar\.$"):
-        for _ in range(30):
-            found += drawn(batches, 1)
+        until_it_fails()
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
     found += drawn(batches, 10)

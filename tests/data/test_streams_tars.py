@@ -71,6 +71,18 @@ def test_shards_at_an_address(folder):
         server.shutdown()
 
 
+def test_other_shards_are_another_set_wherever_the_sample_ends(tmp_path):
+    write_shards(tmp_path / "s", [1000, 2, 3])
+    before = load_stream(str(tmp_path / "s"), 1)
+    (tmp_path / "s" / "0015.tar").write_bytes((tmp_path / "s" / "001.tar").read_bytes())
+    after = load_stream(str(tmp_path / "s"), 1)
+    assert (after.names, after.held_out.names) == (before.names, before.held_out.names)
+    assert after.key != before.key
+    assert after.identity != before.identity
+    with pytest.raises(ValueError, match=r"the shards, or how many of their images"):
+        StreamBatches(after, 4).checked(StreamBatches(before, 4).state_dict())
+
+
 def test_the_last_shard_is_held_out_and_the_first_ones_are_the_sample(folder):
     stream = load_stream(str(folder), 1)
     assert numbers_in(stream.images) == list(range(11))
@@ -320,8 +332,9 @@ def test_addresses_that_cannot_be_read(data, told, tmp_path, monkeypatch):
 
 
 def test_a_command_that_fails_behind_whole_samples_is_told(folder, tmp_path):
-    with pytest.raises(UserError, match=r"ended with exit code 9\.$"):
-        load_stream(f"pipe:cat {shlex.quote(str(folder / '000.tar'))}; exit 9", 1)
+    for end in ("exit 9", "exec 1>&-; sleep 0.2; exit 9"):
+        with pytest.raises(UserError, match=r"ended with exit code 9\.$"):
+            load_stream(f"pipe:cat {shlex.quote(str(folder / '000.tar'))}; {end}", 1)
 
 
 def test_a_held_out_shard_of_one_picture_is_too_small(tmp_path):

@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from rggan import TrainConfig, UserError, train
+from rggan.cli.check import CheckConfig, check
 from rggan.cli.main import main
 from rggan.data.streams.address import is_stream
 from rggan.training.callbacks import Callback
@@ -100,6 +101,12 @@ def test_options_of_sets_in_memory_are_refused(shards, tmp_path):
         config_of(shards, tmp_path, shuffle_buffer=0)
 
 
+def test_no_copy_is_made_of_a_sample(shards, tmp_path):
+    with pytest.raises(UserError, match=r"writes a copy of a whole set, and of a stream .* a sample is looked at\.$"):
+        check(CheckConfig(shards, fix=tmp_path / "copy"), Console(file=io.StringIO()))
+    assert not (tmp_path / "copy").exists()
+
+
 def test_pictures_that_were_left_out_are_told(shards, tmp_path):
     write_tar(tmp_path / "shards" / "1.tar", {f"{i}.png": b"broken" if i % 2 else png(i) for i in range(20)})
     config = config_of(shards, tmp_path, skip_bad=True, shuffle_buffer=24)
@@ -133,7 +140,7 @@ def test_a_run_from_end_to_end(shards, tmp_path, monkeypatch, capsys):
         ["generate", str(run), "--seeds", "0-1", "--outdir", "out", "--device", "cpu"],
         ["plot", str(run)],
         ["show", str(run)],
-        ["check", shards, "--no-measure"],
+        ["check", shards, "--device", "cpu"],
     ):
         assert main(words) in (0, None), words
     told = capsys.readouterr().out

@@ -214,10 +214,7 @@ class Source:
             self.ahead = in_background(partial(self.lane.read, self.place if self.pool is None else self.pool.end))
 
     def close(self) -> None:
-        self.lane.stopped = True
-        if self.ahead is not None:
-            wait([self.ahead])
-        self.lane.close()
+        self.lane.stopped = True  # what is being read ends by itself
 
 
 def split(place: tuple[int, ...]) -> tuple[Place, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rggan.data.forms.hub import (
     parse_hub,
     safe_name,
 )
-from rggan.data.picture import Picture
+from rggan.data.picture import MAX_BYTES, Picture, too_large
 from rggan.errors import UserError
 
 STREAM = "hf-stream:"
@@ -54,7 +55,7 @@ class HubShards:
             path = (cell or {}).get("path")
             name = f"{index:05d}-{i:08d}" + (f"-{safe_name(path)}" if path else "")
             found = None if label is None else label_name(row[label], self.classes)
-            yield Picture(name, partial(cell_content, cell), found or "")
+            yield Picture(name, partial(content_of, cell), found or "")
 
     def labels(self, index: int) -> Iterator[tuple[str, str]]:
         if self.label is None:
@@ -68,6 +69,21 @@ class HubShards:
             yield from self.table.select_columns(columns).shard(num_shards=self.count, index=index)
         except Exception as error:  # of files, networks and formats
             raise UserError(f"Cannot read the shard {self.names[index]}: {first_line(error)}") from error
+
+
+def content_of(cell: dict[str, Any] | None) -> bytes:
+    """The file in a cell of the column of images, which may be an address. Raises ValueError or OSError."""
+    path = (cell or {}).get("path") or ""
+    if cell is None or cell["bytes"] or "://" not in path:
+        return cell_content(cell)
+    try:
+        with import_module("fsspec").open(path, "rb") as file:  # comes with `datasets`
+            content: bytes = file.read(MAX_BYTES + 1)
+    except Exception as error:  # of networks
+        raise ValueError(first_line(error)) from error
+    if len(content) > MAX_BYTES:
+        raise ValueError(too_large(len(content)))
+    return content
 
 
 def streamed_table(datasets: Any, name: str, split: str | None) -> Any:
