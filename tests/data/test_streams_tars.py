@@ -191,6 +191,11 @@ def test_the_first_pictures_stand_for_a_stream_where_pictures_are_looked_over(fo
         load_images(str(folder), 1)
 
 
+def test_large_files_make_a_smaller_sample(folder, monkeypatch):
+    monkeypatch.setattr("rggan.data.streams.address.SAMPLE_BYTES", 4 * len(png(0)) - 1)
+    assert numbers_in(load_stream(str(folder), 1).images) == [0, 1, 2, 3]
+
+
 def test_how_many_there_are_is_told_by_the_shards_that_were_looked_into(tmp_path):
     write_shards(tmp_path / "s", [600] * 8)
     assert list_pictures(str(tmp_path / "s")).about == 1000 * 7 // 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from itertools import islice
 
 from rggan.data.form import Form
 from rggan.data.picture import Listing, Picture
@@ -13,6 +12,7 @@ from rggan.data.streams.tars import TarShards, is_shards
 from rggan.errors import UserError
 
 SAMPLE = 1000  # training images that are kept in memory for whatever looks at the training images
+SAMPLE_BYTES = 256 * 2**20  # of their files: large pictures make a smaller sample
 
 
 def is_stream(data: str) -> bool:
@@ -40,17 +40,27 @@ def training_shards(shards: Shards) -> int:
 def first_pictures(shards: Shards, labels: bool, count: int = SAMPLE) -> tuple[list[Picture], int]:
     """Returns (the first pictures of the training shards, how many all of these have, as far as that is known).
 
-    The number is exact where there are at most `count`; else all shards are taken to be as large as those before the
-    last one that was looked into.
+    There are at most `count`, and fewer where their files are large. The number is exact where these are all; else
+    the shards that were looked into stand for the others.
     """
     found: list[Picture] = []
-    total = training_shards(shards)
+    total, size = training_shards(shards), 0
     for index in range(total):
         with closing(shards.pictures(index, labels)) as pictures:
-            found += islice(pictures, count - len(found))
-        if len(found) >= count:
-            return found, len(found) * total // (index + 1)
+            for picture in pictures:
+                found.append(picture)
+                size += size_of(picture)
+                if len(found) >= count or size >= SAMPLE_BYTES:
+                    return found, len(found) * total // (index + 1)
     return found, len(found)
+
+
+def size_of(picture: Picture) -> int:
+    """Bytes of its file; 0 if it cannot be read, which decoding will report."""
+    try:
+        return len(picture.read())
+    except (OSError, ValueError):
+        return 0
 
 
 def sample(data: str, pattern: str) -> Listing:

@@ -40,7 +40,7 @@ from rggan.errors import UserError
 
 BUFFER = 10_000  # images of a stream that are held in memory, unless `shuffle_buffer` says otherwise
 HELD_OUT = 10_000  # images of the last shard that the score compares with
-CHUNK = 256  # encoded pictures that are held at a time
+CHUNK = 64  # encoded pictures that are held at a time
 PASSES = 8  # shards whose classes are read at a time
 
 
