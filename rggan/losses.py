@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rggan import ranks
+
 
 def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
     """The discriminator's hinge loss (Lim and Ye 2017): mean(relu(1 - real)) + mean(relu(1 + fake)).
@@ -88,9 +90,9 @@ def path_length(images: Tensor, styles: Tensor, average: Tensor, noise: Tensor |
     0.0346
     """
     if noise is None:
-        noise = torch.randn_like(images)
+        noise = ranks.drawn_like(images, torch.randn_like)
     scaled = noise / (images.shape[2] * images.shape[3]) ** 0.5
     (gradient,) = torch.autograd.grad((images * scaled).sum(), styles, create_graph=True)
     lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
-    average = average.lerp(lengths.mean().detach(), 0.01)
+    average = average.lerp(ranks.mean(lengths.mean().detach()), 0.01)
     return (lengths - average).square().mean(), average

@@ -25,12 +25,13 @@ T = TypeVar("T")
 class World:
     """The ranks of a run.
 
-    rank: this process's number, from 0. count: of all ranks. here: of the ranks on this machine. devices: the group
-    that sums tensors of the networks. hosts: the one that tells numbers and objects, on CPUs.
+    rank: this process's number, from 0. count: of all ranks. place, here: its number and their count on this machine.
+    devices: the group that sums tensors of the networks. hosts: the one that tells numbers and objects, on CPUs.
     """
 
     rank: int = 0
     count: int = 1
+    place: int = 0
     here: int = 1
     devices: Any = None
     hosts: Any = None
@@ -118,8 +119,8 @@ class Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return Sum.apply(gradient)  # type: ignore[no-any-return]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return Sum.apply(gradient)
 
 
 def mean(values: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ def mean(values: Tensor) -> Tensor:
     >>> mean(torch.tensor(2.0))
     tensor(2.)
     """
-    return values if shared.count == 1 else Sum.apply(values) / shared.count  # type: ignore[no-any-return]
+    return values if shared.count == 1 else Sum.apply(values) / shared.count
 
 
 def gathered(values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rggan import ranks
 from rggan.gan import Gan
 from rggan.losses import hinge_d, hinge_g, lecam, nonsaturating_d, nonsaturating_g, r1_penalty
 from rggan.registry import Registry
@@ -130,7 +131,7 @@ class Steps:
         """The adversarial loss of D, with LeCam regularisation; moves its averages."""
         loss = self.loss.d(on_real, on_fake)
         if weight := self.options["lecam"]:
-            real, fake = on_real.detach().mean(), on_fake.detach().mean()
+            real, fake = ranks.mean(on_real.detach().mean()), ranks.mean(on_fake.detach().mean())
             moved = 1 - LECAM_DECAY if self.averaging else 1.0  # the first values count whole
             self.averaging = True
             self.real.lerp_(real, moved)

@@ -17,8 +17,8 @@ PACKAGE = Path(rggan.__file__).parent
 # A module belongs to the first of these names that is a prefix of its own; no floor imports a higher one.
 FLOORS = {
     "errors": 0,
-    "files": 0,
     "ranks": 0,
+    "files": 0,
     "registry": 0,
     "pairs": 1,
     "pretrained": 1,
@@ -59,12 +59,15 @@ FLOORS = {
     "training.signals": 3,
     "training.track": 3,
     "training.trackers": 3,
+    "training.together": 3,
     "training.transfer": 3,
     "training.setup": 4,
     "training.reading": 4,
     "training.state": 4,
     "training.trainer": 4,
+    "training.agreement": 5,
     "training.describe": 5,
+    "training.drawing": 5,
     "training.instruments": 5,
     "training.estimate": 5,
     "training.keeper": 5,
@@ -113,7 +116,9 @@ def imported(path):
             yield from (alias.name.removeprefix("rggan.") for alias in node.names if alias.name.startswith("rggan"))
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            if node.module and node.module.split(".")[0] == "rggan":
+            if node.module == "rggan":  # a module of ours, or a public name of the root
+                yield from (alias.name if (PACKAGE / f"{alias.name}.py").is_file() else "" for alias in node.names)
+            elif node.module and node.module.split(".")[0] == "rggan":
                 yield node.module.removeprefix("rggan").lstrip(".")
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rggan import ranks
+
 SHIFT = 0.125  # of the size: largest integer translation, and standard deviation of the fractional one
 SCALE, STRETCH = 0.2, 0.2  # standard deviations, in powers of two
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0  # standard deviations; the last two in powers of two
@@ -177,7 +179,7 @@ def moved(x: Tensor, p: float) -> Tensor:
 
     Where pixels are only permuted they are taken as they are: averaging over a pixel's parts would just blur them.
     """
-    matrix = geometry(len(x), x.shape[2], x.shape[3], p)
+    matrix = ranks.own(geometry(ranks.whole(len(x)), x.shape[2], x.shape[3], p))
     changed = (matrix != torch.eye(3, dtype=torch.float64)).flatten(1).any(dim=1)
     whole = permuting(matrix)
     out = x
@@ -194,7 +196,7 @@ def moved_alike(x: Tensor, p: float | Tensor) -> Tensor:
     All images are sampled; the places in a pixel coincide where pixels are only permuted.
     """
     with x.device:  # where all of it is drawn
-        matrix = geometry(len(x), x.shape[2], x.shape[3], p)
+        matrix = ranks.own(geometry(ranks.whole(len(x)), x.shape[2], x.shape[3], p))
     return sample(x, matrix.to(x), SAMPLES, (~permuting(matrix)).to(x)[:, None, None])
 
 
@@ -303,7 +305,7 @@ def colours(n: int, p: float | Tensor, grey: bool = False) -> Tensor:
 def recoloured(x: Tensor, p: float | Tensor) -> Tensor:
     """Brightness, contrast, luma flip, hue and saturation of float images [N, C, H, W]; alpha stays as it is."""
     with x.device:  # where all of it is drawn
-        matrix = colours(len(x), p, grey=x.shape[1] == 1).to(x)
+        matrix = ranks.own(colours(ranks.whole(len(x)), p, grey=x.shape[1] == 1)).to(x)
     if x.shape[1] == 1:  # what the matrix makes of (x, x, x)
         return x * matrix[:, 0, :3].sum(dim=1)[:, None, None, None] + matrix[:, 0, 3][:, None, None, None]
     columns = matrix[:, :3, :, None, None].unbind(dim=2)

@@ -10,10 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rggan import ranks
+
 
 def random(x: Tensor) -> Tensor:
     """Uniform in [0, 1), one value an image, [N, 1, 1, 1]."""
-    return torch.rand(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+    return ranks.own(torch.rand(ranks.whole(len(x)), 1, 1, 1, device=x.device, dtype=x.dtype))
+
+
+def random_whole(x: Tensor, end: int) -> Tensor:
+    """Whole numbers below `end`, one an image, int64 [N, 1]."""
+    return ranks.own(torch.randint(0, end, (ranks.whole(len(x)), 1), device=x.device))
 
 
 def color(x: Tensor) -> Tensor:
@@ -40,8 +47,8 @@ def translation(x: Tensor, ratio: float = 0.125) -> Tensor:
     n, c, height, width = x.shape
     down, right = round(height * ratio), round(width * ratio)
     x = padded(x, down, right)
-    rows = torch.randint(0, 2 * down + 1, (n, 1), device=x.device) + torch.arange(height, device=x.device)
-    columns = torch.randint(0, 2 * right + 1, (n, 1), device=x.device) + torch.arange(width, device=x.device)
+    rows = random_whole(x, 2 * down + 1) + torch.arange(height, device=x.device)
+    columns = random_whole(x, 2 * right + 1) + torch.arange(width, device=x.device)
     x = x.gather(2, rows[:, None, :, None].expand(n, c, height, x.shape[3]))
     return x.gather(3, columns[:, None, None, :].expand(n, c, height, width))
 
@@ -51,11 +58,11 @@ def cutout(x: Tensor, ratio: float = 0.5) -> Tensor:
 
     Its centre is anywhere, so it may hang over the edge.
     """
-    n, _, height, width = x.shape
+    height, width = x.shape[2:]
 
     def hole(size: int) -> Tensor:
         length = round(size * ratio)
-        start = torch.randint(0, size + 1 - length % 2, (n, 1), device=x.device) - length // 2
+        start = random_whole(x, size + 1 - length % 2) - length // 2
         place = torch.arange(size, device=x.device)
         return (place >= start) & (place < start + length)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,17 +144,21 @@ def answered(name: str, words: Sequence[str]) -> int:
         print(help_of(name, kind(name), GROUPS if name == "train" else None), end="")
         return 0
     options = Flags(name)
+    from rggan.training.together import launched
+
+    if name != "train" and launched() > 1:
+        if os.environ["RANK"] == "0":
+            print(f"rggan: `rggan {name}` is one process: start it without torchrun.", file=sys.stderr)
+        return 2
     console = SpellingConsole(options)
     try:
         command = COMMANDS[name]
         answer: Callable[..., None] = getattr(import_module(command.module), command.answer)
         answer(words if name == "train" else parse([name, *words]), console)
-    except UserError as error:
-        print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
-        return 2
-    except Failed as error:
-        print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
-        return 1
+    except (UserError, Failed) as error:
+        if not getattr(error, "quiet", False):  # of several ranks one tells it
+            print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
     except torch.OutOfMemoryError:
         print(
             "rggan: The memory of the device is used up; take a smaller --batch, --width-g or --width-d.",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rggan import ranks
 from rggan.cli.generate import parse_seeds
 from rggan.cli.spelling import command
 from rggan.config import TrainConfig
@@ -62,7 +63,7 @@ def train_each(config: TrainConfig, seeds: Sequence[int], console: Console) -> N
     for place, seed in enumerate(seeds):
         one = dataclasses.replace(config, seed=seed)
         run = find_run(one)
-        if run is not None and finished(run, one):
+        if ranks.of_first(run is not None and finished(run, one)) and run is not None:
             say(console, f"seed       {seed} ({place + 1} of {len(seeds)}): {run} is finished")
             done.append(run.path)
             continue

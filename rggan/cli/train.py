@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from rggan import ranks
 from rggan.cli.seeds import seeds_in, train_each
 from rggan.cli.spelling import command
 from rggan.cli.words import check_words, parsed
@@ -18,6 +19,7 @@ from rggan.config import TrainConfig
 from rggan.data.source import named_form
 from rggan.data.streams.tars import runs_command
 from rggan.declared import Options
+from rggan.errors import UserError
 from rggan.registry import PLACE, trust
 from rggan.run.log import say
 from rggan.training.asked import asked
@@ -25,6 +27,7 @@ from rggan.training.describe import summary
 from rggan.training.estimate import estimate, sample_of
 from rggan.training.interrupt import stop_told
 from rggan.training.reading import read_data, read_fresh
+from rggan.training.together import agreed, joined
 from rggan.training.train import NOT_BEGUN, resumed, train
 
 SHORT = {"-n": "--dry-run"}
@@ -43,9 +46,17 @@ class TrainOptions(Options):
 
 def run_train(words: Sequence[str], console: Console) -> None:
     """Train as the words after `rggan train` say."""
+    with joined():
+        run_ranks(words, console if ranks.first() else Console(quiet=True))
+
+
+def run_ranks(words: Sequence[str], console: Console) -> None:
+    """As `run_train`, of one rank."""
     seeds, words = seeds_in(words)
-    with stop_told(partial(say, console), lambda: NOT_BEGUN):
+    with stop_told(partial(say, console), lambda: NOT_BEGUN), agreed():
         config, why = wanted(words)
+        if config.dry_run and ranks.count() > 1:
+            raise UserError("`dry_run` measures one process: start it without torchrun.")
     say(console, *why)
     if seeds:
         train_each(config, seeds, console)

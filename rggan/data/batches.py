@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rggan import ranks
 from rggan.data.images import ImageSet
 
 Drawn = tuple[Tensor, Tensor | None, Tensor | None]
@@ -17,7 +18,8 @@ Drawn = tuple[Tensor, Tensor | None, Tensor | None]
 class Batches:
     """Endless shuffled batches: every image once per epoch; batches may span two epochs.
 
-    With fewer images than a batch, images are drawn with replacement.
+    With fewer images than a batch, images are drawn with replacement. Where ranks share a batch, each draws all of it,
+    and reads its own images.
 
     >>> from rggan.data import load_images
     >>> x, labels = Batches(load_images("digits", 16, max_images=10), batch=4).next()
@@ -34,13 +36,15 @@ class Batches:
             there = size < torch.cuda.mem_get_info(self.device)[0] / 2
         self.images = data.images.to(self.device) if there else None
         self.labels = None if data.labels is None else data.labels.to(device)
-        self.batch = batch
+        self.batch = batch  # of all ranks
+        self.share = slice(ranks.rank(), None, ranks.count())
+        rows = batch // ranks.count()
         self.random = torch.Generator().manual_seed(seed)
         self.queue = torch.empty(0, dtype=torch.int64)
         # What was drawn last lies at fixed places on the device, where a recorded step finds it.
-        self.index = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        self.flips = torch.zeros(batch, 1, 1, 1, device=self.device) if mirror else None
-        self.pixels = None if there else torch.empty(batch, *data.shape, dtype=torch.uint8, device=self.device)
+        self.index = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        self.flips = torch.zeros(rows, 1, 1, 1, device=self.device) if mirror else None
+        self.pixels = None if there else torch.empty(rows, *data.shape, dtype=torch.uint8, device=self.device)
         # What is read from a disk, or copied to a GPU, is read one batch ahead.
         ahead = not there and (data.mapped or self.device.type == "cuda")
         self.reader = ThreadPoolExecutor(1, "rggan-batches") if ahead else None
@@ -87,12 +91,12 @@ class Batches:
             raise
 
     def read(self) -> Drawn:
-        """Returns the next indices, their pixels if not on the device, and a number in 0..1 for each flip."""
-        index = self.indices()
+        """Returns this rank's next indices, their pixels if not on the device, and a number in 0..1 for each flip."""
+        index = self.indices()[self.share]
         pixels = None if self.pixels is None else self.data.at(index)
         if pixels is not None and self.device.type == "cuda":
             pixels = pixels.pin_memory()
-        flips = None if self.flips is None else torch.rand(self.batch, 1, 1, 1, generator=self.random)
+        flips = None if self.flips is None else torch.rand(self.batch, 1, 1, 1, generator=self.random)[self.share]
         return index, pixels, flips
 
     def reseed(self, seed: int) -> None:
@@ -105,8 +109,8 @@ class Batches:
         return {"random": self.random.get_state(), "queue": self.queue.clone()}
 
     def drawn(self) -> tuple[Tensor, Tensor | None]:
-        """Returns the batch that was drawn last: (images float32 in -1..1 [batch, C, H, W], labels int64 [batch] or
-        None)."""
+        """Returns this rank's part of the batch that was drawn last: (images float32 in -1..1 [rows, C, H, W], labels
+        int64 [rows] or None)."""
         if self.pixels is not None:
             x = self.pixels.float()
         else:
@@ -116,6 +120,9 @@ class Batches:
         if self.flips is not None:
             x = torch.where(self.flips < 0.5, x.flip(3), x)
         return x, None if self.labels is None else self.labels[self.index]
+
+    def gather(self) -> None:
+        """Make `state_dict` whole, where parts of it are with other ranks; all of them call it together."""
 
     def state_dict(self) -> dict[str, Any]:
         return self.order() if self.ahead is None else self.before

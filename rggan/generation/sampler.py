@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rggan import ranks
 from rggan.errors import UserError
 
 MIXES = ("data", "even")
@@ -50,12 +51,12 @@ class Sampler:
         self.bounds = None if counts is None else torch.tensor(counts).cumsum(0)
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
-        """Returns the inputs of a training step, drawn from the global random state."""
-        z = torch.randn(count, self.z_dim, device=self.device)
+        """Returns the inputs of a training step, drawn from the global random state: this rank's share of `count`."""
+        z = ranks.own(torch.randn(count, self.z_dim, device=self.device))
         if self.labels is None:
             return (z,)
         rows = torch.randint(len(self.labels), (count,), device=self.device)
-        return z, self.labels[rows]
+        return z, self.labels[ranks.own(rows)]
 
     def fixed(self, count: int, seed: int, batch: int) -> list[tuple[Tensor, ...]]:
         """Returns the fixed inputs of an evaluation, in batches."""

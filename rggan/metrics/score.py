@@ -7,7 +7,7 @@ from torch import Tensor
 from rggan.metrics.distances import Frechet, Kernel
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Parts, extract, feature_parts
-from rggan.metrics.moments import Moments, Statistics
+from rggan.metrics.moments import Moments, Statistics, statistics
 
 FRECHET_FROM = 2000  # reference images from which Fréchet's distance is used
 
@@ -52,3 +52,9 @@ class Score:
         if isinstance(self.distance, Kernel):
             return self.distance(extract(self.network, images)).value
         return self.distance(self.statistics(images))
+
+    def of_features(self, features: Tensor) -> float:
+        """Returns the score of images by their features [N, D] (`extract`)."""
+        if isinstance(self.distance, Kernel):
+            return self.distance(features).value
+        return self.distance(statistics(features))

@@ -8,7 +8,7 @@ from rggan.networks.family import Argument, Family, Styled, family
 from rggan.networks.sizes import Sizes, check_resolution
 from rggan.registry import Registry
 
-SHARED = {"blocks", "family", "layers", "resize", "sizes"}  # files of this package that define no family
+SHARED = {"blocks", "family", "layers", "resize", "sizes", "synced"}  # files of this package that define no family
 FAMILIES: Registry[Family] = Registry(
     "`network`",
     {m.name.replace("_", "-"): f"{__name__}.{m.name}:FAMILY" for m in iter_modules(__path__) if m.name not in SHARED},

@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from rggan import ranks
 from rggan.gan import Gan
 from rggan.networks.family import Family
 from rggan.networks.layers import Conv2d, doubled, halved
@@ -87,7 +88,8 @@ class NoiseInjection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        noise = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
+        rows = ranks.whole(len(x))
+        noise = ranks.own(torch.randn(rows, 1, *x.shape[2:], device=x.device, dtype=x.dtype))
         return x + self.strength.to(x.dtype) * noise
 
 

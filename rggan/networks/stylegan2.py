@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rggan import ranks
 from rggan.gan import Gan
 from rggan.losses import path_length
 from rggan.networks.family import Argument, Family
@@ -144,7 +145,7 @@ class MappingNetwork(nn.Module):
             x = activated(layer(x))
         if self.training:
             with torch.no_grad():
-                self.w_average.lerp_(x.detach().mean(dim=0), 0.002)
+                self.w_average.lerp_(ranks.mean(x.detach().mean(dim=0)), 0.002)
         return x
 
 
@@ -170,8 +171,9 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         x = self.conv(x, style)
-        fresh = self.training
-        noise = torch.randn(len(x), 1, *self.noise.shape, device=x.device) if fresh else self.noise
+        noise = self.noise
+        if self.training:
+            noise = ranks.own(torch.randn(ranks.whole(len(x)), 1, *self.noise.shape, device=x.device))
         x = x + (noise * self.noise_strength).to(x.dtype) + self.bias[:, None, None].to(x.dtype)
         return activated(x)
 
@@ -239,9 +241,10 @@ class StyleGAN2Generator(nn.Module):
         """Latents (and labels) -> float32 [N, style_count, w_dim], one style for each layer, coarse to fine."""
         w = self.mapping(z, labels)[:, None].expand(-1, self.style_count, -1)
         if self.training and self.style_mixing > 0:
-            other = self.mapping(torch.randn_like(z), labels)[:, None]
-            cut = torch.randint(1, self.style_count, (len(z), 1), device=z.device)
-            mixed = torch.rand(len(z), 1, device=z.device) < self.style_mixing
+            other = self.mapping(ranks.drawn_like(z, torch.randn_like), labels)[:, None]
+            rows = ranks.whole(len(z))
+            cut = ranks.own(torch.randint(1, self.style_count, (rows, 1), device=z.device))
+            mixed = ranks.own(torch.rand(rows, 1, device=z.device)) < self.style_mixing
             later = mixed & (torch.arange(self.style_count, device=z.device) >= cut)
             w = torch.where(later[:, :, None], other, w)
         if truncation != 1:
@@ -285,13 +288,19 @@ def minibatch_deviation(x: Tensor, group: int = GROUP) -> Tensor:
     """With one more channel: the standard deviation over the pictures of a group, averaged.
 
     Karras et al. 2018, section 3. Groups are pictures at equal distances in the batch; their size is the largest up to
-    `group` that divides it.
+    `group` that divides it. Of a batch that ranks share, most often all pictures of a group are on the same rank.
     """
     n, _, height, width = x.shape
-    group = next(size for size in range(min(group, n), 0, -1) if n % size == 0)
-    deviation = (x.float().view(group, -1, *x.shape[1:]).var(dim=0, correction=0) + 1e-8).sqrt()
-    mean = deviation.mean(dim=(1, 2, 3)).repeat(group)
+    rows = ranks.whole(n)
+    group = next(size for size in range(min(group, rows), 0, -1) if rows % size == 0)
+    mean = ranks.own(deviations(ranks.gathered(x.float()), group)) if n % group else deviations(x.float(), group)
     return torch.cat([x, mean[:, None, None, None].expand(n, 1, height, width).to(x.dtype)], dim=1)
+
+
+def deviations(x: Tensor, group: int) -> Tensor:
+    """Float [N, C, H, W] -> the mean standard deviation in the group of each, [N]."""
+    deviation = (x.view(group, -1, *x.shape[1:]).var(dim=0, correction=0) + 1e-8).sqrt()
+    return deviation.mean(dim=(1, 2, 3)).repeat(group)
 
 
 class StyleGAN2Discriminator(nn.Module):

@@ -8,9 +8,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+alike = False  # whether all processes hold the same gradients, outputs and scores, as those of `rggan train` do
+
 
 def is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    """Whether other processes may hold something else."""
+    return dist.is_available() and dist.is_initialized() and not alike
 
 
 def broadcast_first(value: float) -> float:

@@ -29,6 +29,13 @@ class RunLog:
             self.run.append_log(line)
 
 
+class Silent(RunLog):
+    """That of a rank which does not speak."""
+
+    def say(self, line: str) -> None:
+        pass
+
+
 def status_line(row: Row, sec_per_kimg: float) -> str:
     """Returns the log line of a tick.
 

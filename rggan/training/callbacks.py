@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from rggan import ranks
 from rggan.errors import UserError, reason
 from rggan.registry import Registry, called
 from rggan.run.folder import Row
+from rggan.training.together import agreed
 
 
 class Callback:
@@ -65,7 +67,7 @@ def make_callbacks(names: Sequence[str]) -> list[Callback]:
 
 
 class Callbacks(Callback):
-    """Several, one after the other. Random numbers that they draw are not the run's.
+    """Several, one after the other; of several ranks on the first. Random numbers that they draw are not the run's.
 
     Raises:
         UserError: in each method, with its name, where one of them raises.
@@ -84,7 +86,11 @@ class Callbacks(Callback):
         self.call("end", list(rows))
 
     def call(self, method: str, *arguments: Any) -> None:
-        for one in self.each:
+        with agreed():
+            self.call_here(method, *arguments)
+
+    def call_here(self, method: str, *arguments: Any) -> None:
+        for one in self.each if ranks.first() else ():
             try:
                 with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                     getattr(one, method)(*arguments)

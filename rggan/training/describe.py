@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.streams.batches import StreamBatches
@@ -111,9 +112,10 @@ def sizes(training: Training) -> list[str]:
         lines.append(f"network {name}  {training.config.network}, {total:,} parameters{prunable}")
     precision = "bf16" if training.gan.bf16 else "fp32"
     recorded = ", steps recorded" if training.recorder.graphs is not None else ""
+    shared = f", {ranks.count()} ranks of {training.config.batch // ranks.count()} images" if ranks.count() > 1 else ""
     score = training.evaluator.score
     told = f"score: {score.kind} distance by {score.network.name}"
-    lines.append(f"device     {training.gan.device}, {precision}{recorded}, {told}")
+    lines.append(f"device     {training.gan.device}, {precision}{recorded}{shared}, {told}")
     return lines
 
 

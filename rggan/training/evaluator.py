@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rggan import ranks
 from rggan.auto import score_network
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
@@ -16,6 +17,7 @@ from rggan.data.pictures import to_uint8
 from rggan.errors import UserError
 from rggan.gan import Gan
 from rggan.metrics import Memoriser, Score
+from rggan.metrics.features import extract
 from rggan.metrics.provenance import favour
 from rggan.networks import FAMILIES
 from rggan.networks.layers import layout_of
@@ -97,6 +99,9 @@ class Judgement(NamedTuple):
     replays: bool | None = None
 
 
+NOT_FINITE = Judgement(float("nan"), float("nan"))
+
+
 def diversity(images: Tensor) -> float:
     """Standard deviation over the images of uint8 [N, C, H, W], averaged over the pixels; 0 if all are the same."""
     return images.float().std(dim=0, correction=0).mean().item()
@@ -117,20 +122,52 @@ def judge(
     memoriser: Memoriser | None,
     autocast: Context,
 ) -> Judgement:
-    """Of the images of these latents; `of_real` is the real images' diversity."""
+    """Of the images of these latents; `of_real` is the real images' diversity. Ranks draw them in turns."""
     parts = []
-    for drawn in latents:
+    for drawn in latents[ranks.rank() :: ranks.count()]:
         with autocast():
             images = network(*drawn)
         if not images.isfinite().all():
-            return Judgement(float("nan"), float("nan"))
+            break
         parts.append(to_uint8(images))
+    if ranks.count() > 1:
+        return judge_together(parts, latents, score, of_real, memoriser)
+    if len(parts) < len(latents):
+        return NOT_FINITE
     pictures = torch.cat(parts)
+    return judgement(score(pictures), pictures, of_real, memoriser)
+
+
+def judge_together(
+    parts: Sequence[Tensor],
+    latents: Sequence[tuple[Tensor, ...]],
+    score: Score,
+    of_real: float,
+    memoriser: Memoriser | None,
+) -> Judgement:
+    """Of what all ranks drew, `parts` is this one's; rank 0 judges."""
+    looked_at = -(-COPY_IMAGES // len(latents[0][0]))  # batches whose pictures rank 0 needs, of the others features
+    features = [extract(score.network, part).cpu() for part in parts]
+    turns = range(ranks.rank(), len(latents), ranks.count())
+    pictures = [part.cpu() for part, turn in zip(parts, turns, strict=False) if turn < looked_at]
+    told = ranks.of_all((features, pictures))
+    if sum(len(own) for own, _ in told) < len(latents):
+        return NOT_FINITE
+    found = NOT_FINITE
+    if ranks.first():
+        rows = torch.cat([told[n % len(told)][0][n // len(told)] for n in range(len(latents))])
+        first = [told[n % len(told)][1][n // len(told)] for n in range(min(looked_at, len(latents)))]
+        found = judgement(score.of_features(rows.to(score.network.device)), torch.cat(first), of_real, memoriser)
+    return ranks.of_first(found)
+
+
+def judgement(score: float, pictures: Tensor, of_real: float, memoriser: Memoriser | None) -> Judgement:
+    """Of the first pictures at least, uint8 [N, C, H, W]."""
     share = diversity(pictures[:DIVERSITY_IMAGES]) / max(1e-9, of_real)
     if memoriser is None:
-        return Judgement(score(pictures), share)
+        return Judgement(score, share)
     found = memoriser(pictures[:COPY_IMAGES])
-    return Judgement(score(pictures), share, found.rate, found.replays)
+    return Judgement(score, share, found.rate, found.replays)
 
 
 @torch.no_grad()

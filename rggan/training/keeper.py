@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 
+from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import Failed
@@ -26,6 +27,8 @@ class WriteFailed(Failed):
 class Keeper:
     """Writes into a run folder. Where that fails it stops the run, or goes on, as `on_write_error` says.
 
+    Of several ranks the first writes, and the others learn whether it could.
+
     Args:
         state: the whole state of the run at this moment.
 
@@ -42,27 +45,32 @@ class Keeper:
 
     def begin(self, rows: Sequence[Row]) -> None:
         """The lines of the evaluations so far; of a new run the first pictures, and a state to go back to."""
-        with self.writing():
-            self.run.write_rows(rows)
-            if self.training.images == 0:
-                self.save_fakes(self.training.snapshot(), 0)
-                self.save()
+        snapshot = self.training.snapshot() if self.training.images == 0 else None
+        self.write(partial(self.write_begin, snapshot, rows))
+
+    def write_begin(self, snapshot: nn.Module | None, rows: Sequence[Row]) -> None:
+        self.run.write_rows(rows)
+        if snapshot is not None:
+            self.save_fakes(snapshot, 0)
+            self.save()
 
     def tick(self, snapshot: nn.Module, rows: Sequence[Row], best: bool) -> None:
         """An evaluation. snapshot: the EMA's. rows: all lines, its own last. best: whether its score is the lowest."""
         last = self.described(snapshot, rows[-1])
         if best:
             self.best = last
-        with self.writing():
-            for folder in (self.run.last, self.run.best):
-                folder.mkdir(exist_ok=True)
-            self.save_fakes(snapshot, round(rows[-1]["kimg"]))
-            last.save(self.run.last)
-            if self.best is not None:
-                self.best.save(self.run.best)
-                self.best = None
-            self.save()
-            self.run.write_rows(rows)
+        self.write(partial(self.write_tick, snapshot, rows, last))
+
+    def write_tick(self, snapshot: nn.Module, rows: Sequence[Row], last: Generator) -> None:
+        for folder in (self.run.last, self.run.best):
+            folder.mkdir(exist_ok=True)
+        self.save_fakes(snapshot, round(rows[-1]["kimg"]))
+        last.save(self.run.last)
+        if self.best is not None:
+            self.best.save(self.run.best)
+            self.best = None
+        self.save()
+        self.run.write_rows(rows)
 
     def save(self) -> None:
         save_checkpoint(self.run.checkpoints, self.training.images / 1000, self.state(), self.config.keep)
@@ -82,22 +90,26 @@ class Keeper:
         config = {**self.training.description, "trained": trained}
         return Generator(snapshot, config, str(self.training.gan.device))
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """What is written in here fails as the options say.
+    def write(self, work: Callable[[], None]) -> None:
+        """Do what writes; it fails as the options say.
 
         Raises:
             WriteFailed: it cannot be written, and `on_write_error` is 'stop'.
         """
-        try:
-            yield
-            self.unwritten = None
-        except OSError as error:
-            if self.config.on_write_error == "stop":
-                raise self.write_failed(error) from error
-            self.unwritten = error
-            reason = error.strerror or str(error)
-            self.log.say(f"cannot write to {self.run}: {reason}; going on, the next evaluation tries again.")
+        error: OSError | None = None
+        self.training.gan.batches.gather()
+        if ranks.first():
+            try:
+                work()
+            except OSError as found:
+                error = found
+        self.unwritten = ranks.of_first(error)
+        if self.unwritten is None:
+            return
+        if self.config.on_write_error == "stop":
+            raise self.write_failed(self.unwritten) from error
+        reason = self.unwritten.strerror or str(self.unwritten)
+        self.log.say(f"cannot write to {self.run}: {reason}; going on, the next evaluation tries again.")
 
     def check_written(self) -> None:
         """Raises WriteFailed where the last evaluation, or the state of a run that stops, is not on disk."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rggan import ranks
 from rggan.pruning.select import Select, prunable
 
 
@@ -64,7 +65,11 @@ def drop_out(d: nn.Module, share: float) -> None:
     """Drop this share of the outputs of each of D's blocks in training, and scale up the others."""
 
     def dropped(block: nn.Module, arguments: Any, outputs: Tensor) -> Tensor:
-        return F.dropout(outputs, share, block.training)
+        if not block.training:
+            return outputs
+        if ranks.shared.count == 1:
+            return F.dropout(outputs, share)
+        return outputs * ranks.drawn_like(outputs, lambda batch: F.dropout(torch.ones_like(batch), share))
 
     blocks: Any = d.blocks
     for block in blocks if share else ():

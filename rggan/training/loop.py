@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError, one_line
 from rggan.report.verdict import Scale, Verdict, verdict
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
+from rggan.training.agreement import check_agreement
 from rggan.training.callbacks import Callback, Callbacks
 from rggan.training.checkpoint import checkpoints, readable
 from rggan.training.evaluator import Judgement
@@ -21,6 +23,7 @@ from rggan.training.instruments import instruments, phases
 from rggan.training.interrupt import Interrupted, stop_on_signal
 from rggan.training.keeper import Keeper
 from rggan.training.progress import training_bar
+from rggan.training.together import agreed
 from rggan.training.trainer import Training
 
 CHECKED_EVERY = 100  # steps between two looks at the losses: each waits for the device
@@ -111,7 +114,7 @@ class Loop:
         Raises:
             UserError: none can, or it is of other images or a newer version.
         """
-        for state in readable(self.run.checkpoints, self.log.say):
+        for state in self.states():
             try:
                 self.load_state_dict(state)
                 return
@@ -121,6 +124,16 @@ class Loop:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 self.log.say(f"a checkpoint of {self.run} does not fit ({one_line(reason)}); using the one before.")
         raise UserError(f"No checkpoint of {self.run} can be read; move the folder away to train anew.")
+
+    def states(self) -> Iterator[dict[str, Any]]:
+        """Those that can be read, newest first; of several ranks the first one reads."""
+        found = readable(self.run.checkpoints, self.log.say) if ranks.first() else iter(())
+        while True:
+            with agreed():
+                state = next(found, None)
+            if (state := ranks.of_first(state)) is None:
+                return
+            yield state
 
     def go(self) -> None:
         """Raises Diverged, WriteFailed, Interrupted."""
@@ -137,7 +150,7 @@ class Loop:
                     self.tick()
                 elif self.steps_in_tick % CHECKED_EVERY == 0 and not training.losses_are_finite():
                     self.roll_back("the losses are no finite numbers any more")
-                if (number := stopped()) and training.images < total:
+                if (number := ranks.largest(stopped())) and training.images < total:
                     self.stop(number)
         self.keeper.check_written()
         best = min(self.rows, key=lambda row: row["score"])
@@ -146,9 +159,10 @@ class Loop:
             why = f"stopped: {self.config.patience} scores in succession far above the best (`patience`)."
         self.callbacks.end(self.rows)
         self.log.say(f"{why} Best score {best['score']:.4f} at kimg {best['kimg']:.1f}: {self.run.best}")
-        found = self.verdict(self.rows)
-        self.log.say(f"verdict    {found.line()}")
-        self.log.say(f"advice     {found.advice}")
+        if ranks.first():
+            found = self.verdict(self.rows)
+            self.log.say(f"verdict    {found.line()}")
+            self.log.say(f"advice     {found.advice}")
 
     def verdict(self, rows: Sequence[Row]) -> Verdict:
         return verdict(rows, Scale.of(self.run.data_head()), self.config.to_json(), str(self.run))
@@ -166,6 +180,7 @@ class Loop:
         if (why := self.diverged(found, losses)) is not None:
             self.roll_back(why)
             return
+        check_agreement(training)
         row = self.line(found, losses)
         best = all(found.score < other["score"] for other in self.rows)
         for schedule in training.schedules:
@@ -181,11 +196,16 @@ class Loop:
         self.started = time.perf_counter()  # what the checkpoint counts from; below: the next tick's, without saving
         self.keeper.tick(snapshot, self.rows, best)
         self.log.say(status_line(row, sec_per_kimg))
+        if ranks.first():
+            self.tell_verdict(row)
+        self.callbacks.tick(row, snapshot)
+        self.started = time.perf_counter()
+
+    def tell_verdict(self, row: Row) -> None:
+        """Where the last evaluation has changed it."""
         stands = self.verdict(self.rows)
         if stands.kind != self.verdict(self.rows[:-1]).kind and row["kimg"] < self.config.kimg:  # at the end it is told
             self.log.say(f"verdict    {stands.line()}")
-        self.callbacks.tick(row, snapshot)
-        self.started = time.perf_counter()
 
     def diverged(self, found: Judgement, losses: Sequence[float]) -> str | None:
         """Why the training is to go back to a good state; None: it need not."""
@@ -231,7 +251,7 @@ class Loop:
                 f"Training diverged at kimg {at:.1f}: {why}, after {done} returns to a good state; {self.run} keeps "
                 "what was saved before. Try a lower `lr`, or another `seed`."
             )
-        if not checkpoints(self.run.checkpoints):
+        if not ranks.of_first(checkpoints(self.run.checkpoints)):
             raise Diverged(f"Training diverged at kimg {at:.1f}: {why}, and {self.run} holds no state to return to.")
         self.load_newest()
         self.rollbacks, self.keeper.best = done + 1, None
@@ -246,8 +266,7 @@ class Loop:
         """Save, say so, and raise Interrupted. Lost numbers are not saved: the last good state stays the newest."""
         finite = self.training.is_finite()
         if finite:
-            with self.keeper.writing():
-                self.keeper.save()
+            self.keeper.write(self.keeper.save)
         self.keeper.check_written()
         where = "" if finite else " from the last good state, for the numbers were lost since"
         self.log.say(f"stopped at kimg {self.training.images / 1000:.1f}; the same command continues{where}.")

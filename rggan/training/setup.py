@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from rggan import ranks
 from rggan.augment.ada import AdaptiveAugment
 from rggan.augment.diffaugment import diff_augment
 from rggan.config import TrainConfig
@@ -20,6 +21,7 @@ from rggan.gan import Gan
 from rggan.generation.build import build
 from rggan.generation.sampler import Sampler
 from rggan.networks import FAMILIES
+from rggan.networks.synced import synchronise
 from rggan.options import network_arguments
 from rggan.registry import called
 from rggan.steps import LOSSES, Steps
@@ -58,7 +60,7 @@ def make_gan(
     Raises:
         UserError: a device that is not there, or weights that do not fit.
     """
-    device = check_device(config.device, training=True)
+    device = device_of(config)
     g = build(network)
     size, channels, classes = tuple(network["resolution"]), network["channels"], network["classes"]
     d = called(
@@ -75,6 +77,9 @@ def make_gan(
         if config.freeze_d and config.init_d is None and is_generator_alone(config.init):
             raise UserError(f"`init` {config.init} is a generator alone: `freeze_d` needs the D of a run, as `init_d`.")
         start_from(config.init, config.init_d, network, config.width_d, g, d)
+    if ranks.count() > 1:
+        synchronise(g)
+        synchronise(d)
     freeze_lower(d, config.freeze_d)
     drop_out(d, config.dropout_d)
     how = (config.batch, config.seed, config.mirror, str(device))
@@ -85,6 +90,14 @@ def make_gan(
     gan.opt_g = make_adam(config, "g", list(gan.g.parameters()), device)
     gan.opt_d = make_adam(config, "d", gan.trained_d, device)
     return gan
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Where this process trains: of several ranks on a machine each has its own GPU."""
+    device = check_device(config.device, training=True)
+    if ranks.count() == 1 or device.type == "cpu":
+        return device
+    return check_device(f"cuda:{ranks.world.place}", training=True)
 
 
 def make_adam(config: TrainConfig, network: Network, parameters: list[nn.Parameter], device: torch.device) -> Adam:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rggan import ranks
 from rggan.augment.ada import AdaptiveAugment
 from rggan.data import ImageSet
 from rggan.gan import Gan
@@ -71,6 +72,7 @@ class Signals:
         assert data is not None
         batch = gan.batches.batch
         index = (torch.arange(batch) * len(data) // batch + look) % len(data)  # over all classes, others each time
+        index = ranks.own(index)
         x = data.at(index).to(gan.device).float().div_(127.5).sub_(1)
         labels = (data.labels[index].to(gan.device),) if gan.conditional and data.labels is not None else ()
         before = [buffer.clone() for buffer in gan.d.buffers()]
@@ -78,20 +80,21 @@ class Signals:
             outputs: Tensor = gan.run_d(gan.prepared(x), *labels)
         for buffer, old in zip(gan.d.buffers(), before, strict=True):
             buffer.copy_(old)
-        return outputs
+        return ranks.gathered(outputs)
 
     @torch.no_grad()
     def after_g(self, drawn: tuple[Tensor, ...], before: Tensor, images: int) -> None:
         """After a step of G; D's outputs change by it, which is looked at after every tenth.
 
-        drawn: G's arguments in that step. before: D's outputs on their images in it. images: real ones that D has seen.
+        drawn: G's arguments in that step, of this rank. before: D's outputs in it on the images of all ranks. images:
+        real ones that D has seen.
         """
         gan, on_real = self.gan, self.on_real
         batch = gan.batches.batch
         steps = images // (batch * self.d_steps)
         if on_real is not None and steps % BALANCE_EVERY == 0 and (self.of_game or self.balance is not None):
             with gan.autocast():
-                after = gan.d(gan.prepared(gan.g(*drawn)), *drawn[1:])
+                after = ranks.gathered(gan.d(gan.prepared(gan.g(*drawn)), *drawn[1:]))
             if self.balance is not None:
                 self.balance.observe(before, after, on_real)
             for target in self.of_game:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,41 +11,38 @@ from typing import Any
 
 from rich.console import Console
 
+from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import grid, save_picture
-from rggan.errors import UserError, reason
-from rggan.generation.generator import Generator
+from rggan.errors import UserError
 from rggan.options import CHANGEABLE
-from rggan.report.page.page import write_page
-from rggan.report.plot import plot_run
-from rggan.report.replays import replay_sheet
-from rggan.report.verdict import Scale
 from rggan.run.folder import Run
 from rggan.run.lock import locked
-from rggan.run.log import RunLog, say
+from rggan.run.log import RunLog, Silent, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
-from rggan.run.places import PROGRESS, REALS, replays
+from rggan.run.places import REALS
+from rggan.training.agreement import refuse_other_images, refuse_ranks
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import left_out, record, sizes, summary, unreached
-from rggan.training.interrupt import Interrupted, stop_told
+from rggan.training.drawing import draw_page, draw_progress, draw_replays, drawn
+from rggan.training.interrupt import stop_told
 from rggan.training.keeper import WriteFailed
-from rggan.training.loop import Diverged, Loop, given_up
+from rggan.training.loop import Loop, given_up
 from rggan.training.notebook import Watched
 from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.scale import scale_of
 from rggan.training.setup import description_of
 from rggan.training.sparsity import Rules, Schedules
-from rggan.training.track import Tracking, make_trackers
+from rggan.training.together import agreed, joined, seen_by_all
+from rggan.training.track import Tracker, Tracking, make_trackers
 from rggan.training.trainer import Training
 from rggan.training.transfer import begun_anew, shapes_in
 
-SHEET = 64  # samples whose nearest training pictures are drawn
 NOT_BEGUN = "stopped before the training; nothing was written."
-WORTH_A_LOOK = 60  # seconds of training, after which seconds for a look over the pictures are few
 
 
 def train(
@@ -89,63 +84,121 @@ def train(
     ('00000-digits-16-sngan-threshold', True)
     """
     console = console or Console(force_jupyter=False)  # lines of text, in a notebook too
-    with stop_told(partial(say, console), lambda: NOT_BEGUN):
+    with joined():
+        if not ranks.first():
+            console = Console(quiet=True)
+        return train_here(what, console, rules, schedules, callbacks, options)
+
+
+def train_here(
+    what: TrainConfig | str | Path | None,
+    console: Console,
+    rules: Rules | None,
+    schedules: Schedules | None,
+    callbacks: Sequence[Callback],
+    options: Mapping[str, Any],
+) -> Path:
+    """As `train`, of this rank. What one rank cannot do, or does otherwise, ends all of them."""
+    with stop_told(partial(say, console), lambda: NOT_BEGUN), agreed():
         config = config_of(what, options, console)
-    if config.resume is None:
-        refuse_links(config)
-    watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
-    trackers = make_trackers(config.track)
-    if rules is not None and not rules.keys() <= {"g", "d"}:
-        raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
-    run = resumed(config) if config.resume else find_run(config)
+        watching = [*make_callbacks(config.callbacks), *checked(callbacks)]
+        trackers = make_trackers(config.track)
+        if rules is not None and not rules.keys() <= {"g", "d"}:
+            raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
+    refuse_ranks(config)
+    run: Run | None = None
+    with agreed():
+        if ranks.first():
+            if config.resume is None:
+                refuse_links(config)
+            run = resumed(config) if config.resume else find_run(config)
+    run = ranks.of_first(run)
+    seen_by_all(config.outdir if run is None else run.path)
     with ExitStack() as held:
         held.enter_context(stop_told(partial(say, console), lambda: left(run, config)))
+        lines: list[str] = []
         if run is None:
-            data = read_fresh(config, console)
-            training = make_training(config, data, True, rules, schedules)
-            with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
-                if (run := find_run(config)) is not None:  # the same command, started meanwhile
-                    raise UserError(busy(run))
-                others = related(config)
-                run = new_run(config, data.shape[1:])
-                held.enter_context(locked(run.path, busy(run)))
-            log = RunLog(run, console)
-            log.say(f"run        {run}")
-            for line in others:
-                log.say(line)
+            with agreed():
+                data = read_fresh(config, console)
+            refuse_other_images(data)
+            with agreed():
+                training = make_training(config, data, True, rules, schedules)
+            with agreed():
+                if ranks.first():
+                    run, lines = made(config, data, held)
+            run = ranks.of_first(run)
+            assert run is not None
+            lines = [f"run        {run}", *lines]
         else:
-            held.enter_context(locked(run.path, busy(run)))
-            if finished(run, config):
-                say(
-                    console,
-                    f"{run} with these options is finished. Look at its best/ and fakes*.png, or change an option "
-                    "(`seed`, `kimg`, `outdir`) to train another.",
-                )
-                draw_progress(run)
-                draw_page(run, console, look=False)
-                with Tracking(trackers, config.to_json(), RunLog(run, console).say) as tracking:
-                    tracking.begin(run.path)  # what they lack
-                    say(console, *tracking.told())
+            with agreed():
+                if ranks.first():
+                    held.enter_context(locked(run.path, busy(run)))
+            if ranks.of_first(finished(run, config)):
+                if ranks.first():
+                    tell_finished(run, config, console, trackers)
                 return run.path
-            data = read_data(config, console)
-            training = make_training(config, data, not checkpoints(run.checkpoints), rules, schedules, run)
-            log = RunLog(run, console)
-        point_to(run)
-        tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
-        if in_notebook():
-            watching.append(Watched(draw_progress))
-        with drawn(run, console):
-            try:
-                loop = begin(training, data, run, log, rules, [tracking, *watching])
-                if config.resume:
-                    take_over(config, run, log)
-                loop.go()
+            with agreed():
+                data = read_data(config, console)
+            refuse_other_images(data)
+            with agreed():
+                training = make_training(
+                    config, data, not ranks.of_first(checkpoints(run.checkpoints)), rules, schedules, run
+                )
+        log = RunLog(run, console) if ranks.first() else Silent(run, console)
+        for line in lines:
+            log.say(line)
+        if ranks.first():
+            point_to(run)
+            tracking = held.enter_context(Tracking(trackers, config.to_json(), log.say))
+            watching = [tracking, *watching, *([Watched(draw_progress)] if in_notebook() else [])]
+        with drawn(run, console), written(run):
+            loop = begin(training, data, run, log, rules, watching)
+            if config.resume:
+                take_over(config, run, log)
+            loop.go()
+            if ranks.first():
                 for line in [*unreached(config, loop.rows[-1]), *left_out(training)]:
                     log.say(line)
                 draw_replays(loop)
-            except OSError as error:
-                raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
     return run.path
+
+
+def made(config: TrainConfig, data: ImageSet, held: ExitStack) -> tuple[Run, list[str]]:
+    """The folder of a new run, locked as long as `held` is, and what it differs in from others."""
+    with locked(config.outdir, f"Another run is just starting in {config.outdir}; try again.", wait=60):
+        if (run := find_run(config)) is not None:  # the same command, started meanwhile
+            raise UserError(busy(run))
+        others = related(config)
+        run = new_run(config, data.shape[1:])
+        held.enter_context(locked(run.path, busy(run)))
+    return run, others
+
+
+def tell_finished(run: Run, config: TrainConfig, console: Console, trackers: Mapping[str, Tracker]) -> None:
+    """Say so, and draw and track what is lacking."""
+    say(
+        console,
+        f"{run} with these options is finished. Look at its best/ and fakes*.png, or change an option "
+        "(`seed`, `kimg`, `outdir`) to train another.",
+    )
+    draw_progress(run)
+    draw_page(run, console, look=False)
+    with Tracking(trackers, config.to_json(), RunLog(run, console).say) as tracking:
+        tracking.begin(run.path)  # what they lack
+        say(console, *tracking.told())
+
+
+@contextmanager
+def written(run: Run) -> Iterator[None]:
+    """What cannot be written in here is told as that.
+
+    Raises:
+        WriteFailed: the disk is full or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteFailed(f"Cannot write to {run}: {error.strerror or error}.") from error
 
 
 def refuse_links(config: TrainConfig) -> None:
@@ -183,50 +236,6 @@ def config_of(what: TrainConfig | str | Path | None, options: Mapping[str, Any],
     return config
 
 
-@contextmanager
-def drawn(run: Run, console: Console) -> Iterator[None]:
-    """Draw the run when it ends, also where it stops before its time."""
-    started = time.perf_counter()
-    try:
-        yield
-    except (Diverged, Interrupted, WriteFailed):
-        draw_progress(run)
-        draw_page(run, console, look=False)  # whoever stopped it waits
-        raise
-    draw_progress(run)
-    draw_page(run, console, look=time.perf_counter() - started > WORTH_A_LOOK)
-
-
-def draw_replays(loop: Loop) -> None:
-    """The nearest training pictures of its samples, where the evaluations look for copies. Whatever goes wrong with it,
-    memory that is used up, say, what was trained is worth more."""
-    run, evaluator = loop.run, loop.training.evaluator
-    if evaluator.memoriser is None:
-        return
-    try:
-        samples = Generator.from_pretrained(run.path, str(loop.training.gan.device)).images(range(SHEET))
-        sheet = replay_sheet(samples, evaluator.data, evaluator.memoriser(samples))
-        save_picture(sheet, run.path / replays())
-    except Exception as error:
-        loop.log.say(f"No nearest training pictures were drawn: {reason(error)}.")
-
-
-def draw_page(run: Run, console: Console, look: bool) -> None:
-    """Its page.html. Whatever goes wrong with it, what was trained is worth more."""
-    try:
-        told = f"page       {write_page(run, look=look)}"
-    except Exception as error:
-        told = f"No page was made: {reason(error)}."
-    say(console, told)
-
-
-def draw_progress(run: Run) -> None:
-    """Its progress.png, if there is anything to draw and the disk takes it. No display is needed."""
-    with contextlib.suppress(OSError):  # what was trained is worth more than its picture
-        if rows := run.rows():
-            plot_run(rows, run.path / PROGRESS, run.name, Scale.of(run.data_head()))
-
-
 def make_training(
     config: TrainConfig,
     data: ImageSet,
@@ -262,10 +271,23 @@ def begin(
     """
     config = training.config
     loop = Loop(config, training, data.identity, run, log, callbacks)
-    if checkpoints(run.checkpoints):
+    if ranks.of_first(checkpoints(run.checkpoints)):
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
         return loop
+    with agreed(), written(run):
+        if ranks.first():
+            describe_run(training, data, run, log, rules)
+    return loop
+
+
+def describe_run(training: Training, data: ImageSet, run: Run, log: RunLog, rules: Rules | None) -> None:
+    """Say and write what is about to be trained.
+
+    Raises:
+        UserError: it has been trained before, and its states are gone.
+    """
+    config = training.config
     if run.rows():
         raise UserError(f"The checkpoints of {run} are gone; move the folder away to train anew.")
     lines = [
@@ -285,7 +307,6 @@ def begin(
     record(config, data, evaluator.held_out, run, scale)
     rows = data.rows[:: max(1, len(data) // 64)][:64]
     save_picture(grid(data.store[rows]), run.path / REALS)
-    return loop
 
 
 def left(run: Run | None, config: TrainConfig) -> str:
@@ -332,10 +353,10 @@ def resumed(config: TrainConfig) -> Run:
 
 def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
     """Say which options change in a resumed run, and keep them, so that the next `resume` knows them."""
-    changed = config.differences(run.options() or {})
-    if changed:
-        log.say(f"changed    {', '.join(changed.values())}")
-        run.write_options(config)
+    with agreed(), written(run):
+        if ranks.first() and (changed := config.differences(run.options() or {})):
+            log.say(f"changed    {', '.join(changed.values())}")
+            run.write_options(config)
 
 
 def related(config: TrainConfig) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rggan import ranks
 from rggan.augment.ada import AdaptiveAugment
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
@@ -155,7 +156,7 @@ class Training(Stateful):
     def step(self) -> None:
         """d_steps discriminator steps and one generator step."""
         self.set_rates()
-        with self.recorder.working():
+        with ranks.sharing(), self.recorder.working():
             for _ in range(self.config.d_steps):
                 self.discriminator_step()
             self.generator_step()
@@ -171,7 +172,7 @@ class Training(Stateful):
     def gradients_of_d(self) -> Outcome:
         gan = self.gan
         gan.opt_d.zero_grad(set_to_none=True)
-        outcome = self.outcome(self.steps.discriminator_step, gan, *gan.drawn())
+        outcome = self.of_all_ranks(self.outcome(self.steps.discriminator_step, gan, *gan.drawn()), gan.trained_d)
         self.loss_sums[1] += outcome.loss / self.config.d_steps
         assert outcome.on_real is not None
         on_real, on_fake = outcome.on_real, outcome.on_fake
@@ -194,6 +195,15 @@ class Training(Stateful):
             raise UserError(f"{self.foreign}: the Outcome of {step.__name__} lacks on_real.")
         return found.detached()
 
+    def of_all_ranks(self, outcome: Outcome, parameters: list[nn.Parameter]) -> Outcome:
+        """What all ranks together tell of their step; their gradients become the mean, before any rule sees them."""
+        if ranks.shared.count == 1:
+            return outcome
+        loss = outcome.loss.clone()
+        ranks.average([*(p.grad for p in parameters if p.grad is not None), loss])
+        told = [None if part is None else ranks.gathered(part) for part in outcome[1:]]
+        return Outcome(loss, *told)  # type: ignore[arg-type]
+
     def draw_rows(self) -> None:
         """Where D has fewer rows at each step: those of the next one."""
         if self.dynamic is not None:
@@ -214,6 +224,7 @@ class Training(Stateful):
         gan.opt_g.zero_grad(set_to_none=True)
         with gan.fixed_d():
             outcome = self.outcome(self.steps.generator_step, gan, drawn)
+        outcome = self.of_all_ranks(outcome, list(gan.g.parameters()))
         self.loss_sums[0] += outcome.loss
         return drawn, outcome
 

@@ -147,8 +147,10 @@ def test_a_state_of_two_ranks_is_one_of_three(stream, monkeypatch):
     parts = [as_rank(monkeypatch, rank, 2, stream, 6, seed=3) for rank in range(2)]
     for part in parts:
         drawn(part, 7)
-    monkeypatch.setattr(ranks, "of_all", lambda value: [part.order()["lanes"] for part in parts])
+    own = [part.state_dict()["lanes"].tolist() for part in parts]
+    monkeypatch.setattr(ranks, "of_all", lambda value: own)
     for part in parts:
+        part.gather()
         told = part.state_dict()
         assert all(torch.equal(told[name], state[name]) for name in ("lanes", "random"))
         assert all(told[name] == state[name] for name in ("seed", "first", "size", "shards"))

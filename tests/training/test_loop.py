@@ -601,7 +601,7 @@ def test_a_finished_training_ends_well_whatever_becomes_of_its_pictures(tmp_path
     def starved(*_):
         raise torch.OutOfMemoryError("no memory left")
 
-    monkeypatch.setattr("rggan.training.train.replay_sheet", starved)
+    monkeypatch.setattr("rggan.training.drawing.replay_sheet", starved)
     run = go(tmp_path, kimg=0.032)
     assert Run(run).rows()[-1]["kimg"] >= 0.032
     assert "No nearest training pictures were drawn: no memory left.\n" in log(run)

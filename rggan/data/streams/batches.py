@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import rggan.ranks as ranks
+from rggan import ranks
 from rggan.data.batches import Batches, Drawn
 from rggan.data.streams.order import Lane, Place, Pool, in_background, lanes_of, possible
 from rggan.data.streams.read import Streamed
@@ -104,7 +104,7 @@ class StreamBatches(Batches):
         self.begin(seed, [(0,) * PLACES] * self.lanes)
 
     def order(self) -> dict[str, Any]:
-        """What decides the next batch that is read; lanes of other ranks are where they were at `begin`."""
+        """What decides the next batch that is read; lanes of other ranks are where `gather` found them."""
         places = list(self.places)
         for number, source in self.sources.items():
             places[number] = source.state()
@@ -117,12 +117,17 @@ class StreamBatches(Batches):
             "shards": self.data.key,
         }
 
+    def gather(self) -> None:
+        """Learn where the lanes of other ranks are, for the next `state_dict`."""
+        self.places = list(map(tuple, self.state_dict()["lanes"].tolist()))
+        for rank, told in enumerate(ranks.of_all(self.places)):
+            self.places[rank :: self.ranks] = told[rank :: self.ranks]
+
     def state_dict(self) -> dict[str, Any]:
-        """Where all lanes are, whichever rank reads them; all ranks call it together."""
+        """Where all lanes are; those of other ranks where they were when `gather` was called last."""
         own = self.order() if self.ahead is None else self.before
-        lanes = own["lanes"].clone()
-        for rank, told in enumerate(ranks.of_all(own["lanes"])):
-            lanes[rank :: self.ranks] = told[rank :: self.ranks]
+        lanes = torch.tensor(self.places)
+        lanes[self.rank :: self.ranks] = own["lanes"][self.rank :: self.ranks]
         return {**own, "lanes": lanes}
 
     def checked(self, state: dict[str, Any]) -> dict[str, Any]:

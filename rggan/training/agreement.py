@@ -1,0 +1,86 @@
+"""Whether all ranks of a run have the same options and images, and hold the same networks, masks and signals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from rggan import ranks
+from rggan.config import TrainConfig
+from rggan.data import ImageSet
+from rggan.errors import Failed, UserError
+from rggan.training.sparsity import adaptive_targets
+from rggan.training.state import Stateful
+from rggan.training.together import same
+
+
+class Disagreement(Failed):
+    """Ranks hold different networks."""
+
+
+def parts_of(training: Stateful) -> Iterator[tuple[str, Any]]:
+    """What must be the same on all ranks, by what it is called."""
+    decisions = [
+        *(schedule.state_dict() for schedule in training.schedules),
+        *(target.state_dict() for target in adaptive_targets(training.pruners)),
+        *(pruner.phase for pruner in training.pruners),
+        None if training.balance is None else training.balance.state_dict(),
+        None if training.ada is None else training.ada.state_dict(),
+        training.images,
+    ]
+    yield "the phases and signals", json.dumps(decisions, sort_keys=True, default=str).encode()
+    for name, network in (("G", training.gan.g), ("D", training.gan.d)):
+        for pruner in training.pruners:
+            for layer in pruner.layers if pruner.model is network else ():
+                yield f"the mask of {layer.name} of {name}", layer.mask
+                yield f"the thresholds of {layer.name} of {name}", layer.threshold
+        for key, tensor in network.state_dict().items():
+            yield f"{key} of {name}", tensor
+
+
+def digest(part: Tensor | bytes) -> str:
+    """
+    >>> import torch
+    >>> digest(torch.zeros(2)) == digest(torch.zeros(2)), digest(torch.zeros(2)) == digest(torch.ones(2))
+    (True, False)
+    """
+    content = part if isinstance(part, bytes) else part.detach().cpu().numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def check_agreement(training: Stateful) -> None:
+    """Raises Disagreement, on all ranks, where one holds other things than rank 0; it names the first that differs."""
+    if ranks.count() == 1:
+        return
+    own = [(name, digest(part)) for name, part in parts_of(training)]
+    told = ranks.of_all(own)
+    for number, other in enumerate(told):
+        for first, found in zip(told[0], other, strict=True):
+            if first != found:
+                raise Disagreement(
+                    f"Rank {number} does not hold what rank 0 holds at kimg {training.images / 1000:.1f}: {found[0]} "
+                    "differs. What was saved before is kept; different machines or versions of PyTorch may do that."
+                )
+
+
+def refuse_ranks(config: TrainConfig) -> None:
+    """Raises UserError where several ranks cannot train this, or were started with different options."""
+    if (count := ranks.count()) == 1:
+        return
+    same("options", config.to_json(), "start all with the same command")
+    if config.batch % count:
+        down = config.batch // count * count
+        near = [str(n) for n in (down, down + count) if n]
+        raise UserError(f"`batch` {config.batch} is not divided by {count} ranks: take {' or '.join(near)}.")
+    if config.compile:
+        raise UserError("`compile` is for a run of one process: leave it out, or start it without torchrun.")
+
+
+def refuse_other_images(data: ImageSet) -> None:
+    """Raises UserError where a rank has read other images than rank 0."""
+    told = {"images": len(data), "size": list(data.shape), "content": data.identity[:16]}
+    same("images", told, "give all machines the same files under `data`")

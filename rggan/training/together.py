@@ -1,0 +1,236 @@
+"""Joins the processes that torchrun started to the ranks of one run; where one ends, all end, with one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from rggan import ranks
+from rggan.errors import Failed, UserError, reason
+from rggan.pruning import broadcast
+
+WAIT = timedelta(minutes=30)  # for a rank that is still there and does not come
+BEAT = 0.5  # seconds between two signs of life
+SILENCE = 3.0  # seconds without one, after which a rank is taken for gone
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class RankLost(Failed):
+    """Another rank of the run is gone."""
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes torchrun, or what sets the same variables, started for this run; 1: it is alone.
+
+    >>> launched({}), launched({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
+    (1, 2)
+    """
+    count = environment.get("WORLD_SIZE", "1")
+    return int(count) if count.isdigit() and all(name in environment for name in NEEDED) else 1
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Context in which this process is one of the ranks that torchrun started, if it did.
+
+    An exception that leaves it is marked as `quiet` on all ranks but the one that is to tell it.
+
+    Raises:
+        RankLost: another rank is gone, or ended on its own; the sentence names it.
+    """
+    if launched() == 1 or ranks.count() > 1:
+        yield
+        return
+    store, number, count = next(rendezvous("env://", timeout=WAIT))
+    hearts = Hearts(store, number, count)
+    own = not dist.is_initialized()
+    try:
+        try:
+            ranks.join(enter(store, number, count))
+            broadcast.alike = True  # gradients are averaged, and outputs gathered, before a rule sees them
+            yield
+        except (UserError, Failed, KeyboardInterrupt) as error:
+            hearts.tell(error)
+            raise
+        except Exception as error:
+            if not connection_lost(error):
+                hearts.tell(error)
+                raise
+            gone, speaker = hearts.missing()
+            lost = RankLost(gone)
+            lost.quiet = speaker != number  # type: ignore[attr-defined]
+            raise lost from error
+    except BaseException as error:
+        error.quiet = getattr(error, "quiet", number != 0)  # type: ignore[attr-defined]
+        raise
+    else:
+        if own:
+            dist.destroy_process_group()
+    finally:
+        hearts.stop()
+        ranks.join(ranks.ALONE)
+        broadcast.alike = False
+
+
+def enter(store: Any, number: int, count: int) -> ranks.World:
+    """The ranks, after all have come."""
+    place, here = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+    cards = torch.cuda.device_count()
+    if cards:
+        torch.cuda.set_device(place % cards)
+    if not dist.is_initialized():
+        # Networks on CPUs speak by gloo, those on cards by NCCL: which, the tensors say.
+        backend = "cpu:gloo,cuda:nccl" if cards and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=WAIT)
+    hosts = dist.new_group(backend="gloo", timeout=WAIT)
+    return ranks.World(number, count, place, here, dist.group.WORLD, hosts)
+
+
+class Hearts:
+    """Signs of life of all ranks, in the store that torchrun keeps, and what those that ended had to say.
+
+    A broken connection does not say whose end it was.
+    """
+
+    def __init__(self, store: Any, number: int, count: int) -> None:
+        self.store, self.number, self.count = store, number, count
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.beat, daemon=True, name="rggan-ranks")
+        self.thread.start()
+
+    def beat(self) -> None:
+        beats = 0
+        with contextlib.suppress(Exception):  # the store is gone: whoever needs it will tell
+            while not self.ended.wait(BEAT):
+                beats += 1
+                self.store.set(f"rggan/beat/{self.number}", f"{beats} {socket.gethostname()}")
+
+    def stop(self) -> None:
+        self.ended.set()
+
+    def tell(self, error: BaseException) -> None:
+        """Leave what this rank ends with, for the others."""
+        with contextlib.suppress(Exception):
+            self.store.set(f"rggan/end/{self.number}", reason(error))
+
+    def missing(self) -> tuple[str, int]:
+        """A sentence about the ranks that are gone, and the number of the one that is to tell it."""
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the others meanwhile
+        try:
+            before = self.read("beat")
+            time.sleep(SILENCE)
+            after, ends = self.read("beat"), self.read("end")
+        except Exception:  # it was kept by rank 0, or on its machine
+            return "rank 0 is gone, or its machine cannot be reached.", self.number
+        gone = [n for n in range(self.count) if n != self.number and before.get(n) == after.get(n)]
+        alive = [n for n in range(self.count) if n not in gone and n not in ends]
+        told = [f"rank {n} ended: {text}" for n, text in ends.items() if n != self.number]
+        told += [f"rank {n}{self.where(after.get(n))} is gone" for n in gone if n not in ends]
+        sentence = "; ".join(told) or "the connection to another rank was lost"
+        return f"{sentence}. The run is as it was last saved, and the same command continues it.", min(alive, default=0)
+
+    def read(self, kind: str) -> dict[int, str]:
+        keys = {n: f"rggan/{kind}/{n}" for n in range(self.count)}
+        return {n: self.store.get(key).decode() for n, key in keys.items() if self.store.check([key])}
+
+    @staticmethod
+    def where(beat: str | None) -> str:
+        """
+        >>> Hearts.where("3 node7"), Hearts.where(None)
+        (' on node7', '')
+        """
+        return f" on {beat.split(' ', 1)[1]}" if beat else ""
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether an exception of a collective says that another rank is gone.
+
+    >>> connection_lost(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:27321"))
+    True
+    """
+    words = ("gloo", "nccl", "connection reset", "connection closed", "broken pipe", "timed out")
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
+# ---- what all ranks must agree on ----
+
+
+@contextlib.contextmanager
+def agreed() -> Iterator[None]:
+    """What fails in here on one rank fails on all, with the same sentence.
+
+    >>> with agreed():
+    ...     raise UserError("no such thing.")
+    Traceback (most recent call last):
+    rggan.errors.UserError: no such thing.
+    """
+    error: UserError | Failed | None = None
+    try:
+        yield
+    except (UserError, Failed) as found:
+        error = found
+    told = ranks.of_all(None if error is None else (isinstance(error, UserError), str(error)))
+    failed = {number: each for number, each in enumerate(told) if each is not None}
+    if error is not None and len(set(told)) == 1:
+        raise error
+    if failed:
+        number, (by_user, text) = next(iter(failed.items()))
+        sentence = f"Rank {number}: {text}"
+        raise UserError(sentence) if by_user else Failed(sentence)
+
+
+def same(what: str, told: Mapping[str, Any], advice: str) -> None:
+    """Raises UserError where a rank tells something else than rank 0; it names what differs.
+
+    >>> same("options", {"lr": 0.1}, "start all with the same command")
+    """
+    found = ranks.of_all(dict(told))
+    for number, other in enumerate(found):
+        names = [name for name in {**found[0], **other} if found[0].get(name) != other.get(name)]
+        if names:
+            both = ", ".join(f"{name} {other.get(name)} (rank 0: {found[0].get(name)})" for name in names[:5])
+            raise UserError(f"Rank {number} has other {what} than rank 0: {both}; {advice}.")
+
+
+def seen_by_all(folder: Path) -> None:
+    """Raises UserError where another rank does not see this folder, which rank 0 can write."""
+    if ranks.count() == 1:
+        return
+    token = ranks.of_first(secrets.token_hex(8))
+    mark = folder / f".ranks-{token}"
+    made = not folder.exists() and ranks.first()
+    with agreed():
+        try:
+            if ranks.first():
+                folder.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+        except OSError as error:
+            raise UserError(f"Cannot write to the folder {folder}: {error.strerror}.") from error
+    blind = [number for number, sees in enumerate(ranks.of_all(mark.exists())) if not sees]
+    if ranks.first():
+        mark.unlink(missing_ok=True)
+        if blind and made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    if blind:
+        hosts = ranks.of_all(socket.gethostname())
+        raise UserError(
+            f"Rank {blind[0]} on {hosts[blind[0]]} does not see the folder {folder} of rank 0: give an `outdir` on a "
+            "disk that all machines share, under the same path."
+        )
