@@ -33,7 +33,8 @@ def look(given: Mapping[str, Any]) -> Found:
     options = Options(**given)
     check_kinds(options)
     pictures = list_pictures(options.data, options.pattern)
-    count = min(max(1, round(len(pictures) * options.fraction)), options.max_images or len(pictures))
+    there = pictures.about or len(pictures)
+    count = min(max(1, round(there * options.fraction)), options.max_images or there)
     if options.resolution is None:
         side = natural_resolution(short_sides(pictures))
     else:

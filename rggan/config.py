@@ -11,13 +11,15 @@ from typing import Any, Literal
 from rggan.auto import chosen
 from rggan.data.decode import parse_size
 from rggan.data.source import FORMS, named_form
+from rggan.data.streams.hub import STREAM
+from rggan.data.streams.tars import runs_command
 from rggan.declared import Options
 from rggan.errors import UserError, nearest
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
 from rggan.options import HERE, check_kinds, check_options, schedule_of
 from rggan.presets import PRESETS, pruning, settings
-from rggan.registry import PLACE, Registry
+from rggan.registry import COMMAND, PLACE, TRUSTED, Registry
 from rggan.steps import LOSSES
 
 NEVER_SAVED = ("config", "dry_run", "resume", "cfg", "callbacks", "track")
@@ -144,6 +146,9 @@ def refuse_code(options: dict[str, Any]) -> None:
     if (named := named_form(str(options.get("data")))) is not None and not FORMS.knows(named[0]):
         told = f"give `data` {options['data']} (train), or `trust` {named[0]} (others)"
         raise ValueError(f"it names code, which runs only where you name it too: {told}")
+    if runs_command(data := str(options.get("data"))) and data not in TRUSTED:
+        told = f"give `data` {data} (train), or `trust` {data} (others)"
+        raise ValueError(f"it names a command, which runs only where you name it too: {told}")
     for name, registry in registries.items():
         value = options.get(name)
         if isinstance(value, str) and PLACE.fullmatch(value) and not registry.knows(value):
@@ -153,10 +158,11 @@ def refuse_code(options: dict[str, Any]) -> None:
 
 
 def plain(data: str) -> str:
-    """'pictures/' is 'pictures'; what may be no path stays as it is: hf:user/set, or what a form of others reads.
+    """'pictures/' is 'pictures'; what may be no path stays as it is: hf:user/set, a command, or what a form of others
+    reads.
 
     >>> plain("pictures/"), plain("hf:user/set"), plain("my_forms:WEB:https://a.org/b/")
     ('pictures', 'hf:user/set', 'my_forms:WEB:https://a.org/b/')
     """
-    no_path = data.startswith("hf:") or "://" in data or named_form(data) is not None
+    no_path = data.startswith(("hf:", STREAM, COMMAND)) or "://" in data or named_form(data) is not None
     return data if no_path else str(Path(data))

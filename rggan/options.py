@@ -94,7 +94,7 @@ def check_options(config: TrainConfig) -> None:
             raise UserError(f"`{name}` must be at least 1, not {getattr(config, name)}.")
     for name in (
         *("kimg", "snap", "lr", "lr_d", "memory_share", "rollback_lr", "ramp", "ada_kimg", "adapt_kimg"),
-        *("finale_lr", "lr_dense", "rewind"),
+        *("finale_lr", "lr_dense", "rewind", "shuffle_buffer"),
     ):
         if getattr(config, name) is not None and not getattr(config, name) > 0:
             raise UserError(f"`{name}` must be above 0, not {getattr(config, name)}.")

@@ -17,13 +17,15 @@ from rggan.errors import UserError, nearest, reason
 T = TypeVar("T")
 R = TypeVar("R")
 PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")  # package.module:OBJECT
-TRUSTED: set[str] = set()  # places whose code the user named in this process
+COMMAND = "pipe:"  # before a command whose output is read
+TRUSTED: set[str] = set()  # places whose code, and commands, that the user named in this process
 
 
 def trust(*places: str) -> None:
     """Let the code at `package.module:OBJECT` run where a saved run or generator names it.
 
-    A file alone never makes code run that is not installed as a part of a package (`Registry.knows`).
+    A file alone never makes code run that is not installed as a part of a package (`Registry.knows`), nor a command:
+    data like 'pipe:COMMAND' are named here too.
 
     Raises:
         UserError: one of them reads like no such place.
@@ -33,7 +35,7 @@ def trust(*places: str) -> None:
     True
     """
     for place in places:
-        if not PLACE.fullmatch(place):
+        if not PLACE.fullmatch(place) and not place.startswith(COMMAND):
             raise UserError(f"`trust` takes package.module:OBJECT, not {place}.")
     TRUSTED.update(places)
 

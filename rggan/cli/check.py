@@ -20,12 +20,13 @@ from rggan.data.images import Channels
 from rggan.data.picture import MAX_PIXELS
 from rggan.data.pictures import write_picture
 from rggan.data.source import list_pictures
-from rggan.errors import make_folder
+from rggan.data.streams.address import is_stream
+from rggan.errors import UserError, make_folder
 from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
 from rggan.run.log import say
 from rggan.training.asked import asked
-from rggan.training.estimate import SAMPLE, estimate
+from rggan.training.estimate import SAMPLE, estimate, sample_of
 from rggan.training.progress import reading
 from rggan.training.reading import read_data, refuse_inside
 
@@ -85,8 +86,13 @@ def next_command(config: CheckConfig, health: Health, given: dict[str, Any]) -> 
 def check(config: CheckConfig, console: Console) -> None:
     size = None if config.resolution is None else check_resolution(parse_size(config.resolution))
     if config.fix is not None:
+        if is_stream(config.data):
+            raise UserError(
+                f"--fix writes a copy of a whole set, and of a stream ({config.data}) a sample is looked at."
+            )
         refuse_inside("--fix", config.fix, config.data)
-    refuse_inside("--sheet", config.sheet, config.data)
+    if not is_stream(config.data):
+        refuse_inside("--sheet", config.sheet, config.data)
     make_folder(config.sheet.parent)
     listing = list_pictures(config.data, config.pattern)
     pictures, white = with_limits(listing, parse_white(config.white_level), config.max_pixels)
@@ -97,8 +103,10 @@ def check(config: CheckConfig, console: Console) -> None:
     taken, given = None, asked_for(config)
     if config.measure and health.readable > 1:
         training, _ = asked(given)
-        sample = dataclasses.replace(training, max_images=SAMPLE, fraction=1.0, skip_bad=True, cond=False)
-        taken = estimate(sample, read_data(sample), health.readable)
+        few: dict[str, Any] = {} if is_stream(config.data) else {"max_images": SAMPLE, "fraction": 1.0}
+        sample = dataclasses.replace(training, skip_bad=True, cond=False, **few)
+        images = read_data(sample)
+        taken = estimate(*sample_of(sample, images), images.in_memory if is_stream(config.data) else health.readable)
     copy = None if config.fix is None else write_copy(pictures, health, config.fix, config.near)
     if config.json:
         told: dict[str, Any] = {

@@ -17,6 +17,7 @@ from rggan.cli.spelling import command
 from rggan.cli.words import check_words, parsed
 from rggan.config import TrainConfig
 from rggan.data.source import named_form
+from rggan.data.streams.tars import runs_command
 from rggan.declared import Options
 from rggan.errors import UserError
 from rggan.registry import PLACE, trust
@@ -72,7 +73,7 @@ def run_ranks(words: Sequence[str], console: Console) -> None:
         resumed(config)
     data = read_data(config, console) if config.resume else read_fresh(config, console)
     say(console, json.dumps(config.to_json(), indent=2), *summary(config, data))
-    say(console, *estimate(*sample_of(config, data), images=len(data), seconds=MEASURED).lines()[1:])
+    say(console, *estimate(*sample_of(config, data), images=data.in_memory, seconds=MEASURED).lines()[1:])
 
 
 def wanted(words: Sequence[str]) -> tuple[TrainConfig, list[str]]:
@@ -113,10 +114,12 @@ def data_first(words: Sequence[str]) -> list[str]:
 
 
 def trust_named(words: Sequence[str]) -> None:
-    """Code that the command line names runs, where a file that it names asks for it too."""
+    """Code and commands that the command line names run, where a file that it names asks for them too."""
     for word in words:
         value = word.partition("=")[2] if word.startswith("--") else word
         form = named_form(value)
+        if runs_command(value):
+            trust(value)
         if form is not None or PLACE.fullmatch(value):
             trust(value if form is None else form[0])
 

@@ -121,6 +121,9 @@ class Batches:
             x = torch.where(self.flips < 0.5, x.flip(3), x)
         return x, None if self.labels is None else self.labels[self.index]
 
+    def gather(self) -> None:
+        """Make `state_dict` whole, where parts of it are with other ranks; all of them call it together."""
+
     def state_dict(self) -> dict[str, Any]:
         return self.order() if self.ahead is None else self.before
 

@@ -54,7 +54,7 @@ def with_limits(pictures: Listing, white_level: float | str | None, max_pixels: 
     made = [
         replace(p, read=partial(scaled_bytes, p.levels, white)) if white and p.levels is not None else p for p in found
     ]
-    return Listing(made, (*pictures.notes, *notes), pictures.fault), white
+    return Listing(made, (*pictures.notes, *notes), pictures.fault, pictures.about), white
 
 
 def scaled_bytes(levels: Callable[[], NDArray[Any]], white: float) -> bytes:

@@ -36,6 +36,7 @@ from rggan.data.depth import told_range, with_limits
 from rggan.data.picture import MAX_PIXELS, Picture
 from rggan.data.source import list_pictures
 from rggan.data.store import Decoded, Pixels, cache_folder, in_cache, in_memory, machine_memory
+from rggan.data.streams.address import is_stream
 from rggan.errors import UserError
 
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the validation score
@@ -102,6 +103,16 @@ class ImageSet:
     def at(self, index: Tensor) -> Tensor:
         """Returns the images at these indices, uint8 [len(index), C, H, W]."""
         return self.store[self.rows[index]].contiguous()  # a mapped store is channels-last: sums would differ
+
+    @property
+    def in_memory(self) -> int:
+        """How many images are in memory at most while a network trains on them."""
+        return len(self)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Images of each class."""
+        return [] if self.labels is None else self.labels.bincount(minlength=len(self.classes)).tolist()
 
     def parts(self, batch: int) -> Iterator[Tensor]:
         """Yields all images, at most `batch` at a time."""
@@ -194,6 +205,8 @@ def load_images(
         if value not in get_args(known):
             raise UserError(f"`{name}` is one of {', '.join(get_args(known))}, not {value}.")
     color = parse_color(background)
+    if is_stream(str(data)):
+        raise UserError(f"{data} is a stream, which only training takes: give pictures in a folder or a zip.")
     if max_images is not None and max_images < 1:
         raise UserError(f"`max_images` must be at least 1, not {max_images}.")
     if not 0 < fraction <= 1:
@@ -267,8 +280,7 @@ def decode(
     pictures: Sequence[Picture], how: dict[str, Any], memory_share: float, progress: Progress | None = None
 ) -> tuple[Decoded, list[str], str]:
     """Returns (pixels, SHA-256 of each picture, key of the whole set)."""
-    depth = CHANNELS.get(how["channels"], 3)
-    shape = (*how["size"], depth)
+    shape = (*how["size"], depth_of(how))
     large = len(pictures) * int(np.prod(shape)) > memory_share * machine_memory()
     hashes: list[str] = []
 
@@ -279,18 +291,7 @@ def decode(
             digest = hashlib.sha256(content).hexdigest()
         except Exception as error:  # sources raise arbitrary exceptions
             return "unreadable", reason(error)
-        if not decoding:
-            return digest, ""
-        try:
-            with ONE_LARGE if math.prod(header_size(known)) > LARGE else nullcontext():
-                image = open_picture(known)
-                red, green, blue = how["background"]
-                grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
-                values = to_pixels(image, how["size"], depth, how["resize"], how["background"])
-                stack = picture.shape is None and may_be_stack(content) and is_stack(opened(known))
-                return digest, Pixels(values, grey, image.info.get("peak", 0.0), image.info.get("coarse", False), stack)
-        except (BadPicture, MemoryError, ValueError, OSError) as error:
-            return digest, reason(error)
+        return digest, pixels_of(known, content, how) if decoding else ""
 
     def run(decoding: bool) -> Iterator[Pixels | str]:
         hashes.clear()
@@ -322,6 +323,25 @@ def decode(
             raise UserError("The pictures changed while they were read; start again when nobody writes to them.")
 
     return in_cache(unchanged, name, shape, cache_folder()), known, name
+
+
+def pixels_of(picture: Picture, content: bytes, how: dict[str, Any]) -> Pixels | str:
+    """Decodes one picture; a text says why it cannot be read. how: as `load_images` collects it."""
+    try:
+        with ONE_LARGE if math.prod(header_size(picture)) > LARGE else nullcontext():
+            image = open_picture(picture)
+            red, green, blue = how["background"]
+            grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
+            values = to_pixels(image, how["size"], depth_of(how), how["resize"], how["background"])
+            stack = picture.shape is None and may_be_stack(content) and is_stack(opened(picture))
+            return Pixels(values, grey, image.info.get("peak", 0.0), image.info.get("coarse", False), stack)
+    except (BadPicture, MemoryError, ValueError, OSError) as error:
+        return reason(error)
+
+
+def depth_of(how: dict[str, Any]) -> int:
+    """How many channels are decoded; with 'auto' grey ones are taken out of them later."""
+    return CHANNELS.get(how["channels"], 3)
 
 
 def may_be_stack(content: bytes) -> bool:

@@ -63,11 +63,18 @@ class Listing(list[Picture]):
     """The pictures of a source, and how it was read.
 
     notes: sentences that a user should see. fault: why labels that are there were not used; None: nothing is wrong.
+    about: how many the whole source has, about, where these are a sample of it; None: these are all.
     """
 
-    def __init__(self, pictures: Iterable[Picture] = (), notes: Iterable[str] = (), fault: str | None = None) -> None:
+    def __init__(
+        self,
+        pictures: Iterable[Picture] = (),
+        notes: Iterable[str] = (),
+        fault: str | None = None,
+        about: int | None = None,
+    ) -> None:
         super().__init__(pictures)
-        self.notes, self.fault = tuple(map(one_line, notes)), fault
+        self.notes, self.fault, self.about = tuple(map(one_line, notes)), fault, about
 
 
 def parts_of(name: str) -> list[str]:

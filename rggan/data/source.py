@@ -14,7 +14,7 @@ from rggan.data.forms.hub import PREFIX
 from rggan.data.picture import Listing, Picture, fits
 from rggan.errors import UserError
 from rggan.files import nearest_place
-from rggan.registry import PLACE, Registry
+from rggan.registry import COMMAND, PLACE, Registry
 
 OPTION = "`data`"
 PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"}  # of a split
@@ -27,11 +27,12 @@ def accept(found: Any) -> Form:
     return found
 
 
-# In the order in which they are tried: a folder of CIFAR is a folder, too, and an .npz is a zip.
+# In the order in which they are tried: CIFAR is a .tar or a folder, too, as shards are, and an .npz is a zip.
 FORMS = Registry(
     OPTION,
     {
         "digits": "rggan.data.forms.digits:FORM",
+        "stream": "rggan.data.streams.address:FORM",
         "hub": "rggan.data.forms.hub:FORM",
         "cifar": "rggan.data.forms.cifar:FORM",
         "folder": "rggan.data.forms.folder:FORM",
@@ -48,7 +49,8 @@ def list_pictures(data: str | Path, pattern: str = "*") -> Listing:
 
     A folder (nested) or zip of pictures, with the classes of a dataset.json at its root if there is one;
     a .npy or .npz array; CIFAR-10 or CIFAR-100 as published; 'hf:NAME' or 'hf:NAME:SPLIT' for a Hugging Face
-    dataset; 'digits' for scikit-learn's, in their own order; data that a form of an installed package reads; or
+    dataset; 'digits' for scikit-learn's, in their own order; of shards and streams (`rggan.data.streams`) the first
+    ones, in their own order; data that a form of an installed package reads; or
     'package.module:FORM:PLACE' for PLACE read by a user-defined form, whose code is run.
     `pattern` is a shell pattern on the file name, without its folders. In folders and zips, hidden files are
     skipped, and files that are no pictures are passed over, which a note tells.
@@ -74,9 +76,12 @@ def list_pictures(data: str | Path, pattern: str = "*") -> Listing:
     if len(classes) > 1 and {name.lower() for name in classes} <= PARTS:
         split = f"the classes are called {' and '.join(sorted(classes))}, like the parts of a split"
         return Listing(
-            pictures, (*listing.notes, f"{split}: to train on one of them, give it as `data`"), listing.fault
+            pictures,
+            (*listing.notes, f"{split}: to train on one of them, give it as `data`"),
+            listing.fault,
+            listing.about,
         )
-    return Listing(pictures, listing.notes, listing.fault)
+    return Listing(pictures, listing.notes, listing.fault, listing.about)
 
 
 def one_spelling(pictures: list[Picture]) -> list[Picture]:
@@ -121,7 +126,7 @@ def named_form(data: str) -> tuple[str, str] | None:
     >>> named_form("my_forms:LMDB:faces.lmdb"), named_form("hf:uoft-cs/cifar10:test"), named_form("C:/data")
     (('my_forms:LMDB', 'faces.lmdb'), None, None)
     """
-    found = None if data.startswith(PREFIX) else NAMED.fullmatch(data)
+    found = None if data.startswith((PREFIX, COMMAND)) else NAMED.fullmatch(data)
     return None if found is None else (found[1], found[len(found.groups())])
 
 

@@ -11,6 +11,7 @@ import tyro
 from rggan.data.decode import Resize
 from rggan.data.images import Channels
 from rggan.data.picture import MAX_PIXELS
+from rggan.data.streams.read import BUFFER
 from rggan.presets import DEFAULT
 
 
@@ -21,7 +22,8 @@ class Data:
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="data", metavar="PICTURES")] = "digits"
     """Folder, zip, array or data set: see docs/data.md
 
-    Folder or zip of pictures, .npz or .npy array, CIFAR archive, hf:NAME of a Hugging Face data set; 'digits' are
+    Folder or zip of pictures, .npz or .npy array, CIFAR archive, hf:NAME of a Hugging Face data set; WebDataset shards
+    (shards/{0000..0099}.tar) and hf-stream:NAME are read while the networks train; 'digits' are
     scikit-learn's 1,797 handwritten digits; package.module:FORM:PLACE is PLACE in a form of your own. On the command
     line it stands by its place; `--data PICTURES` means the same. [data.md](data.md) has all of it."""
     resolution: int | str | None = None
@@ -67,6 +69,11 @@ class Data:
     """Larger pictures are unreadable, in pixels
 
     JPEGs are read at a half to an eighth of their size instead."""
+    shuffle_buffer: int = BUFFER
+    """Images of a stream that are held in memory
+
+    Of shards, which are read while the networks train ([data.md](data.md#shards-and-streams)): the more, the better
+    they are shuffled."""
     memory_share: float = 0.25
     """Share of the memory that images may take
 

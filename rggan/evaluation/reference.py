@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from rggan.data import ImageSet
+from rggan.data.streams.read import Streamed
 from rggan.device import with_float64
 from rggan.errors import UserError
 from rggan.evaluation.features import Precision, collect_cached
@@ -30,6 +31,7 @@ from rggan.metrics import Features, Statistics
 from rggan.metrics.features import Extractor, View, features_of
 
 ALL, TRAINING = "all images", "the images that the run was trained on"
+SAMPLE, HELD_OUT = "the first images that the run was trained on", "the images that the run held out"  # of a stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,10 @@ def open_reference(
                 "`resolution`, `channels`, `resize`, `background`, `pattern`, `max_images` and `skip_bad` say how a "
                 "`reference` is read: give one, or leave them out to take the run's own images as it was trained."
             )
-        images, _ = training_images(subject, console)
+        images, held_out = training_images(subject, console)
         name, split = subject.options.data, TRAINING
+        if isinstance(images, Streamed):  # of whose training images a few are in memory
+            images, split = (images, SAMPLE) if held_out is None else (held_out, HELD_OUT)
     elif subject.shape is None:
         assert subject.statistics is not None
         images = read_images(name, of_statistics(subject.statistics, how), console)

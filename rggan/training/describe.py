@@ -8,6 +8,8 @@ from typing import Any
 from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
+from rggan.data.streams.batches import StreamBatches
+from rggan.data.streams.read import Streamed
 from rggan.methods import kind_of_rule
 from rggan.report.verdict import Scale
 from rggan.run.folder import Row, Run
@@ -19,6 +21,8 @@ TOLERANCE = 0.02  # of a density above its target
 
 def summary(config: TrainConfig, data: ImageSet) -> list[str]:
     """What is about to be trained, in lines for people."""
+    if isinstance(data, Streamed):
+        return [*data.lines(), f"sparsity   {sparsity_line(config)}"]
     channels, height, width = data.shape
     training, held_out = data.split(config.seed)
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}[channels]
@@ -92,6 +96,13 @@ def unreached(config: TrainConfig, row: Row) -> list[str]:
     return lines
 
 
+def left_out(training: Training) -> list[str]:
+    """A line where unreadable pictures of a stream were left out."""
+    batches = training.gan.batches
+    count = batches.skipped if isinstance(batches, StreamBatches) else 0
+    return [f"skipped    {count:,} times a picture of the stream could not be read"] if count else []
+
+
 def sizes(training: Training) -> list[str]:
     """Parameter counts, kept and all."""
     lines = []
@@ -110,15 +121,19 @@ def sizes(training: Training) -> list[str]:
 
 def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: Run, scale: Scale | None) -> None:
     """Write data.jsonl: how the images were made and drawn and the score's scale, then a line for each image."""
-    apart = set(held_out.rows.tolist()) if held_out else set()
+    stream = data if isinstance(data, Streamed) else None
+    apart = set(held_out.rows.tolist()) if held_out and stream is None else set()
     channels, height, width = data.shape
     head: dict[str, Any] = {"data": config.data, "key": data.key, "size": [height, width], "channels": channels}
     head |= {name: getattr(config, name) for name in ("resize", "background", "pattern", "max_images", "fraction")}
     head |= {"subset_seed": config.seed, "images": len(data), "held_out": len(apart), "skipped": list(data.skipped)}
+    if stream is not None:  # whose images are not listed
+        del head["images"]
+        head |= stream.head()
     head |= {} if data.white_level is None else {"white_level": data.white_level}
     head |= {} if scale is None else {"scale": asdict(scale)}
     lines = [{**head, "versions": versions()}]
-    for index, (name, digest) in enumerate(zip(data.names, data.hashes, strict=True)):
+    for index, (name, digest) in enumerate(zip(data.names, data.hashes, strict=True) if stream is None else ()):
         line: dict[str, Any] = {"name": name, "sha256": digest}
         if data.labels is not None:
             line["class"] = data.classes[int(data.labels[index])]

@@ -97,6 +97,7 @@ class Keeper:
             WriteFailed: it cannot be written, and `on_write_error` is 'stop'.
         """
         error: OSError | None = None
+        self.training.gan.batches.gather()
         if ranks.first():
             try:
                 work()

@@ -11,6 +11,8 @@ from rggan.data import ImageSet, load_images
 from rggan.data.decode import parse_size
 from rggan.data.images import SIDES
 from rggan.data.source import named_form
+from rggan.data.streams.address import is_stream
+from rggan.data.streams.read import BUFFER, Streamed, load_stream
 from rggan.device import check_device
 from rggan.errors import UserError
 from rggan.networks import FAMILIES, check_resolution
@@ -32,6 +34,10 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), sizes)
     check_device(config.device, training=True)
+    if is_stream(config.data):
+        return read_stream(config, console)
+    if config.shuffle_buffer != BUFFER:
+        raise UserError(f"`shuffle_buffer` means nothing with {config.data}, which is no stream of shards.")
     refuse_inside("`outdir`", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
@@ -90,6 +96,35 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.signal == "r_v" and data.split(config.seed)[1] is None:
         raise UserError(NONE_HELD_OUT)
     return data
+
+
+def read_stream(config: TrainConfig, console: Console | None = None) -> Streamed:
+    """The stream that the options ask for.
+
+    Raises:
+        UserError: see `load_stream`; an option of sets that fit in memory.
+    """
+    for name, value in (("max_images", config.max_images), ("fraction", config.fraction), ("pattern", config.pattern)):
+        if value != getattr(TrainConfig, name):
+            raise UserError(
+                f"`{name}` means nothing with a stream ({config.data}): all images of its shards are taken."
+            )
+    sizes = FAMILIES.get(config.network).sizes
+    with reading(console) as progress:
+        return load_stream(
+            config.data,
+            config.resolution,
+            channels=config.channels,
+            resize=config.resize,
+            background=config.background,
+            skip_bad=config.skip_bad,
+            white_level=config.white_level,
+            max_pixels=config.max_pixels,
+            cond=config.cond,
+            shuffle_buffer=config.shuffle_buffer,
+            progress=progress,
+            sides=(sizes.low, min(sizes.high, SIDES[1])),
+        )
 
 
 def refuse_inside(option: str, path: Path, data: str) -> None:

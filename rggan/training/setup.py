@@ -13,6 +13,8 @@ from rggan.augment.ada import AdaptiveAugment
 from rggan.augment.diffaugment import diff_augment
 from rggan.config import TrainConfig
 from rggan.data import Batches, ImageSet
+from rggan.data.streams.batches import StreamBatches
+from rggan.data.streams.read import Streamed
 from rggan.device import check_device, use_bf16
 from rggan.errors import UserError
 from rggan.gan import Gan
@@ -42,9 +44,9 @@ def description_of(config: TrainConfig, data: ImageSet) -> dict[str, Any]:
         "classes": len(classes),
         **network_arguments(config),
     }
-    told = {"network": network, "classes": classes}
+    told: dict[str, Any] = {"network": network, "classes": classes}
     if classes and data.labels is not None:
-        told["class_counts"] = data.labels.bincount(minlength=len(classes)).tolist()
+        told["class_counts"] = data.class_counts
     return told
 
 
@@ -80,7 +82,8 @@ def make_gan(
         synchronise(d)
     freeze_lower(d, config.freeze_d)
     drop_out(d, config.dropout_d)
-    batches = Batches(data, config.batch, config.seed, config.mirror, str(device))
+    how = (config.batch, config.seed, config.mirror, str(device))
+    batches = StreamBatches(data, *how) if isinstance(data, Streamed) else Batches(data, *how)
     sampler = Sampler(config.z_dim, device, batches.labels if classes else None)
     bf16 = use_bf16(config.precision, device)
     gan = Gan(g, d, sampler, batches, augmentation(config, ada), device, classes > 0, bf16, config.compile)

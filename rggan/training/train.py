@@ -26,7 +26,7 @@ from rggan.training.agreement import refuse_other_images, refuse_ranks
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
-from rggan.training.describe import record, sizes, summary, unreached
+from rggan.training.describe import left_out, record, sizes, summary, unreached
 from rggan.training.drawing import draw_page, draw_progress, draw_replays, drawn
 from rggan.training.interrupt import stop_told
 from rggan.training.keeper import WriteFailed
@@ -157,7 +157,7 @@ def train_here(
                 take_over(config, run, log)
             loop.go()
             if ranks.first():
-                for line in unreached(config, loop.rows[-1]):
+                for line in [*unreached(config, loop.rows[-1]), *left_out(training)]:
                     log.say(line)
                 draw_replays(loop)
     return run.path

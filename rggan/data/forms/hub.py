@@ -45,10 +45,7 @@ def pictures(data: str, pattern: str) -> Listing:
         UserError: the library is missing; there is no such dataset, split or column.
     """
     name, split = parse_hub(data)
-    try:
-        datasets = import_module("datasets")  # by name: it is optional and untyped
-    except ImportError as error:
-        raise UserError('Hugging Face datasets need one more library: pip install "rggan[huggingface]".') from error
+    datasets = library()
     try:
         table = load_table(datasets, name, split).with_format(None)
         column = image_column(datasets, table)
@@ -62,6 +59,14 @@ def pictures(data: str, pattern: str) -> Listing:
     rows = table.select_columns([column])
     found = [Picture(name, partial(read_cell, rows, column, i)) for i, name in enumerate(names)]
     return Listing(found) if not any(labels) else classified(found, labels, data)
+
+
+def library() -> Any:
+    """The module `datasets`, by name: it is optional and untyped."""
+    try:
+        return import_module("datasets")
+    except ImportError as error:
+        raise UserError('Hugging Face datasets need one more library: pip install "rggan[huggingface]".') from error
 
 
 def load_table(datasets: Any, name: str, split: str | None) -> Any:
@@ -88,21 +93,34 @@ def image_column(datasets: Any, table: Any) -> str:
     return column
 
 
-def read_labels(datasets: Any, table: Any) -> list[str | None]:
-    """Returns a class name for each row; None if it has none (the library's -1)."""
+def label_column(datasets: Any, table: Any) -> tuple[str | None, list[str] | None]:
+    """Returns (the column of classes or None, the names of the classes if it holds their numbers)."""
     features = table.features
     typed = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     plain = [
         name for name, feature in features.items() if getattr(feature, "dtype", "") in ("int64", "int32", "string")
     ]
     column = only_or_called(typed, typed or plain, LABELS)
+    return column, features[column].names if column in typed else None
+
+
+def read_labels(datasets: Any, table: Any) -> list[str | None]:
+    """Returns a class name for each row; None if it has none."""
+    column, names = label_column(datasets, table)
     if column is None:
         return [None] * len(table)
-    values = table[column][:]
-    if column in typed:
-        names = features[column].names
-        return [None if value is None or value < 0 else names[value] for value in values]
-    return [None if value is None else str(value) for value in values]
+    return [label_name(value, names) for value in table[column][:]]
+
+
+def label_name(value: Any, names: Sequence[str] | None) -> str | None:
+    """The class of a value in the column of classes; None if it is none (the library's -1).
+
+    >>> label_name(1, ["cat", "dog"]), label_name(-1, ["cat", "dog"]), label_name(7, None)
+    ('dog', None, '7')
+    """
+    if value is None or (names is not None and value < 0):
+        return None
+    return str(value) if names is None else names[value]
 
 
 def only_or_called(typed: Sequence[str], among: Sequence[str], wanted: Sequence[str]) -> str | None:
@@ -118,6 +136,11 @@ def read_cell(rows: Any, column: str, index: int) -> bytes:
         cell = rows[index][column]
     except Exception as error:  # a damaged Arrow file
         raise ValueError(first_line(error)) from error
+    return cell_content(cell)
+
+
+def cell_content(cell: dict[str, Any] | None) -> bytes:
+    """The file in a cell of the column of images. Raises ValueError or OSError where there is none."""
     if cell is None or not (cell["bytes"] or cell["path"]):
         raise ValueError("it is empty")
     content: bytes = cell["bytes"] or read_file(cell["path"])

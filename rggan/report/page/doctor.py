@@ -14,6 +14,7 @@ from rggan.data.depth import with_limits
 from rggan.data.forms.hub import PREFIX
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
+from rggan.data.streams.address import is_stream
 from rggan.errors import UserError, listed, one_line
 from rggan.files import write_whole
 from rggan.report.health import counts, lines
@@ -43,7 +44,7 @@ def findings(run: Run, look: bool = True) -> Findings:
         return kept
     reason = "`rggan show` and `rggan check` look over the pictures themselves."
     config = run.config() if look else None
-    if config is not None and not config.data.startswith(PREFIX):
+    if config is not None and not config.data.startswith(PREFIX) and not is_stream(config.data):
         try:
             listing = list_pictures(config.data, config.pattern)
             if quick(listing):
