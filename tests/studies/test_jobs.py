@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from studies.__main__ import STUDIES, main, stages_of
@@ -114,6 +115,26 @@ def test_a_line_that_fails_or_is_killed_says_so_and_goes_on_when_it_is_run_again
     assert shell(line).returncode == shell(line).returncode == 0
     assert begun(job, out) == [0, 0, 1]  # the last time there was nothing to do
     assert [key_of(row) for row in merged(out)] == [job.key]
+
+
+def test_a_job_that_another_process_is_at_has_an_exit_code_of_its_own(out, capsys):
+    words = ["run", TINY, "--job", JOBS[0].name, "--out", str(out)]
+    (out / "locks").mkdir(parents=True)
+    with FileLock(out / "locks" / f"{JOBS[0].name}.lock"):
+        assert main(words) == 75
+    assert "another process is at it" in capsys.readouterr().err
+    assert main(words) == 0
+
+
+def test_merge_fails_where_it_leaves_something_out(out, capsys):
+    main(["work", TINY, "one", "--cifar", str(ROOT), "--out", str(out)])
+    assert len(merged(out)) == 20
+    (out / "rows" / "copy of a row.json").write_text("{")
+    capsys.readouterr()
+    assert main(["merge", TINY, "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "20 of 40 jobs have a row" in said.out
+    assert "copy of a row.json: no job of this study" in said.err
 
 
 @pytest.mark.slow
@@ -233,13 +254,16 @@ def test_a_training_that_is_killed_goes_on_from_its_last_state(out, tmp_path, mo
         Image.frombytes("RGB", (16, 16), dice.randbytes(768)).save(tmp_path / "data" / f"{name}.png")
     assert main(["jobs", "own.study", "--cifar", str(tmp_path / "data"), "--out", str(out)]) == 0
     (line,) = (out / "jobs.txt").read_text().splitlines()
-    process = subprocess.Popen(["bash", "-c", line.replace("&& ", "&& exec ")], start_new_session=True)
+    command = ["bash", "-c", line.replace("&& ", "&& exec ")]
+    process = subprocess.Popen(command, start_new_session=True, text=True, stderr=subprocess.PIPE)
     runs = out / "runs" / "all_dense__seed_0"
     while process.poll() is None and not any(len(p.read_bytes().splitlines()) > 1 for p in runs.glob("0*/stats.jsonl")):
         time.sleep(0.02)
     assert process.poll() is None
     os.killpg(process.pid, number) if number == signal.SIGKILL else process.terminate()
-    assert process.wait(60) != 0
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert ("the same command continues" in said) == (number == signal.SIGTERM)  # its training was told to stop
     assert not (out / "rows").exists()
     (run,) = runs.glob("0*")
     before = (run / "stats.jsonl").read_text().splitlines()[:1]  # the second may have been written before its state
