@@ -6,9 +6,11 @@
 set -euo pipefail
 cifar=$1 out=$2
 python=${PYTHON:-.venv/bin/python}
+study=(baselines --cifar "$cifar" --out "$out" --rows studies/results/baselines.jsonl)
 for worker in 1 2; do
-    $python -m studies.baselines "$cifar" "$out" work 1 2a 2s &
+    $python -m studies work "${study[@]}" 1 2a 2s &
 done
 wait
+$python -m studies merge "${study[@]}"
 $python -m studies.checks "$cifar" "$out"
 $python -m studies.baselines_report

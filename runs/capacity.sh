@@ -6,5 +6,7 @@
 set -euo pipefail
 cifar=$1 out=$2
 python=${PYTHON:-.venv/bin/python}
-$python -m studies.capacity "$cifar" "$out" work tune a controls d e pilot longer
+study=(capacity --cifar "$cifar" --out "$out" --rows studies/results/capacity.jsonl)
+$python -m studies work "${study[@]}" tune a controls d e pilot longer
+$python -m studies merge "${study[@]}"
 $python -m studies.capacity_report

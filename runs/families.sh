@@ -6,7 +6,9 @@
 set -euo pipefail
 cifar=$1 faces=$2 out=$3
 python=${PYTHON:-.venv/bin/python}
-$python -m studies.families "$cifar" "$faces" "$out" work cifar faces &
-$python -m studies.families "$cifar" "$faces" "$out" work faces cifar &
+study=(families --cifar "$cifar" --pictures "$faces" --out "$out" --rows studies/results/families.jsonl)
+$python -m studies work "${study[@]}" cifar faces &
+$python -m studies work "${study[@]}" faces cifar &
 wait
+$python -m studies merge "${study[@]}"
 $python -m studies.families_report

@@ -7,7 +7,9 @@
 set -euo pipefail
 cifar=$1 faces=$2 out=$3
 python=${PYTHON:-.venv/bin/python}
-$python -m studies.projected "$cifar" "$faces" "$out" work "${@:4}" &
-$python -m studies.projected "$cifar" "$faces" "$out" work "${@:4}" &
+study=(projected --cifar "$cifar" --pictures "$faces" --out "$out" --rows studies/results/projected.jsonl)
+$python -m studies work "${study[@]}" "${@:4}" &
+$python -m studies work "${study[@]}" "${@:4}" &
 wait
+$python -m studies merge "${study[@]}"
 $python -m studies.projected_report --runs "$out"

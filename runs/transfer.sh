@@ -6,9 +6,11 @@
 set -euo pipefail
 cifar=$1 emoji=$2 out=$3
 python=${PYTHON:-.venv/bin/python}
+study=(transfer --cifar "$cifar" --pictures "$emoji" --out "$out" --rows studies/results/transfer.jsonl)
 for data in source faces; do # the faces' runs begin with those of the emoji
-    $python -m studies.transfer "$cifar" "$emoji" "$out" work $data &
-    $python -m studies.transfer "$cifar" "$emoji" "$out" work $data &
+    $python -m studies work "${study[@]}" $data &
+    $python -m studies work "${study[@]}" $data &
     wait
 done
+$python -m studies merge "${study[@]}"
 $python -m studies.transfer_report

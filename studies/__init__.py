@@ -1,4 +1,4 @@
 """The studies behind docs/results.md: plans, job queue, statistics. Not installed; run from the root of the repository.
 
-`python -m studies.baselines --help`; `results/` holds the rows, one JSON object a line for each finished job.
+`python -m studies --help`; `results/` holds the rows, one JSON object a line for each finished job.
 """

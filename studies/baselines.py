@@ -1,11 +1,9 @@
 """The first study: dense training, RG-GAN and pruning baselines on few CIFAR-10 images, over paired seeds.
 
-    python -m studies.baselines CIFAR10_FOLDER OUT list             # the jobs of every stage, and which are done
-    python -m studies.baselines CIFAR10_FOLDER OUT work [STAGE...]  # do the others; may run twice, may be stopped
+    python -m studies list|work|jobs baselines [STAGE...] --cifar CIFAR10_FOLDER --out OUT    # studies/__main__.py
 
-CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs, evaluates it with the reporting
-extractor and appends one row to studies/results/baselines.jsonl (`--rows` names another file). A job whose row is there
-is not done again. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
+CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs and evaluates it with the
+reporting extractor. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
 
 Stage 1 tunes one hyperparameter of each arm on seeds from 100, evaluated by the reporting extractor against 10,000
 CIFAR-10 training images, never the test images. The chosen values are in CHOSEN. Stage 2 confirms on seeds from 0,
@@ -14,16 +12,13 @@ against the 10,000 test images. The validation score sees only the training imag
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studies.commands import CommandJob
 from studies.places import RESULTS
-from studies.queue import Row, act
+from studies.queue import Row
 
 ROWS = RESULTS / "baselines.jsonl"
 WIDTH = 32
@@ -90,8 +85,8 @@ class BaselineJob(CommandJob):
         return {**COMMON, **base, **{name: self.value for name in names}, **self.options, "seed": self.seed}
 
 
-def stages() -> dict[str, list[BaselineJob]]:
-    """{stage: its jobs}, the most important first."""
+def stages(pictures: Path = Path()) -> dict[str, list[BaselineJob]]:
+    """{stage: its jobs}, the most important first. pictures: it has no others."""
     tuned = {arm: values for arm, (_, _, values) in ARMS.items() if len(values) > 1 and arm != "prune only"}
     found = {"1": [BaselineJob("1", arm, TUNING_SEED, value) for arm, values in tuned.items() for value in values]}
     found["2a"] = [BaselineJob("2", arm, seed, CHOSEN[arm]) for seed in range(6) for arm in ("dense", "RG-GAN")]
@@ -117,28 +112,3 @@ def gap(folder: Path, cifar: Path) -> dict[str, float]:
     training.load_state_dict(next(readable(folder / "checkpoints", print))["training"])
     gan, test = training.gan, load_images(str(cifar / "test"), 32, max_images=500, seed=0)
     return gap_of(gan.d, data, test, config.batch, gan.conditional, gan.autocast)
-
-
-def jobs_of(names: list[str]) -> Iterator[BaselineJob]:
-    """The jobs of these stages; of all, if none is named."""
-    for name, jobs in stages().items():
-        for job in jobs:
-            if not names or name in names:
-                yield job
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cifar", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("command", choices=("list", "work"))
-    parser.add_argument("stages", nargs="*")
-    parser.add_argument("--rows", type=Path, default=ROWS)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
-    act(arguments, jobs_of(arguments.stages))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,11 @@
 """The capacity study: does a discriminator whose density follows its overfitting make a better GAN from few images?
 
-    python -m studies.capacity CIFAR10_FOLDER OUT list            # the jobs of every stage, and which are done
-    python -m studies.capacity CIFAR10_FOLDER OUT work [STAGE...] # do the others; may run twice, may be stopped
-    python -m studies.capacity CIFAR10_FOLDER OUT work faces --faces FOLDER  # the other networks, on a hundred images
+    python -m studies list|work|jobs capacity [STAGE...] --cifar CIFAR10_FOLDER --out OUT    # studies/__main__.py
+    python -m studies list|work|jobs capacity faces --pictures FOLDER --out OUT  # the other networks, a hundred images
 
-CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs and appends one row to
-studies/results/capacity.jsonl, with the curve of its snapshots (studies/curves.py): fd-small of 2,000 samples by the
-reporting extractor at every evaluation. A job whose row is there is not done again; one that was stopped goes on at its
-last evaluation. Seed s fixes subset, initialisation and order, so that arms of one seed are paired.
+CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg. Each job trains one run in OUT/runs; its row has the curve of its
+snapshots (studies/curves.py): fd-small of 2,000 samples by the reporting extractor at every evaluation. Seed s fixes
+subset, initialisation and order, so that arms of one seed are paired.
 
 Stages: `pilot` and `longer` (dense, how long it takes until it overfits), `tune` (seeds from 100, evaluated
 against CIFAR-10 training images), the claims and the controls (seeds from 0, evaluated against test images), `faces`
@@ -23,24 +21,18 @@ claim). Fixed before they were run:
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from rggan import TrainConfig
 from rggan.data import load_images
 from rggan.presets import settings
 from studies.curves import Evaluator, Point, train_with_curve
 from studies.places import RESULTS
-from studies.queue import Job, Row, act, commit, done_rows
+from studies.queue import Job, Row, commit, row_of, write_alone
 
 ROWS = RESULTS / "capacity.jsonl"
 SIDE, REFERENCE = 16, 5000
@@ -114,14 +106,13 @@ class CurveJob(Job):
         if options.get("target_d") == SAME_PATH:
             given["target_d"] = str(density_path(self.seed, out))
         config = TrainConfig(data=str(self.data(cifar)), outdir=self.folder(out), **given)
-        folder, curve = train_with_curve(config, self.evaluator(cifar))
+        _, curve = train_with_curve(config, self.evaluator(cifar))
         row: Row = {"stage": self.stage, "arm": self.arm, "seed": self.seed, "value": self.value}
         row |= end_points(curve)
         row["curve"] = [
             {key: rounded(value) for key, value in point.items() if isinstance(value, int | float | str)}
             for point in curve
         ]
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return row | {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
 
 
@@ -131,12 +122,12 @@ def density_path(seed: int, out: Path) -> Path:
     Raises:
         SystemExit: that run has no row yet.
     """
-    rows = [row for row in done_rows(ROWS) if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", seed)]
-    if not rows:
+    row = row_of(CurveJob("a", "adaptive", seed, ""), out)
+    if row is None:
         raise SystemExit(f"The controls of seed {seed} take the densities of (a)'s adaptive run: run stage a first.")
     folder = out / "paths" / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "stats.jsonl").write_text("".join(json.dumps(point) + "\n" for point in rows[0]["curve"]))
+    write_alone(folder / "stats.jsonl", "".join(json.dumps(point) + "\n" for point in row["curve"]))
     return folder
 
 
@@ -173,8 +164,8 @@ def faces_jobs(faces: Path) -> list[CurveJob]:
     return found
 
 
-def stages(faces: Path | None = None) -> dict[str, list[CurveJob]]:
-    """{stage: its jobs}, the most important first. faces: training set of stage `faces`; None leaves it out."""
+def stages(pictures: Path = Path("faces")) -> dict[str, list[CurveJob]]:
+    """{stage: its jobs}, the most important first. pictures: training set of stage `faces`."""
     pilot, longer = (
         [
             CurveJob(stage, "dense", 0, images, {**DENSE, "max_images": images, "kimg": kimg, "snap": snap})
@@ -202,29 +193,4 @@ def stages(faces: Path | None = None) -> dict[str, list[CurveJob]]:
     b = [CurveJob("b", arm, s, "", {**o, "max_images": 1000, "kimg": 400}) for s in SEEDS for arm, o in ARMS_A.items()]
     found = {"tune": tune, "a": a, "controls": controls, "d": few, "e": e, "pilot": pilot}
     found |= {"longer": longer, "more": more}
-    return {**found, "c": c, "b": b, **({"faces": faces_jobs(faces)} if faces else {})}
-
-
-def jobs_of(names: list[str], faces: Path | None = None) -> Iterator[CurveJob]:
-    """The jobs of these stages; of all, if none is named."""
-    for name, jobs in stages(faces).items():
-        if not names or name in names:
-            yield from jobs
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cifar", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("command", choices=("list", "work"))
-    parser.add_argument("stages", nargs="*")
-    parser.add_argument("--faces", type=Path, help="a hundred images, for stage faces")
-    parser.add_argument("--rows", type=Path, default=ROWS)
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    act(arguments, jobs_of(arguments.stages, arguments.faces))
-
-
-if __name__ == "__main__":
-    main()
+    return {**found, "c": c, "b": b, "faces": faces_jobs(pictures)}

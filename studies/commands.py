@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,11 +32,6 @@ class CommandJob(Job):
         """Options of the run that name folders of this machine: no part of its row."""
         return {}
 
-    @property
-    def keeps_checkpoints(self) -> bool:
-        """Whether the training states stay, for checks that need them."""
-        return False
-
     def run(self, cifar: Path, out: Path) -> Row:
         started = time.perf_counter()
         place, options = self.folder(out), self.train_options()
@@ -61,10 +56,7 @@ class CommandJob(Job):
         if best.get("memorisation"):
             told = best["memorisation"]
             row["memorisation"] = {name: told[name] for name in told if name != "sheet"}  # a path of this machine
-        row |= {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
-        if not self.keeps_checkpoints:
-            shutil.rmtree(folder / "checkpoints")
-        return row
+        return row | {"options": options, "seconds": round(time.perf_counter() - started), "commit": commit()}
 
 
 def flags(options: dict[str, Any]) -> list[str]:
@@ -81,12 +73,18 @@ def flags(options: dict[str, Any]) -> list[str]:
 
 
 def rggan(*arguments: str) -> str:
-    """`rggan ...`: what it prints.
+    """`rggan ...`: what it prints. A SIGTERM is passed on, so that a training that is stopped keeps its state.
 
     Raises:
         SystemExit: it failed; with all that it printed.
     """
-    done = subprocess.run([sys.executable, "-m", "rggan", *arguments], text=True, capture_output=True)
-    if done.returncode:
-        raise SystemExit(f"rggan {' '.join(arguments)}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    command = [sys.executable, "-m", "rggan", *arguments]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        before = signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        try:
+            told, errors = process.communicate()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    if process.returncode:
+        raise SystemExit(f"rggan {' '.join(arguments)}\n{told}{errors}")
+    return told

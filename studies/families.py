@@ -1,27 +1,21 @@
 """The families study: dense and RG-GAN on SNGAN, StyleGAN2 and FastGAN, on two data sets, over three paired seeds.
 
-    python -m studies.families CIFAR10_FOLDER FACES_FOLDER OUT list            # the jobs, and which are done
-    python -m studies.families CIFAR10_FOLDER FACES_FOLDER OUT work [DATA...]  # do the others; may run twice
+    python -m studies list|work|jobs families [DATA...] --cifar CIFAR10_FOLDER --pictures FACES_FOLDER --out OUT
 
-Each job trains one run, evaluates it with the reporting extractor, and appends one row to
-studies/results/families.jsonl. CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg: 1,000 images are drawn, 900 of them
-train, and the reference of the evaluation is the 10,000 test images. FACES_FOLDER holds a hundred images, which are
-training set and reference. The arms of a family see as many images; widths and lengths are what a CPU core trains in
-minutes.
+Each job trains one run and evaluates it with the reporting extractor. CIFAR10_FOLDER holds
+{train,test}/<class>/NNNN.jpg: 1,000 images are drawn, 900 of them train, and the reference of the evaluation is the
+10,000 test images. FACES_FOLDER holds a hundred images, which are training set and reference. The arms of a family see
+as many images; widths and lengths are what a CPU core trains in minutes.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studies.commands import CommandJob
 from studies.places import RESULTS
-from studies.queue import Job, act
 
 ROWS = RESULTS / "families.jsonl"
 DATA: dict[str, dict[str, Any]] = {
@@ -68,32 +62,14 @@ class FamilyJob(CommandJob):
         return ["--reference", str(cifar / "test"), "--metrics", "fd", "kid", "--samples", "5000", *ONCE]
 
 
-def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[FamilyJob]:
-    """Every job, paired runs beside each other."""
-    for seed in range(3):
-        for data in names or DATA:
-            for family in FAMILIES:
-                for arm in ("dense", "RG-GAN"):
-                    place = faces if data == "faces" else None
-                    yield FamilyJob(f"3-{data}", f"{family} {arm}", seed, family, options(data, family, arm), place)
-
-
-def main(about: str | None, rows: Path, made: Callable[[list[str] | None, Path], Iterable[Job]]) -> None:
-    """The command line of a study on CIFAR-10 and on faces.
-
-    about: its help. rows: where results go. made: (names of data sets, the folder of faces) -> jobs.
-    """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cifar", type=Path)
-    parser.add_argument("faces", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("command", choices=("list", "work"))
-    parser.add_argument("data", nargs="*")
-    parser.add_argument("--rows", type=Path, default=rows)
-    arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    act(arguments, made(arguments.data, arguments.faces))
-
-
-if __name__ == "__main__":
-    main(__doc__, ROWS, jobs)
+def stages(pictures: Path = Path("faces")) -> dict[str, list[FamilyJob]]:
+    """{data set: its jobs}, paired runs beside each other. pictures: the hundred faces."""
+    return {
+        data: [
+            FamilyJob(f"3-{data}", f"{family} {arm}", seed, family, options(data, family, arm), place)
+            for seed in range(3)
+            for family in FAMILIES
+            for arm in ("dense", "RG-GAN")
+        ]
+        for data, place in (("cifar", None), ("faces", pictures))
+    }

@@ -1,10 +1,9 @@
 """The projected study: FastGAN's and the projected discriminator on few pictures, its heads dense, adaptive and static.
 
-    python -m studies.projected CIFAR10_FOLDER FACES_FOLDER OUT list            # the jobs, and which are done
-    python -m studies.projected CIFAR10_FOLDER FACES_FOLDER OUT work [DATA...]  # do the others; may run twice
+    python -m studies list|work|jobs projected [DATA...] --cifar CIFAR10_FOLDER --pictures FACES_FOLDER --out OUT
 
-Each job trains one run, evaluates its best snapshot with the reporting extractor, through which nothing was trained or
-selected, and appends one row to studies/results/projected.jsonl; runs stay in OUT/runs for the pictures.
+Each job trains one run and evaluates its best snapshot with the reporting extractor, through which nothing was trained
+or selected; runs stay in OUT/runs for the pictures.
 CIFAR10_FOLDER holds {train,test}/<class>/NNNN.jpg, of which 1,000 train; FACES_FOLDER holds a hundred pictures,
 training set and reference. Arms of a seed have the same G, pictures and number of images; a step of the projected
 discriminator takes as long as one of FastGAN's (docs/performance.md).
@@ -12,11 +11,10 @@ discriminator takes as long as one of FastGAN's (docs/performance.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from studies.families import FamilyJob, main
+from studies.families import FamilyJob
 from studies.places import RESULTS
 
 ROWS = RESULTS / "projected.jsonl"
@@ -53,14 +51,13 @@ def options(data: str, arm: str) -> dict[str, Any]:
     return {**found, "snap": found["kimg"] / EVALUATIONS}
 
 
-def jobs(names: list[str] | None = None, faces: Path = Path("faces")) -> Iterator[FamilyJob]:
-    """Every job, paired runs beside each other."""
-    for data in names or DATA:
-        for seed in range(3):
-            for arm in ARMS:
-                place = None if data == "cifar" else faces
-                yield FamilyJob(data, arm, seed, DATA[data]["kimg"], options(data, arm), place)
-
-
-if __name__ == "__main__":
-    main(__doc__, ROWS, jobs)
+def stages(pictures: Path = Path("faces")) -> dict[str, list[FamilyJob]]:
+    """{data set: its jobs}, paired runs beside each other. pictures: the hundred faces."""
+    return {
+        data: [
+            FamilyJob(data, arm, seed, found["kimg"], options(data, arm), None if data == "cifar" else pictures)
+            for seed in range(3)
+            for arm in ARMS
+        ]
+        for data, found in DATA.items()
+    }

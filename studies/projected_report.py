@@ -22,7 +22,7 @@ from rggan import Generator
 from rggan.generation.sheets import labelled_rows
 from studies.paired import by_seed, copies, mean_sd, ratio
 from studies.places import IMAGES
-from studies.projected import ARMS, DATA, ROWS, jobs
+from studies.projected import ARMS, DATA, ROWS, stages
 from studies.queue import Row, done_rows
 
 DISTANCE = {"faces64": ("kid", "KID"), "faces128": ("kid", "KID"), "cifar": ("fid", "fd-small")}
@@ -60,7 +60,7 @@ def table(rows: Sequence[Row], data: str) -> list[str]:
 def pictures(out: Path, data: str) -> Image.Image:
     """A row of pictures for each arm whose run with seed 0 is finished."""
     images, names = [], []
-    for job in jobs([data]):
+    for job in stages()[data]:
         found = sorted(job.folder(out).glob("0*/best"))
         if job.seed == 0 and found:
             images.append(Generator.from_pretrained(found[0]).images(range(COLUMNS)))

@@ -1,13 +1,16 @@
-"""A queue of jobs in two files: rows of results, and locks. Any number of workers share it and may be stopped.
+"""A queue of jobs, each with its own file for its row of results. Any number of processes share it and may be killed.
 
-A job is done when its row is in the file of results; a worker takes each job that is not done and that no other holds.
+A job is done when its row is there whole, in OUT/rows; `finish` runs one that is not done and that no other process
+holds. Locks only spare work that would be done twice: no row is lost without them (network file systems).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
+import shutil
 import subprocess
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +18,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from rggan.files import flush_folder, write_whole
 from studies.places import ROOT
 
 Row = dict[str, Any]
+SHOWN = ("fid", "kid", "best", "last")  # of a row, when its job is done
 
 
 def key_of(row: Row) -> str:
@@ -49,9 +54,23 @@ class Job:
     def key(self) -> str:
         return key_of(vars(self))
 
+    @property
+    def name(self) -> str:
+        """Its key as a word that no shell and no file system takes for something else.
+
+        >>> Job("2", "RG-GAN, hard", 0, 0.5).name
+        '2_RG-GAN_hard_0.5_seed_0'
+        """
+        return self.key.replace(" ", "_").replace(",", "")
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether the training states stay when it is done, for checks that need them."""
+        return False
+
     def folder(self, out: Path) -> Path:
         """Where its run is kept."""
-        return out / "runs" / self.key.replace(" ", "_").replace(",", "")
+        return out / "runs" / self.name
 
     def data(self, cifar: Path) -> Path:
         """What it trains on."""
@@ -62,46 +81,94 @@ class Job:
         return {**self.options, "seed": self.seed}
 
     def run(self, cifar: Path, out: Path) -> Row:
-        """Train and evaluate; the row of results, with at least stage, arm, seed, value and seconds."""
+        """Train, or go on where it was stopped, and evaluate.
+
+        Returns:
+            The row of results, with at least stage, arm, seed, value and seconds.
+        """
         raise NotImplementedError
+
+    def tidy(self, out: Path) -> None:
+        """Remove what is needed until its row is there, and no longer."""
+        if not self.keeps_checkpoints:
+            for states in self.folder(out).glob("0*/checkpoints"):
+                shutil.rmtree(states, ignore_errors=True)
 
 
 def done_rows(path: Path) -> list[Row]:
-    """The rows of all finished jobs; [] where there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """The rows of all finished jobs in a file of rows; [] where there is no such file.
 
-
-def work(cifar: Path, out: Path, rows: Path, jobs: Iterable[Job]) -> None:
-    """Run each job that has no row in the file `rows` and that no other worker holds."""
-    (out / "locks").mkdir(parents=True, exist_ok=True)
-    for job in jobs:
-        lock = FileLock(out / "locks" / f"{job.key.replace(' ', '_')}.lock", timeout=0)
-        try:
-            with lock:
-                if job.key in {key_of(row) for row in done_rows(rows)}:
-                    continue
-                print(job.key, flush=True)
-                row = job.run(cifar, out)
-                with FileLock(out / "rows.lock"), rows.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                values = {name: row[name] for name in ("fid", "kid", "best", "last") if row.get(name) is not None}
-                shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-                print(f"  {shown} in {row['seconds']} s", flush=True)
-        except Timeout:
-            continue
-
-
-def act(arguments: argparse.Namespace, jobs: Iterable[Job]) -> None:
-    """The command: `work` runs the jobs, `list` says which are done.
-
-    arguments: command, cifar, out, rows.
+    Raises:
+        SystemExit: a line is no row.
     """
-    if arguments.command == "work":
-        work(arguments.cifar, arguments.out, arguments.rows, jobs)
-        return
-    done = {key_of(row) for row in done_rows(arguments.rows)}
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else (), start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise SystemExit(f"{path}: line {number} is no row of results; mend or remove it.") from error
+    return rows
+
+
+def row_of(job: Job, out: Path) -> Row | None:
+    """The row of a finished job; None where it has none, or a damaged one."""
+    path = row_file(job, out)
+    return read_row(path, job.key) if path.is_file() else None
+
+
+def row_file(job: Job, out: Path) -> Path:
+    return out / "rows" / f"{job.name}.json"
+
+
+def read_row(path: Path, key: str) -> Row | None:
+    """What the file holds, if that is a row of this key."""
+    try:
+        row = json.loads(path.read_bytes())
+        return row if key_of(row) == key else None
+    except (ValueError, TypeError, KeyError):  # cut short, or something else than a row
+        return None
+
+
+def write_row(job: Job, out: Path, row: Row) -> None:
+    write_alone(row_file(job, out), json.dumps(row) + "\n")
+
+
+def write_alone(path: Path, text: str) -> None:
+    """Write a file whole or not at all, also where other processes, or machines, write the same one at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mine = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    write_whole(mine, text.encode())
+    os.replace(mine, path)
+    flush_folder(path.parent)
+
+
+def finish(job: Job, cifar: Path, out: Path) -> bool:
+    """Run a job that is not done yet. False: another process holds it.
+
+    Raises:
+        SystemExit: its training or its evaluation failed.
+    """
+    if row_of(job, out) is None:
+        (out / "locks").mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(out / "locks" / f"{job.name}.lock", timeout=0):
+                if row_of(job, out) is None:  # nobody has finished it meanwhile
+                    print(job.key, flush=True)
+                    row = job.run(cifar, out)
+                    write_row(job, out, row)
+                    values = {name: row[name] for name in SHOWN if row.get(name) is not None}
+                    shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                    print(f"  {shown} in {row['seconds']} s", flush=True)
+        except Timeout:
+            return False
+    job.tidy(out)
+    return True
+
+
+def work(cifar: Path, out: Path, jobs: Iterable[Job]) -> None:
+    """Run each job that is not done and that no other process holds."""
     for job in jobs:
-        print("done" if job.key in done else "    ", job.key)
+        finish(job, cifar, out)
 
 
 def commit() -> str:

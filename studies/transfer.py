@@ -1,24 +1,22 @@
 """The transfer study: does a generator of other pictures help on a hundred, and do D's frozen blocks?
 
-    python -m studies.transfer CIFAR10_FOLDER EMOJI_FOLDER OUT list            # the jobs, and which are done
-    python -m studies.transfer CIFAR10_FOLDER EMOJI_FOLDER OUT work [DATA...]  # do the others; may run twice
+    python -m studies list|work|jobs transfer [DATA...] --pictures EMOJI_FOLDER --out OUT    # studies/__main__.py
 
 EMOJI_FOLDER holds emoji/ and faces100/, which have no picture in common. `source` trains a FastGAN on the emoji for
 each seed; `faces` trains one on the hundred faces, from scratch and from that source, whose job must be done before.
-Each job appends one row to studies/results/transfer.jsonl, evaluated with the reporting extractor.
+The reporting extractor evaluates each run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.families import FamilyJob, main
+from studies.families import FamilyJob
 from studies.places import RESULTS
 from studies.projected import COMMON, EVALUATIONS, FASTGAN
-from studies.queue import Row
+from studies.queue import Row, row_of
 
 ROWS = RESULTS / "transfer.jsonl"
 KIMG = {"source": 12, "faces": 8}
@@ -52,8 +50,11 @@ class TransferJob(FamilyJob):
     def folders(self, out: Path) -> Row:
         if "freeze_d" not in self.options:
             return {}
-        (source,) = source_of(self.seed, self.faces or Path()).folder(out).glob("0*")
-        return {"init": source}
+        source = source_of(self.seed, self.faces or Path())
+        runs = list(source.folder(out).glob("0*"))
+        if row_of(source, out) is None or not runs:
+            raise SystemExit(f"{self.key} begins with the networks of {source.key}: run stage source first.")
+        return {"init": runs[0]}
 
 
 def source_of(seed: int, faces: Path) -> TransferJob:
@@ -62,17 +63,14 @@ def source_of(seed: int, faces: Path) -> TransferJob:
     return TransferJob("source", SOURCE, seed, kimg, options(kimg), faces.parent / "emoji")
 
 
-def jobs(names: list[str] | None = None, emoji: Path = Path("emoji")) -> Iterator[TransferJob]:
-    """Every job, those of a seed beside each other."""
-    faces = emoji / "faces100"
-    for data in names or KIMG:
-        for seed in range(3):
-            if data == "source":
-                yield source_of(seed, faces)
-                continue
-            for arm, taken in ARMS.items():
-                yield TransferJob(data, arm, seed, KIMG[data], {**options(KIMG[data]), **taken}, faces)
-
-
-if __name__ == "__main__":
-    main(__doc__, ROWS, jobs)
+def stages(pictures: Path = Path("emoji")) -> dict[str, list[TransferJob]]:
+    """{data set: its jobs}, those of a seed beside each other. pictures: the folder of emoji/ and faces100/."""
+    faces = pictures / "faces100"
+    return {
+        "source": [source_of(seed, faces) for seed in range(3)],
+        "faces": [
+            TransferJob("faces", arm, seed, KIMG["faces"], {**options(KIMG["faces"]), **taken}, faces)
+            for seed in range(3)
+            for arm, taken in ARMS.items()
+        ],
+    }

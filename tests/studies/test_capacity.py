@@ -10,6 +10,7 @@ from rggan import TrainConfig
 from rggan.training.sparsity import make_target
 from studies import capacity
 from studies import capacity_report as report
+from studies.merge import adopt
 from studies.queue import done_rows, key_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
@@ -17,7 +18,7 @@ ROWS = done_rows(capacity.ROWS)
 
 
 def test_every_job_is_a_valid_run_and_none_comes_twice():
-    jobs = list(capacity.jobs_of([], Path("faces")))
+    jobs = [job for jobs in capacity.stages().values() for job in jobs]
     assert len({job.key for job in jobs}) == len(jobs)
     for job in jobs:
         TrainConfig(data="somewhere", **job.train_options())
@@ -47,7 +48,7 @@ def test_controls_and_faces_differ_from_dense_and_adaptive_in_what_they_are_name
         differ = differences(job.train_options(), dense[job.seed])
         assert differ
         assert differ <= method or (differ <= own and len(differ) <= 2), job.key
-    faces = list(capacity.jobs_of(["faces"], Path("faces")))
+    faces = capacity.stages()["faces"]
     assert len(faces) == 24
     for job in faces:
         (twin,) = [one for one in faces if (one.seed, one.value) == (job.seed, job.value) and one.arm != job.arm]
@@ -59,7 +60,7 @@ def differences(one, other):
 
 
 def test_rows_were_made_by_the_present_jobs():
-    there = {job.key: job.train_options() for job in capacity.jobs_of([], Path("faces"))}
+    there = {job.key: job.train_options() for jobs in capacity.stages().values() for job in jobs}
     assert len({key_of(row) for row in ROWS}) == len(ROWS)
     for row in ROWS:
         assert row["options"] == json.loads(json.dumps(there[key_of(row)])), key_of(row)
@@ -85,7 +86,9 @@ def test_smoothing_is_a_weighted_geometric_mean():
 def test_an_adaptive_runs_densities_come_back_as_a_run(tmp_path):
     with pytest.raises(SystemExit, match="run stage a first"):
         capacity.density_path(capacity.TUNING_SEED, tmp_path)
-    row = next(row for row in ROWS if (row["stage"], row["arm"], row["seed"]) == ("a", "adaptive", 0))
+    job = next(job for job in capacity.stages()["a"] if (job.arm, job.seed) == ("adaptive", 0))
+    adopt([job], tmp_path, capacity.ROWS)
+    row = next(row for row in ROWS if key_of(row) == job.key)
     target = make_target(TrainConfig(target_d=str(capacity.density_path(0, tmp_path)), batch=16, kimg=96), "d")
     for point in row["curve"]:
         assert target.at(round(point["kimg"] * 1000 / 16)) == pytest.approx(point["density_d"])

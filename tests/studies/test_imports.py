@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,6 +12,8 @@ import pytest
 
 import rggan
 import studies
+from studies.__main__ import STUDIES as STUDIES_BY_NAME
+from studies.__main__ import stages_of
 
 STUDIES = Path(studies.__file__).parent
 
@@ -38,4 +41,18 @@ def test_shell_files_call_modules_that_exist():
     for path in (STUDIES.parent / "runs").glob("*.sh"):
         words = path.read_text().split()
         for name in (word for before, word in pairwise(words) if before == "-m"):
-            assert name == "rggan" or (STUDIES.parent / f"{name.replace('.', '/')}.py").is_file(), (path.name, name)
+            place = STUDIES.parent / name.replace(".", "/")
+            assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), (path.name, name)
+
+
+def test_shell_files_name_studies_stages_and_results_that_exist():
+    seen = set()
+    for path in (STUDIES.parent / "runs").glob("*.sh"):
+        text = path.read_text()
+        for study, rows in re.findall(r"study=\((\w+) .*--rows (\S+)\)", text):
+            assert (STUDIES.parent / rows).is_file(), rows
+            seen.add(study)
+            stages = set(stages_of(study, Path("pictures")))
+            for names in re.findall(r'work "\$\{study\[@\]\}" ([\w ]+)', text):
+                assert set(names.split()) <= stages, (path.name, names)
+    assert seen == set(STUDIES_BY_NAME)
