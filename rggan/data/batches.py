@@ -30,7 +30,7 @@ class Batches:
     def __init__(self, data: ImageSet, batch: int, seed: int = 0, mirror: bool = False, device: str = "cpu") -> None:
         self.data, self.device, self.shape = data, torch.device(device), tuple(data.shape)
         # On a GPU the whole set is stored there if it takes less than half of the free memory, else batches are copied.
-        there = self.device.type == "cuda" and not data.mapped
+        there = self.device.type == "cuda" and (not data.mapped or ranks.world.here > 1)
         if there:
             size = len(data) * math.prod(data.shape)
             there = size < torch.cuda.mem_get_info(self.device)[0] / 2

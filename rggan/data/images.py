@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rggan import ranks
 from rggan.data.classes import balanced_subset, class_names, present
 from rggan.data.decode import (
     CHANNELS,
@@ -42,6 +43,7 @@ from rggan.errors import UserError
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the validation score
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
 ONE_LARGE = threading.Lock()
+SHARED_FROM = 64 << 20  # bytes of pixels from which the ranks on a machine share one copy: the first decodes
 CHUNK = 256  # pictures decoded ahead
 VERSION = 1  # of the decoding: cached pixels of another version are not used
 
@@ -188,7 +190,8 @@ def load_images(
         pattern: a shell pattern on the file name ('*[02468].jpg').
         skip_bad: skip unreadable files instead of raising.
         memory_share: sets that take more than this share of the machine's memory are memory-mapped from
-            a file in the cache folder ($RGGAN_CACHE, or ~/.cache/rggan), keyed by their content.
+            a file in the cache folder ($RGGAN_CACHE, or ~/.cache/rggan), keyed by their content. So are those above
+            64 MiB that several ranks on a machine train on.
         white_level: value of pictures above 8 bits (PNG, TIFF, arrays) that becomes white; 'auto': their largest;
             None: 65535, and those of unknown range are refused.
         max_pixels: pictures that have more are refused; JPEGs are decoded at a half to an eighth of their size.
@@ -281,7 +284,8 @@ def decode(
 ) -> tuple[Decoded, list[str], str]:
     """Returns (pixels, SHA-256 of each picture, key of the whole set)."""
     shape = (*how["size"], depth_of(how))
-    large = len(pictures) * int(np.prod(shape)) > memory_share * machine_memory()
+    size = len(pictures) * int(np.prod(shape))
+    large = size > memory_share * machine_memory() or (ranks.world.here > 1 and size > SHARED_FROM)
     hashes: list[str] = []
 
     def work(picture: Picture, decoding: bool) -> tuple[str, Pixels | str]:

@@ -78,6 +78,8 @@ def refuse_ranks(config: TrainConfig) -> None:
         raise UserError(f"`batch` {config.batch} is not divided by {count} ranks: take {' or '.join(near)}.")
     if config.compile:
         raise UserError("`compile` is for a run of one process: leave it out, or start it without torchrun.")
+    if config.capture == "on":
+        raise UserError("`capture` on is for a run of one process: leave it out, or start it without torchrun.")
 
 
 def refuse_other_images(data: ImageSet) -> None:

@@ -104,7 +104,9 @@ class Training(Stateful):
             raise UserError("`signal` r_v compares with held-out images, and there are none.")
         self.steps = make_steps(config, data.shape[1] * data.shape[2], gan.device)
         self.foreign = foreign_steps(config)
-        self.recorder = make_recorder(config.capture, gan.device, self.foreign is not None, config.batch)
+        # Whether messages between cards can be recorded with a step was not tried.
+        capture = config.capture if ranks.count() == 1 else "off"
+        self.recorder = make_recorder(capture, gan.device, self.foreign is not None, config.batch)
         self.d_gradients, self.d_update, self.g_gradients, self.g_update = self.parts()
         self.signals = Signals(
             gan, self.schedules, self.adaptive, self.balance, self.ada, self.evaluator.held_out, config.d_steps

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rggan import UserError
+from rggan import UserError, ranks
 from rggan.data import Batches, load_images
 from rggan.data import images as images_module
 from rggan.data.store import cache_folder, machine_memory
@@ -131,3 +131,19 @@ def test_pictures_that_change_between_the_two_readings_are_not_cached(pictures, 
     with pytest.raises(UserError, match="changed while they were read"):
         mapped(pictures)
     assert cached(pictures) == []
+
+
+def test_ranks_on_a_machine_share_what_the_first_decodes(pictures, monkeypatch):
+    alone = load_images(pictures, 16)
+    monkeypatch.setattr(images_module, "SHARED_FROM", 0)
+    assert load_images(pictures, 16).mapped is False  # nobody to share with
+    monkeypatch.setattr(ranks, "world", ranks.World(0, 2, 0, 2))
+    first = load_images(pictures, 16)
+    monkeypatch.setattr(images_module, "open_picture", lambda picture: pytest.fail("decoded again"))
+    monkeypatch.setattr(ranks, "world", ranks.World(1, 2, 1, 2))
+    second = load_images(pictures, 16)
+    assert first.mapped
+    assert second.mapped
+    assert torch.equal(first.images, alone.images)
+    assert torch.equal(second.images, alone.images)
+    assert second.identity == alone.identity

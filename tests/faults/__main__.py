@@ -24,6 +24,7 @@ import torch
 from tests.faults.drill import Drill, Outcome
 from tests.faults.fuzz import run as fuzz
 from tests.faults.page import failures, page
+from tests.faults.ranks import RanksDrill
 
 INSIDE = "RGGAN_DRILL_NAMESPACE"
 
@@ -42,12 +43,24 @@ def disks(drill: Drill, count: int) -> Outcome | None:
     return outcome
 
 
+def killed_ranks(folder: Path, count: int, seed: int) -> Outcome:
+    """Kills of single ranks, of two and of three: two thirds of them, and the rest."""
+    outcome = Outcome()
+    for number, kills in ((2, count - count // 3), (3, count // 3)):
+        part = RanksDrill(folder / str(number), number, seed).moments(kills)
+        outcome.tried += part.tried
+        outcome.exact += part.exact
+        outcome.failures += part.failures
+    return outcome
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, help="write the figures here (and beside it as .json)")
     parser.add_argument("--traps", type=int, default=1000, help="exact places per precision (default: all there are)")
     parser.add_argument("--moments", type=int, default=10, help="random moments per signal and precision")
     parser.add_argument("--disks", type=int, default=20, help="full disks per precision")
+    parser.add_argument("--ranks", type=int, default=30, help="ranks that are killed at random instants")
     parser.add_argument("--inputs", type=int, default=12_000, help="hostile inputs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -67,6 +80,9 @@ def main() -> int:
             part["disks"] = None if starved is None else vars(starved)
             told["precisions"][precision] = part
             print(precision, json.dumps(part, indent=2), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        told["ranks"] = vars(killed_ranks(Path(folder), options.ranks, options.seed))
+        print("ranks", json.dumps(told["ranks"], indent=2), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         told["inputs"] = fuzz(options.inputs, options.seed, Path(folder) / "fuzz").to_json()
     told["minutes"] = round((time.perf_counter() - started) / 60, 1)

@@ -33,6 +33,9 @@ SIGKILL does not empty the system's write cache: what a power cut does was not t
 ## Two at once
 The same command while it is running was refused, and the first run ended exactly: {two} of {precisions}.
 
+## Ranks
+{ranks}
+
 ## Hostile input
 **{inputs:,} inputs tried, {failed} failures.** Every input is a damaged or malicious file. It must be read, be
 refused with one clear sentence, or be left out by name; nothing may be executed, nothing written outside the folder it
@@ -46,6 +49,15 @@ refused: it is named, and the one before is used.
 Slowest input {slowest:.1f} s; memory grew by at most {growth:,.0f} MB.
 """
 
+RANKS = """One rank of a run over several processes ([ranks.md](ranks.md)) is killed at a random instant: the same
+training, with batches of 12. The others must end within 15 seconds with code 1, the first of them naming the one that
+is gone; then all are started again to the end, and what is left is compared, bit for bit, with an undisturbed run of as
+many ranks.
+
+| instant | tried | exact |
+|---|---|---|
+"""
+
 DISKS = """A run on a disk that holds 2 % to 95 % of what it needs (a tmpfs of that size), then with room again; and a
 disk that becomes read-only in the middle. The run must end with code 1 or 2 and a sentence, leave no part of a file,
 and be continued to the same bits.
@@ -57,7 +69,7 @@ and be continued to the same bits.
 
 def failures(told: dict[str, Any]) -> list[str]:
     """Everything that did not come out as it should."""
-    found = list(map(str, told["inputs"]["failures"]))
+    found = list(map(str, told["inputs"]["failures"] + told["ranks"]["failures"]))
     for precision, part in told["precisions"].items():
         found += [f"{precision}: {text}" for text in part["instants"]["failures"]]
         found += [f"{precision}: {text}" for text in (part["disks"] or {"failures": []})["failures"]]
@@ -72,6 +84,7 @@ def page(told: dict[str, Any]) -> str:
     instants = added([part["instants"] for part in parts])
     late, _ = instants.pop(TOO_LATE, (0, 0))
     starved = added([part["disks"] for part in parts if part["disks"]])
+    killed = added([told["ranks"]])
     inputs = told["inputs"]
     kinds = []
     for kind, counts in sorted(inputs["counts"].items()):
@@ -86,6 +99,7 @@ def page(told: dict[str, Any]) -> str:
         late=f" ({late} signals came after the end and do not count)" if late else "",
         instants=table(instants),
         disks=DISKS + table(starved) if starved else "Not tried: this machine lets nobody mount a disk (`unshare`).",
+        ranks=RANKS + table(killed),
         two=sum(part["two at once"] == "refused, exact" for part in parts),
         precisions=len(parts),
         inputs=inputs["inputs"],

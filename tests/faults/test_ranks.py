@@ -203,3 +203,4 @@ def test_commands_of_one_process(drill):
     refused(drill, ["evaluate", "runs/none"], r"`rggan evaluate` is one process: start it without torchrun\.")
     refused(drill, drill.words("runs", "--dry-run"), r"--dry-run measures one process: start it without torchrun\.")
     refused(drill, drill.words("runs", "--compile"), r"--compile is for a run of one process")
+    refused(drill, drill.words("runs", "--capture", "on"), r"--capture on is for a run of one process")
