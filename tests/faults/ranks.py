@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.distributed import TCPStore
 
-from tests.faults.drill import Drill, Outcome, child, half_written
+from tests.faults.drill import TOO_LATE, Drill, Outcome, child, half_written
 
 PATIENCE = 15.0  # seconds within which all ranks end when one is gone
 RANKS = ("--batch", "12")  # divided by 2, 3 and 4
@@ -112,7 +112,7 @@ class RanksDrill(Drill):
             os.kill(victim.pid, signal.SIGKILL)
         codes = started.finish(PATIENCE)
         if codes == [0] * self.count:
-            return "after the end", None
+            return TOO_LATE, None
         others = [code for n, code in enumerate(codes) if n != rank]
         if -99 in others or (codes[rank] == -signal.SIGKILL and any(code not in (0, 1) for code in others)):
             return where, f"the ranks ended with {codes}"
@@ -123,8 +123,10 @@ class RanksDrill(Drill):
         return where, broken or self.resumed(outdir)
 
     def moments(self, count: int) -> Outcome:
-        """Kills of random ranks at random instants."""
+        """Kills of random ranks at random instants; those that come after the end do not count."""
         outcome = Outcome()
-        for _ in range(count):
-            outcome.add(*self.killed(self.random.randrange(self.count), self.random.uniform(0.02, 1)))
+        while outcome.tried.total() < count:
+            where, failure = self.killed(self.random.randrange(self.count), self.random.uniform(0.02, 0.9))
+            if where != TOO_LATE:
+                outcome.add(where, failure)
         return outcome
