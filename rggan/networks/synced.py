@@ -21,13 +21,17 @@ class Synced(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1, *[1] * (input.dim() - 2)]
         with torch.autocast(input.device.type, enabled=False):
             x = input.float()
-            mean = ranks.mean(x.mean(dim=dims))
-            x = x - mean.view(shape)
-            variance = ranks.mean(x.square().mean(dim=dims))
+            variance, mean = torch.var_mean(x, dim=dims, correction=0)
+            # One message, as each takes longer than what is in it: the statistics of every rank.
+            means, variances = ranks.gathered(torch.cat([mean, variance])[None]).chunk(2, dim=1)
+            mean = means.mean(dim=0)
+            variance = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
             self.follow(mean.detach(), variance.detach(), ranks.whole(input.numel() // input.shape[1]))
-            x = x * (variance + self.eps).rsqrt().view(shape)
+            scale = (variance + self.eps).rsqrt()
             if self.affine:
-                x = x * self.weight.view(shape) + self.bias.view(shape)
+                scale = scale * self.weight
+            shift = -mean * scale + (self.bias if self.affine else 0)
+            x = torch.addcmul(shift.view(shape), x, scale.view(shape))
         return x.to(input.dtype)
 
     @torch.no_grad()
