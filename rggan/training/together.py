@@ -49,7 +49,7 @@ def joined() -> Iterator[None]:
     An exception that leaves it is marked as `quiet` on all ranks but the one that is to tell it.
 
     Raises:
-        RankLost: another rank is gone, or ended on its own; the sentence names it.
+        RankLost: another rank is gone, or ended on its own; the sentence names it. UserError: it ended for bad input.
     """
     if launched() == 1 or ranks.count() > 1:
         yield
@@ -71,9 +71,9 @@ def joined() -> Iterator[None]:
             if not connection_lost(error):
                 hearts.tell(error)
                 raise
-            gone, speaker = hearts.missing()
-            lost = RankLost(gone)
-            lost.quiet = speaker != number  # type: ignore[attr-defined]
+            lost, speaker = hearts.missing()
+            lost.quiet = speaker != number  # type: ignore[union-attr]
+            hearts.tell(lost)
             raise lost from error
     except BaseException as error:
         error.quiet = getattr(error, "quiet", number != 0)  # type: ignore[attr-defined]
@@ -156,10 +156,11 @@ class Hearts:
     def tell(self, error: BaseException) -> None:
         """Leave what this rank ends with, for the others."""
         with contextlib.suppress(Exception):
-            self.store.set(f"end/{self.number}", reason(error))
+            kind = "input" if isinstance(error, UserError) else "lost" if isinstance(error, RankLost) else "failure"
+            self.store.set(f"end/{self.number}", f"{kind} {reason(error)}")
 
-    def missing(self) -> tuple[str, int]:
-        """A sentence about the ranks that are gone, and the number of the one that is to tell it."""
+    def missing(self) -> tuple[RankLost | UserError, int]:
+        """What names the ranks that are gone or have ended, and the number of the one that is to tell it."""
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends the others meanwhile
         try:
@@ -167,13 +168,20 @@ class Hearts:
             time.sleep(SILENCE)
             after, ends = self.read("beat"), self.read("end")
         except Exception:  # it was kept by rank 0, or on its machine
-            return "rank 0 is gone, or its machine cannot be reached.", self.number
-        gone = [n for n in range(self.count) if n != self.number and before.get(n) == after.get(n)]
-        alive = [n for n in range(self.count) if n not in gone and n not in ends]
-        told = [f"rank {n} ended: {text}" for n, text in ends.items() if n != self.number]
-        told += [f"rank {n}{self.where(after.get(n))} is gone" for n in gone if n not in ends]
+            return RankLost("rank 0 is gone, or its machine cannot be reached."), self.number
+        silent = [n for n in range(self.count) if n != self.number and before.get(n) == after.get(n)]
+        gone = [n for n in silent if n not in ends]
+        alive = [n for n in range(self.count) if n not in silent and n not in ends]
+        # A rank 0 that ended has said why.
+        speaker = 0 if 0 in ends else min(alive, default=0)
+        causes = {n: text.split(" ", 1) for n, text in ends.items() if not text.startswith("lost")}
+        told = [f"rank {n} ended: {text}" for n, (_, text) in causes.items()]
+        told += [f"rank {n}{self.where(after.get(n))} is gone" for n in gone]
         sentence = "; ".join(told) or "the connection to another rank was lost"
-        return f"{sentence}. The run is as it was last saved, and the same command continues it.", min(alive, default=0)
+        if causes and not gone and all(kind == "input" for kind, _ in causes.values()):
+            number, (_, text) = next(iter(causes.items()))
+            return UserError(f"Rank {number}: {text}."), speaker
+        return RankLost(f"{sentence}. The run is as it was last saved, and the same command continues it."), speaker
 
     def read(self, kind: str) -> dict[int, str]:
         keys = {n: f"{kind}/{n}" for n in range(self.count)}

@@ -122,7 +122,7 @@ def test_no_two_ranks_read_a_shard_in_one_epoch(stream, monkeypatch):
 @pytest.mark.parametrize("count", [4, 5, 7, 12])
 def test_numbers_of_ranks_that_cannot_share_are_refused(stream, monkeypatch, count):
     with pytest.raises(
-        UserError, match=r"^\d+ processes cannot share 7 shards in 6 lanes .*, which 1, 2, 3, 6 does\.$"
+        UserError, match=r"^\d+ ranks cannot share 7 shards, .* in 6 lanes, .*\. Possible here: 1, 2, 3, 6\.$"
     ):
         as_rank(monkeypatch, 0, count, stream, 12)
 

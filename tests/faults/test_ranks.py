@@ -1,5 +1,6 @@
 """A rank that is killed, stopped, late or without a disk; and what ranks are refused for."""
 
+import io
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from sklearn.datasets import load_digits
 from rggan.run.folder import Run
 from rggan.training.checkpoint import checkpoints, load
 from tests.conftest import folders
+from tests.data.streams import write_tar
 from tests.faults.drill import compare, fingerprint, half_written
 from tests.faults.ranks import PATIENCE, Ranks, RanksDrill
 
@@ -204,3 +206,56 @@ def test_commands_of_one_process(drill):
     refused(drill, drill.words("runs", "--dry-run"), r"--dry-run measures one process: start it without torchrun\.")
     refused(drill, drill.words("runs", "--compile"), r"--compile is for a run of one process")
     refused(drill, drill.words("runs", "--capture", "on"), r"--capture on is for a run of one process")
+
+
+# ---- shards ----
+
+
+def digits_of(folder, counts, broken=None):
+    """Shards of scikit-learn's digits; the last member of the broken one is no picture."""
+    digits = iter(load_digits().images)
+    folder.mkdir()
+    for shard, count in enumerate(counts):
+        members = {}
+        for number in range(count):
+            stream = io.BytesIO()
+            Image.fromarray((next(digits) * 15).astype("uint8")).save(stream, "png")
+            members[f"{number:03d}.png"] = stream.getvalue()
+        if shard == broken:
+            members[f"{count - 1:03d}.png"] = b"no picture"
+        write_tar(folder / f"{shard}.tar", members)
+    return folder
+
+
+def shard_words(drill, folder, outdir, *extra):
+    words = drill.words(outdir, "--kimg", "0.24", "--snap", "0.12", "--shuffle-buffer", "32", *extra)
+    words.remove("--cond")
+    place = words.index("--max-images")
+    del words[place : place + 2]
+    return ["train", str(folder), *words[2:]]
+
+
+def test_broken_shard_ends_all_with_one_sentence(drill, tmp_path):
+    """One that rank 1 reads, after the training has begun: the first images are looked over before."""
+    folder = digits_of(tmp_path / "shards", [600, 600, 40, 40, 30], broken=3)
+    refused(drill, shard_words(drill, folder, tmp_path / "runs"), r"3\.tar")
+    assert half_written(tmp_path / "runs") is None
+
+
+def test_fewer_shards_than_ranks(drill, tmp_path):
+    folder = digits_of(tmp_path / "shards", [40, 40, 40])
+    words = shard_words(drill, folder, tmp_path / "runs", "--batch", "12")
+    refused(drill, words, r"3 ranks cannot share 2 shards, .*a --batch of 12: .* Possible here: 1, 2\.$", count=3)
+    assert not folders(tmp_path / "runs")
+
+
+def test_killed_rank_among_shards_goes_on_exactly(drill, tmp_path):
+    folder = digits_of(tmp_path / "shards", [70, 50, 60, 50, 30])
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    assert Ranks(drill, shard_words(drill, folder, whole), 2).finish() == [0, 0]
+    started = Ranks(drill, shard_words(drill, folder, other), 2)
+    until_evaluated(other, 1)
+    os.kill(started.processes[1].pid, signal.SIGKILL)
+    assert started.finish(PATIENCE) == [1, -signal.SIGKILL]
+    assert Ranks(drill, shard_words(drill, folder, other), 2).finish() == [0, 0]
+    assert compare(fingerprint(whole), fingerprint(other)) is None

@@ -42,8 +42,8 @@ class StreamBatches(Batches):
         if self.ranks not in possible(self.lanes, batch):
             told = ", ".join(map(str, possible(self.lanes, batch)))
             raise UserError(
-                f"{self.ranks} processes cannot share {self.reading.count:,} shards in {self.lanes} lanes and batches "
-                f"of {batch}: the number of processes divides both, which {told} does."
+                f"{self.ranks} ranks cannot share {self.reading.count:,} shards, which are read in {self.lanes} lanes, "
+                f"and a `batch` of {batch}: their number divides both. Possible here: {told}."
             )
         self.labels = labels_of(data.counts, self.device)
         self.random = torch.Generator().manual_seed(seed)
