@@ -63,7 +63,11 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=30, help="ranks that are killed at random instants")
     parser.add_argument("--inputs", type=int, default=12_000, help="hostile inputs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=["ranks"], help="this part alone; the others stay as they are on the page")
     options = parser.parse_args()
+    if options.only:
+        told = json.loads(options.page.with_suffix(".json").read_text())
+        return written({**told, "ranks": rank_part(options.ranks, options.seed)}, options.page)
     if INSIDE not in os.environ and shutil.which("unshare"):
         able = subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode == 0
         os.environ[INSIDE] = "1" if able else "0"
@@ -80,18 +84,31 @@ def main() -> int:
             part["disks"] = None if starved is None else vars(starved)
             told["precisions"][precision] = part
             print(precision, json.dumps(part, indent=2), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        told["ranks"] = vars(killed_ranks(Path(folder), options.ranks, options.seed))
-        print("ranks", json.dumps(told["ranks"], indent=2), flush=True)
+    told["ranks"] = rank_part(options.ranks, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         told["inputs"] = fuzz(options.inputs, options.seed, Path(folder) / "fuzz").to_json()
     told["minutes"] = round((time.perf_counter() - started) / 60, 1)
     versions = {"Python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
     told["versions"] = versions | {"Pillow": PIL.__version__, "system": platform.system()}
     print(json.dumps(told["inputs"], indent=2))
-    if options.page:
-        options.page.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
-        options.page.write_text(page(told))
+    return written(told, options.page)
+
+
+def rank_part(count: int, seed: int) -> dict[str, Any]:
+    """What killed ranks left."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        told = vars(killed_ranks(Path(folder), count, seed))
+    told = {**told, "seed": seed, "torch": torch.__version__, "minutes": round((time.perf_counter() - started) / 60, 1)}
+    print("ranks", json.dumps(told, indent=2), flush=True)
+    return told
+
+
+def written(told: dict[str, Any], place: Path | None) -> int:
+    """Write the page; the exit code."""
+    if place:
+        place.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
+        place.write_text(page(told))
     return 1 if failures(told) else 0
 
 

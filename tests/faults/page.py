@@ -52,7 +52,7 @@ Slowest input {slowest:.1f} s; memory grew by at most {growth:,.0f} MB.
 RANKS = """One rank of a run over several processes ([ranks.md](ranks.md)) is killed at a random instant: the same
 training, with batches of 12. The others must end within 15 seconds with code 1, the first of them naming the one that
 is gone; then all are started again to the end, and what is left is compared, bit for bit, with an undisturbed run of as
-many ranks.
+many ranks. Seed {seed}, torch {torch}, {minutes} minutes.
 
 | instant | tried | exact |
 |---|---|---|
@@ -99,7 +99,7 @@ def page(told: dict[str, Any]) -> str:
         late=f" ({late} signals came after the end and do not count)" if late else "",
         instants=table(instants),
         disks=DISKS + table(starved) if starved else "Not tried: this machine lets nobody mount a disk (`unshare`).",
-        ranks=RANKS + table(killed),
+        ranks=RANKS.format(**told["ranks"]) + table(killed),
         two=sum(part["two at once"] == "refused, exact" for part in parts),
         precisions=len(parts),
         inputs=inputs["inputs"],
