@@ -38,6 +38,10 @@ def until_evaluated(outdir, number, seconds=60):
         time.sleep(0.01)
 
 
+def test_two_runs_of_two_ranks_leave_the_same_bits(drill):
+    assert compare(drill.expected, fingerprint(drill.folder / "warm")) is None
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_killed_rank_is_named_and_the_run_goes_on_exactly(rank, drill):
     where, failure = drill.killed(rank, 0.6)
