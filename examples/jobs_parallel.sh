@@ -9,5 +9,5 @@ jobs=${2:-$(nproc)}
 if command -v parallel >/dev/null; then
     parallel --jobs "$jobs" --joblog "$list.log" --retries 3 --line-buffer <"$list"
 else
-    xargs --delimiter='\n' --max-args=1 --max-procs="$jobs" bash -c <"$list"
+    xargs --no-run-if-empty --delimiter='\n' --max-args=1 --max-procs="$jobs" bash -c <"$list"
 fi

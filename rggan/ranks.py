@@ -4,7 +4,7 @@ The order of images, latents and all other random numbers is that of a single pr
 whole batch, and takes every `count`-th row of them, from its own number on (`own`). So concatenated batches, and groups
 of pictures at equal distances, are shared in the same way, and a state does not depend on the number of ranks.
 
-Outside `sharing()`, and in a single process, every function here returns what it is given.
+In a single process every function here returns what it is given; outside `sharing()` so do those that work on rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class World:
     """The ranks of a run.
 
     rank: this process's number, from 0. count: of all ranks. place, here: its number and their count on this machine.
-    devices: the group that sums tensors of the networks. hosts: the one that tells numbers and objects, on CPUs.
+    devices: the group that sums tensors of the networks. hosts: that of numbers and objects, on CPUs.
     """
 
     rank: int = 0

@@ -13,7 +13,7 @@ def adopt(jobs: Sequence[Job], out: Path, rows: Path) -> None:
     """Give each job the row that the file `rows` has of it, so that it is not run again in `out`."""
     found = {key_of(row): row for row in done_rows(rows)}
     for job in jobs:
-        if job.key in found and not row_file(job, out).exists():
+        if job.key in found and row_of(job, out) is None:
             write_row(job, out, found[job.key])
 
 

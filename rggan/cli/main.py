@@ -146,7 +146,7 @@ def answered(name: str, words: Sequence[str]) -> int:
     options = Flags(name)
     from rggan.training.together import launched
 
-    if name != "train" and launched() > 1:
+    if name != "train" and launched() > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
         if os.environ["RANK"] == "0":
             print(f"rggan: `rggan {name}` is one process: start it without torchrun.", file=sys.stderr)
         return 2
@@ -159,11 +159,12 @@ def answered(name: str, words: Sequence[str]) -> int:
         if not getattr(error, "quiet", False):  # of several ranks one tells it
             print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-    except torch.OutOfMemoryError:
-        print(
-            "rggan: The memory of the device is used up; take a smaller --batch, --width-g or --width-d.",
-            file=sys.stderr,
-        )
+    except torch.OutOfMemoryError as error:
+        if not getattr(error, "quiet", False):
+            print(
+                "rggan: The memory of the device is used up; take a smaller --batch, --width-g or --width-d.",
+                file=sys.stderr,
+            )
         return 1
     except KeyboardInterrupt as error:
         number: int | None = getattr(error, "number", None)  # of a training, which says itself what it leaves

@@ -19,6 +19,7 @@ from rggan.run.folder import Run
 from rggan.run.log import say
 from rggan.run.outdir import find_run, runs
 from rggan.training.loop import Diverged
+from rggan.training.together import agreed
 from rggan.training.train import finished, train
 
 OPTION = "--seeds"
@@ -62,8 +63,11 @@ def train_each(config: TrainConfig, seeds: Sequence[int], console: Console) -> N
     failed: list[int] = []
     for place, seed in enumerate(seeds):
         one = dataclasses.replace(config, seed=seed)
-        run = find_run(one)
-        if ranks.of_first(run is not None and finished(run, one)) and run is not None:
+        run: Run | None = None
+        with agreed():
+            if ranks.first() and (found := find_run(one)) is not None and finished(found, one):
+                run = found
+        if (run := ranks.of_first(run)) is not None:
             say(console, f"seed       {seed} ({place + 1} of {len(seeds)}): {run} is finished")
             done.append(run.path)
             continue

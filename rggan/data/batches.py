@@ -15,6 +15,16 @@ from rggan.data.images import ImageSet
 Drawn = tuple[Tensor, Tensor | None, Tensor | None]
 
 
+def placed(data: ImageSet, device: torch.device) -> Tensor:
+    """The images on a device, uint8 [N, C, H, W], contiguous; a mapped set passes through memory a part at a time."""
+    if not data.mapped:
+        return data.images.to(device)
+    images = torch.empty(len(data), *data.shape, dtype=torch.uint8, device=device)
+    for place, part in zip(images.split(1000), data.parts(1000), strict=True):
+        place.copy_(part)
+    return images
+
+
 class Batches:
     """Endless shuffled batches: every image once per epoch; batches may span two epochs.
 
@@ -34,7 +44,7 @@ class Batches:
         if there:
             size = len(data) * math.prod(data.shape)
             there = size < torch.cuda.mem_get_info(self.device)[0] / 2
-        self.images = data.images.to(self.device) if there else None
+        self.images = placed(data, self.device) if there else None
         self.labels = None if data.labels is None else data.labels.to(device)
         self.batch = batch  # of all ranks
         self.share = slice(ranks.rank(), None, ranks.count())

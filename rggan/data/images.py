@@ -285,7 +285,8 @@ def decode(
     """Returns (pixels, SHA-256 of each picture, key of the whole set)."""
     shape = (*how["size"], depth_of(how))
     size = len(pictures) * int(np.prod(shape))
-    large = size > memory_share * machine_memory() or (ranks.world.here > 1 and size > SHARED_FROM)
+    large = size > memory_share * machine_memory()
+    shared = ranks.world.here > 1 and math.isfinite(memory_share) and size > SHARED_FROM  # a stream caches nothing
     hashes: list[str] = []
 
     def work(picture: Picture, decoding: bool) -> tuple[str, Pixels | str]:
@@ -314,7 +315,7 @@ def decode(
         files = [[picture.name, digest] for picture, digest in zip(pictures, hashes, strict=True)]
         return hashlib.sha256(json.dumps([VERSION, how, files]).encode()).hexdigest()
 
-    if not large:
+    if not large and not shared:
         decoded = in_memory(run(decoding=True), len(pictures), shape)
         return decoded, hashes, key()
     for _ in run(decoding=False):  # only hashes
@@ -326,7 +327,12 @@ def decode(
         if hashes != known:  # they would be cached under a wrong key
             raise UserError("The pictures changed while they were read; start again when nobody writes to them.")
 
-    return in_cache(unchanged, name, shape, cache_folder()), known, name
+    try:
+        return in_cache(unchanged, name, shape, cache_folder()), known, name
+    except UserError:
+        if large:
+            raise
+        return in_memory(unchanged(), len(pictures), shape), known, name  # no room for a cache: each has its own
 
 
 def pixels_of(picture: Picture, content: bytes, how: dict[str, Any]) -> Pixels | str:

@@ -288,7 +288,7 @@ def minibatch_deviation(x: Tensor, group: int = GROUP) -> Tensor:
     """With one more channel: the standard deviation over the pictures of a group, averaged.
 
     Karras et al. 2018, section 3. Groups are pictures at equal distances in the batch; their size is the largest up to
-    `group` that divides it. Of a batch that ranks share, most often all pictures of a group are on the same rank.
+    `group` that divides it. Where that divides a rank's part of the batch, all of a group are on one rank.
     """
     n, _, height, width = x.shape
     rows = ranks.whole(n)

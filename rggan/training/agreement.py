@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rggan import ranks
@@ -32,6 +35,8 @@ def parts_of(training: Stateful) -> Iterator[tuple[str, Any]]:
         None if training.ada is None else training.ada.state_dict(),
         training.images,
     ]
+    yield "the random numbers", torch.get_rng_state()
+    yield "the sums of losses", training.loss_sums
     yield "the phases and signals", json.dumps(decisions, sort_keys=True, default=str).encode()
     for name, network in (("G", training.gan.g), ("D", training.gan.d)):
         for pruner in training.pruners:
@@ -39,17 +44,23 @@ def parts_of(training: Stateful) -> Iterator[tuple[str, Any]]:
                 yield f"the mask of {layer.name} of {name}", layer.mask
                 yield f"the thresholds of {layer.name} of {name}", layer.threshold
         for key, tensor in network.state_dict().items():
-            yield f"{key} of {name}", tensor
+            if isinstance(tensor, Tensor):
+                yield f"{key} of {name}", tensor
+    for key, tensor in training.ema.network.state_dict().items():
+        if isinstance(tensor, Tensor):
+            yield f"{key} of the EMA", tensor
 
 
 def digest(part: Tensor | bytes) -> str:
     """
-    >>> import torch
     >>> digest(torch.zeros(2)) == digest(torch.zeros(2)), digest(torch.zeros(2)) == digest(torch.ones(2))
     (True, False)
     """
-    content = part if isinstance(part, bytes) else part.detach().cpu().numpy().tobytes()
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+    if isinstance(part, Tensor):
+        if part.is_floating_point():  # there are many NaN
+            part = part.nan_to_num(nan=7e7)
+        part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return hashlib.blake2b(part, digest_size=8).hexdigest()
 
 
 def check_agreement(training: Stateful) -> None:
@@ -59,7 +70,7 @@ def check_agreement(training: Stateful) -> None:
     own = [(name, digest(part)) for name, part in parts_of(training)]
     told = ranks.of_all(own)
     for number, other in enumerate(told):
-        for first, found in zip(told[0], other, strict=True):
+        for first, found in zip_longest(told[0], other, fillvalue=("what is pruned", "")):
             if first != found:
                 raise Disagreement(
                     f"Rank {number} does not hold what rank 0 holds at kimg {training.images / 1000:.1f}: {found[0]} "
@@ -76,6 +87,8 @@ def refuse_ranks(config: TrainConfig) -> None:
         down = config.batch // count * count
         near = [str(n) for n in (down, down + count) if n]
         raise UserError(f"`batch` {config.batch} is not divided by {count} ranks: take {' or '.join(near)}.")
+    if re.fullmatch(r"cuda:\d+", config.device):
+        raise UserError(f"`device` {config.device} is one GPU, and each rank takes its own: give cuda.")
     if config.compile:
         raise UserError("`compile` is for a run of one process: leave it out, or start it without torchrun.")
     if config.capture == "on":

@@ -13,7 +13,7 @@ from rggan import ranks
 from rggan.errors import UserError, reason
 from rggan.registry import Registry, called
 from rggan.run.folder import Row
-from rggan.training.together import agreed
+from rggan.training.together import agreed, alone
 
 
 class Callback:
@@ -92,7 +92,7 @@ class Callbacks(Callback):
     def call_here(self, method: str, *arguments: Any) -> None:
         for one in self.each if ranks.first() else ():
             try:
-                with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                with alone(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                     getattr(one, method)(*arguments)
             except Exception as error:  # of somebody else's code
                 raise UserError(

@@ -100,7 +100,8 @@ def left_out(training: Training) -> list[str]:
     """A line where unreadable pictures of a stream were left out."""
     batches = training.gan.batches
     count = batches.skipped if isinstance(batches, StreamBatches) else 0
-    return [f"skipped    {count:,} times a picture of the stream could not be read"] if count else []
+    others = " by this rank" if ranks.count() > 1 else ""
+    return [f"skipped    {count:,} pictures of the stream that could not be read{others}"] if count else []
 
 
 def sizes(training: Training) -> list[str]:

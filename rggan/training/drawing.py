@@ -1,4 +1,4 @@
-"""What a training draws of itself at its end: progress.png, page.html, the nearest training pictures of its samples."""
+"""What is drawn at the end of a training: progress.png, page.html, the nearest training pictures of its samples."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rggan.report.verdict import Scale
 from rggan.run.folder import Run
 from rggan.run.log import say
 from rggan.run.places import PROGRESS, replays
+from rggan.training import together
 from rggan.training.interrupt import Interrupted
 from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Diverged, Loop
@@ -38,6 +39,8 @@ def drawn(run: Run, console: Console) -> Iterator[None]:
     try:
         yield
     except (Diverged, Interrupted, WriteFailed):
+        if together.hearts is not None:
+            together.hearts.leaving()
         draw_progress(run)
         draw_page(run, console, look=False)  # whoever stopped it waits
         raise

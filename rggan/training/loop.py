@@ -173,6 +173,7 @@ class Loop:
     def tick(self) -> None:
         """Evaluate, let the schedules decide, write."""
         training = self.training
+        check_agreement(training)
         seconds = time.perf_counter() - self.started
         losses = (training.loss_sums / max(1, self.steps_in_tick)).tolist()
         snapshot = training.snapshot()
@@ -180,7 +181,6 @@ class Loop:
         if (why := self.diverged(found, losses)) is not None:
             self.roll_back(why)
             return
-        check_agreement(training)
         row = self.line(found, losses)
         best = all(found.score < other["score"] for other in self.rows)
         for schedule in training.schedules:

@@ -34,11 +34,11 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), sizes)
     check_device(config.device, training=True)
+    refuse_inside("`outdir`", config.outdir, config.data)
     if is_stream(config.data):
         return read_stream(config, console)
     if config.shuffle_buffer != BUFFER:
         raise UserError(f"`shuffle_buffer` means nothing with {config.data}, which is no stream of shards.")
-    refuse_inside("`outdir`", config.outdir, config.data)
     with reading(console) as progress:
         data = load_images(
             config.data,

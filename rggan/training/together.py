@@ -35,10 +35,14 @@ class RankLost(Failed):
 def launched(environment: Mapping[str, str] = os.environ) -> int:
     """How many processes torchrun, or what sets the same variables, started for this run; 1: it is alone.
 
+    With RGGAN_ALONE=1 each process trains a run of its own.
+
     >>> launched({}), launched({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"})
     (1, 2)
     """
     count = environment.get("WORLD_SIZE", "1")
+    if environment.get("RGGAN_ALONE"):
+        return 1
     return int(count) if count.isdigit() and all(name in environment for name in NEEDED) else 1
 
 
@@ -51,11 +55,12 @@ def joined() -> Iterator[None]:
     Raises:
         RankLost: another rank is gone, or ended on its own; the sentence names it. UserError: it ended for bad input.
     """
-    if launched() == 1 or ranks.count() > 1:
+    if launched() == 1 or ranks.count() > 1 or lonely:
         yield
         return
     found, number, count = next(rendezvous("env://", timeout=WAIT))
     store = dist.PrefixStore(meet(found, number, count), found)  # type: ignore[attr-defined]
+    global hearts
     hearts = Hearts(store, number, count)
     own, whole = not dist.is_initialized(), True
     try:
@@ -77,13 +82,37 @@ def joined() -> Iterator[None]:
             raise lost from error
     except BaseException as error:
         error.quiet = getattr(error, "quiet", number != 0)  # type: ignore[attr-defined]
+        if number == 0:
+            hearts.leaving()
+        elif whole:
+            hearts.wait_for_first()
         raise
     finally:
+        if number == 0:
+            hearts.done()
         hearts.stop()
-        if own and whole and dist.is_initialized():  # else it would wait for those that are gone
-            dist.destroy_process_group()
+        if whole:  # else it would wait for those that are gone
+            leave(own)
         ranks.join(ranks.ALONE)
         broadcast.alike = False
+
+
+lonely = False  # within `alone`
+hearts: Hearts | None = None  # of the ranks that were joined last
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Context in which this rank does something that the others know nothing of, even train another run."""
+    global lonely
+    joined_before, before = ranks.world, lonely
+    ranks.join(ranks.ALONE)
+    lonely = True
+    try:
+        yield
+    finally:
+        ranks.join(joined_before)
+        lonely = before
 
 
 def meet(store: Any, number: int, count: int) -> str:
@@ -96,7 +125,10 @@ def meet(store: Any, number: int, count: int) -> str:
 
     def wait(what: str) -> None:
         if time.monotonic() > last:
-            raise RankLost(f"{what} did not come within {WAIT.total_seconds() / 60:.0f} minutes.")
+            raise RankLost(
+                f"{what} did not come within {WAIT.total_seconds() / 60:.0f} minutes; where each process is to train a "
+                "run of its own, set RGGAN_ALONE=1."
+            )
         time.sleep(0.02)
 
     if number:
@@ -119,16 +151,34 @@ def meet(store: Any, number: int, count: int) -> str:
 
 def enter(store: Any, number: int, count: int) -> ranks.World:
     """The ranks, after all have come."""
-    place, here = (int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
     cards = torch.cuda.device_count()
+    # Networks on CPUs speak by gloo, those on cards by NCCL: which, the tensors say.
+    backend = "cpu:gloo,cuda:nccl" if cards and dist.is_nccl_available() else "gloo"
+    if dist.is_initialized():  # by whoever calls us
+        if (dist.get_rank(), dist.get_world_size()) != (number, count):
+            raise UserError("The process group of torch.distributed has other numbers than RANK and WORLD_SIZE.")
+        devices = dist.new_group(backend=backend, timeout=WAIT)
+    else:
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=WAIT)
+        devices = dist.group.WORLD
+    hosts = dist.new_group(backend="gloo", timeout=WAIT)
+    machines: list[Any] = [None] * count
+    dist.all_gather_object(machines, socket.gethostname(), group=hosts)
+    here, place = machines.count(machines[number]), machines[:number].count(machines[number])
+    if "LOCAL_RANK" in os.environ:  # torchrun knows it
+        here, place = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ["LOCAL_RANK"])
     if cards:
         torch.cuda.set_device(place % cards)
-    if not dist.is_initialized():
-        # Networks on CPUs speak by gloo, those on cards by NCCL: which, the tensors say.
-        backend = "cpu:gloo,cuda:nccl" if cards and dist.is_nccl_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=WAIT)
-    hosts = dist.new_group(backend="gloo", timeout=WAIT)
-    return ranks.World(number, count, place, here, dist.group.WORLD, hosts)
+    return ranks.World(number, count, place, here, devices, hosts)
+
+
+def leave(own: bool) -> None:
+    """Close the connections. own: the process group is ours, and not the caller's."""
+    if own and dist.is_initialized():
+        dist.destroy_process_group()
+    elif ranks.world.hosts is not None:
+        for group in (ranks.world.hosts, ranks.world.devices):
+            dist.destroy_process_group(group)
 
 
 class Hearts:
@@ -158,6 +208,30 @@ class Hearts:
         with contextlib.suppress(Exception):
             kind = "input" if isinstance(error, UserError) else "lost" if isinstance(error, RankLost) else "failure"
             self.store.set(f"end/{self.number}", f"{kind} {reason(error)}")
+
+    def leaving(self) -> None:
+        """Rank 0 knows that the run has failed; it may yet draw and say something."""
+        with contextlib.suppress(Exception):
+            self.store.set("leaving", "")
+
+    def done(self) -> None:
+        """Rank 0 has written and drawn what it had to."""
+        with contextlib.suppress(Exception):
+            self.store.set("done", "")
+
+    def wait_for_first(self) -> None:
+        """Until rank 0 has said why the run failed, if it knows: torchrun ends it as soon as this rank has ended."""
+        with contextlib.suppress(Exception):
+            last, heard = "", time.monotonic()
+            while not self.store.check(["leaving"]):
+                if time.monotonic() - heard > SILENCE / 2:  # it fails on this rank alone
+                    return
+                time.sleep(BEAT / 10)
+            while not self.store.check(["done"]) and time.monotonic() - heard < 3 * SILENCE:
+                if (beat := self.read("beat").get(0, "")) != last:
+                    last, heard = beat, time.monotonic()
+                time.sleep(BEAT / 5)
+            time.sleep(BEAT)  # in which it prints
 
     def missing(self) -> tuple[RankLost | UserError, int]:
         """What names the ranks that are gone or have ended, and the number of the one that is to tell it."""
@@ -213,25 +287,28 @@ def connection_lost(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def agreed() -> Iterator[None]:
-    """What fails in here on one rank fails on all, with the same sentence.
+    """What fails in here on one rank fails on all; where it is not rank 0, the sentence says which.
 
     >>> with agreed():
     ...     raise UserError("no such thing.")
     Traceback (most recent call last):
     rggan.errors.UserError: no such thing.
     """
-    error: UserError | Failed | None = None
+    if ranks.count() == 1:
+        yield
+        return
+    error: BaseException | None = None
     try:
         yield
-    except (UserError, Failed) as found:
+    except (UserError, Failed, OSError, MemoryError, torch.OutOfMemoryError) as found:
         error = found
-    told = ranks.of_all(None if error is None else (isinstance(error, UserError), str(error)))
+    told = ranks.of_all(None if error is None else (isinstance(error, UserError), reason(error)))
     failed = {number: each for number, each in enumerate(told) if each is not None}
-    if error is not None and len(set(told)) == 1:
+    if error is not None and (ranks.first() or len(set(told)) == 1):
         raise error
     if failed:
         number, (by_user, text) = next(iter(failed.items()))
-        sentence = f"Rank {number}: {text}"
+        sentence = f"Rank {number}: {text}." if number else f"{text}."
         raise UserError(sentence) if by_user else Failed(sentence)
 
 
@@ -252,22 +329,19 @@ def seen_by_all(folder: Path) -> None:
     """Raises UserError where another rank does not see this folder, which rank 0 can write."""
     if ranks.count() == 1:
         return
-    token = ranks.of_first(secrets.token_hex(8))
-    mark = folder / f".ranks-{token}"
-    made = not folder.exists() and ranks.first()
+    place = folder
+    while not os.path.exists(place) and place != place.parent:  # it may not have been made yet
+        place = place.parent
+    mark = ranks.of_first(place / f".ranks-{secrets.token_hex(8)}")
     with agreed():
         try:
             if ranks.first():
-                folder.mkdir(parents=True, exist_ok=True)
                 mark.touch()
         except OSError as error:
             raise UserError(f"Cannot write to the folder {folder}: {error.strerror}.") from error
-    blind = [number for number, sees in enumerate(ranks.of_all(mark.exists())) if not sees]
+    blind = [number for number, sees in enumerate(ranks.of_all(os.path.exists(mark))) if not sees]
     if ranks.first():
         mark.unlink(missing_ok=True)
-        if blind and made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
     if blind:
         hosts = ranks.of_all(socket.gethostname())
         raise UserError(

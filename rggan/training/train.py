@@ -33,7 +33,7 @@ from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Loop, given_up
 from rggan.training.notebook import Watched
 from rggan.training.progress import in_notebook
-from rggan.training.reading import read_data, read_fresh
+from rggan.training.reading import read_data, read_fresh, refuse_inside
 from rggan.training.scale import scale_of
 from rggan.training.setup import description_of
 from rggan.training.sparsity import Rules, Schedules
@@ -112,6 +112,8 @@ def train_here(
             if config.resume is None:
                 refuse_links(config)
             run = resumed(config) if config.resume else find_run(config)
+            if run is None:
+                refuse_inside("`outdir`", config.outdir, config.data)
     run = ranks.of_first(run)
     seen_by_all(config.outdir if run is None else run.path)
     with ExitStack() as held:
@@ -133,7 +135,7 @@ def train_here(
             with agreed():
                 if ranks.first():
                     held.enter_context(locked(run.path, busy(run)))
-            if ranks.of_first(finished(run, config)):
+            if ranks.of_first(ranks.first() and finished(run, config)):
                 if ranks.first():
                     tell_finished(run, config, console, trackers)
                 return run.path

@@ -266,7 +266,7 @@ class Training(Stateful):
 
     def losses_are_finite(self) -> bool:
         """Whether all losses since the last tick were (a single NaN stays in their sum)."""
-        return bool(self.loss_sums.isfinite().all())
+        return not ranks.largest(int(not self.loss_sums.isfinite().all()))
 
     def is_finite(self) -> bool:
         """Whether losses, weights and EMA are."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.distributed import TCPStore
 
+from rggan.training import drawing
 from tests.faults.drill import TOO_LATE, Drill, Outcome, child, half_written
 
 PATIENCE = 15.0  # seconds within which all ranks end when one is gone
@@ -22,11 +23,12 @@ RANKS = ("--batch", "12")  # divided by 2, 3 and 4
 def as_rank(
     number: int, count: int, port: int, arguments: list[str], log: str, place: str = ".", full: bool = False
 ) -> None:
-    """The process of one rank: the command line, with its output in a file. full: its disk is, from the first state
-    of the training on."""
+    """The process of one rank: the command line, with its output in a file. full: its disk is, from the first state of
+    the training on, and its page takes long."""
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(count), "LOCAL_RANK": str(number)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+    os.environ["TORCHELASTIC_RUN_ID"] = "drill"
     if full:
         fsync, states = os.fsync, []
 
@@ -38,6 +40,13 @@ def as_rank(
             fsync(handle)
 
         os.fsync = refused
+        draw_page = drawing.draw_page
+
+        def slowly(*arguments: Any, **options: Any) -> None:
+            time.sleep(3)
+            draw_page(*arguments, **options)
+
+        drawing.draw_page = slowly
     os.chdir(place)
     child(arguments, log, None, None)
 
@@ -111,7 +120,7 @@ class RanksDrill(Drill):
         if victim.is_alive():
             os.kill(victim.pid, signal.SIGKILL)
         codes = started.finish(PATIENCE)
-        if codes == [0] * self.count:
+        if codes[rank] == 0 or all(code == 0 for n, code in enumerate(codes) if n != rank):
             return TOO_LATE, None
         others = [code for n, code in enumerate(codes) if n != rank]
         if -99 in others or (codes[rank] == -signal.SIGKILL and any(code not in (0, 1) for code in others)):

@@ -84,12 +84,24 @@ def test_run_of_two_ranks_ends_in_one_process_and_in_three(drill, tmp_path):
 
 def test_full_disk_of_rank_0_ends_all_and_nothing_is_lost(drill, tmp_path):
     full = Ranks(drill, drill.words(tmp_path), 2, full=True)
+    full.processes[0].join(60)
+    assert full.processes[1].is_alive()  # torchrun would have ended rank 0 with it, before it spoke
     assert full.finish(PATIENCE) == [1, 1]
     assert "No space left on device" in full.told()
     assert full.told(1) == ""
     assert half_written(tmp_path) is None
     assert list(tmp_path.rglob("*.part")) == []
     assert drill.resumed(tmp_path) is None
+
+
+def test_seeds_one_after_another(drill, tmp_path):
+    words = drill.words(tmp_path, "--seeds", "0-1", "--kimg", "0.06")
+    assert Ranks(drill, words, 2).finish() == [0, 0]
+    assert len(folders(tmp_path)) == 2
+    again = Ranks(drill, words, 2)
+    assert again.finish() == [0, 0]
+    assert again.told().count("is finished") == 2
+    assert len(folders(tmp_path)) == 2
 
 
 def torchrun(drill, outdir, log, *options):

@@ -33,6 +33,7 @@ from rggan.data.images import (
     short_sides,
 )
 from rggan.data.picture import MAX_PIXELS, Picture
+from rggan.data.store import machine_memory
 from rggan.data.streams.address import SAMPLE, first_pictures, open_shards, training_shards
 from rggan.data.streams.order import Reading, unreadable
 from rggan.data.streams.shards import Shards
@@ -40,6 +41,7 @@ from rggan.errors import UserError
 
 BUFFER = 10_000  # images of a stream that are held in memory, unless `shuffle_buffer` says otherwise
 HELD_OUT = 10_000  # images of the last shard that the score compares with
+HELD_OUT_BYTES = 2 << 30  # that they take at most
 CHUNK = 64  # encoded pictures that are held at a time
 PASSES = 8  # shards whose classes are read at a time
 
@@ -150,14 +152,16 @@ def load_stream(
     number = {name: index for index, name in enumerate(classes)}
     how_read = Reading(shards, count, how, number, limits, skip_bad)
     last = len(shards.names) - 1
-    sample = image_set(how_read, pictures, SAMPLE, shards.names[0], classes, progress)
+    refuse_memory(shuffle_buffer, size, depth_of(how))
+    sample = image_set(how_read, pictures, SAMPLE, 0, classes, progress)
     if channels == "auto":
         how = {**how, "channels": {1: "grey", 3: "rgb"}[sample.shape[0]]}
         how_read = replace(how_read, how=how)
     held_out = None
     if last > 0:
         with closing(how_read.shards.pictures(last, cond)) as rest:
-            held_out = image_set(how_read, rest, HELD_OUT, shards.names[last], classes, progress)
+            most = max(2, min(HELD_OUT, HELD_OUT_BYTES // (size[0] * size[1] * depth_of(how))))
+            held_out = image_set(how_read, rest, most, last, classes, progress)
         if len(held_out) < 2:
             raise UserError(
                 f"The last shard, {shards.names[last]}, is held out for the score and has {len(held_out)} picture: "
@@ -173,20 +177,31 @@ def load_stream(
     return Streamed(**known, reading=how_read, held_out=held_out, buffer=shuffle_buffer, counts=counts, about=about)
 
 
+def refuse_memory(buffer: int, size: tuple[int, int], depth: int) -> None:
+    """Raises UserError where so many images take more than half of this machine's memory, with all of its ranks."""
+    each = size[0] * size[1] * depth
+    most = machine_memory() // 2 // each
+    if buffer > most:
+        raise UserError(
+            f"`shuffle_buffer` {buffer:,} images of {size[0]}x{size[1]} take {buffer * each / 1e9:,.1f} GB, more than "
+            f"half of this machine's memory: take at most {most:,}, or a smaller `resolution`."
+        )
+
+
 def image_set(
     reading: Reading,
     pictures: Sequence[Picture] | Generator[Picture, None, None],
     most: int,
-    shard: str,
+    index: int,
     classes: tuple[str, ...],
     progress: Progress | None = None,
 ) -> ImageSet:
-    """Decodes at most `most` pictures, without holding the files of all of them.
+    """Decodes at most `most` pictures of this shard, or from it on, without holding the files of all of them.
 
     Raises:
         UserError: none can be read; or one cannot, and `skip_bad` is not given.
     """
-    given = iter(pictures)
+    given, shard = iter(pictures), reading.shards.names[index]
     size = (most, depth_of(reading.how), *reading.how["size"])
     pixels = np.empty(size, dtype=np.uint8)  # pages that nothing is written to take no memory
     names: list[str] = []
@@ -204,7 +219,7 @@ def image_set(
         pixels[len(names) : len(names) + len(good)] = found.pixels.transpose(0, 3, 1, 2)
         names += [part[i].name for i in good]
         hashes += [digests[i] for i in good]
-        labels += [reading.label(part[i], 0) for i in good]
+        labels += [reading.label(part[i], index) for i in good]
         skipped += [part[i].name for i in found.bad]
         keys.append(key)
         grey, peak, coarse, done = grey and found.grey, max(peak, found.peak), coarse or found.coarse, done + len(part)
