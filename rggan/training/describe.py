@@ -101,7 +101,7 @@ def left_out(training: Training) -> list[str]:
     batches = training.gan.batches
     count = batches.skipped if isinstance(batches, StreamBatches) else 0
     others = " by this rank" if ranks.count() > 1 else ""
-    return [f"skipped    {count:,} pictures of the stream that could not be read{others}"] if count else []
+    return [f"skipped    {count:,} times a picture of the stream could not be read{others}"] if count else []
 
 
 def sizes(training: Training) -> list[str]:

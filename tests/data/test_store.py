@@ -12,6 +12,7 @@ from PIL import Image
 from rggan import UserError, ranks
 from rggan.data import Batches, load_images
 from rggan.data import images as images_module
+from rggan.data.batches import placed
 from rggan.data.store import cache_folder, machine_memory
 
 
@@ -147,3 +148,26 @@ def test_ranks_on_a_machine_share_what_the_first_decodes(pictures, monkeypatch):
     assert torch.equal(first.images, alone.images)
     assert torch.equal(second.images, alone.images)
     assert second.identity == alone.identity
+
+
+def test_ranks_without_room_for_a_cache_have_their_own_pixels(pictures, monkeypatch):
+    monkeypatch.setattr(images_module, "SHARED_FROM", 0)
+    monkeypatch.setattr(ranks, "world", ranks.World(0, 2, 0, 2))
+    alone = load_images(pictures, 16)
+    assert alone.mapped
+    no_folder = pictures.parent / "file"
+    no_folder.write_text("")
+    monkeypatch.setenv("RGGAN_CACHE", str(no_folder))
+    found = load_images(pictures, 16)
+    assert not found.mapped
+    assert torch.equal(found.images, alone.images)
+    assert found.identity == alone.identity
+    with pytest.raises(UserError, match="Cannot write to the folder"):
+        mapped(pictures)  # so large that the memory does not hold it
+
+
+def test_a_mapped_set_on_a_device_is_contiguous(pictures):
+    part = mapped(pictures).take(np.array([3, 1, 28]))
+    found = placed(part, torch.device("cpu"))
+    assert found.is_contiguous()
+    assert torch.equal(found, load_images(pictures, 16).images[[3, 1, 28]])

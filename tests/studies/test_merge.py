@@ -78,3 +78,12 @@ def test_jobs_take_the_rows_of_an_earlier_file_but_keep_their_own(tmp_path):
     assert [row_of(job, tmp_path)["fid"] for job in JOBS[:3]] == [2.0, 1.0, 1.0]
     assert {path.name for path in (tmp_path / "rows").iterdir()} == {row_file(job, tmp_path).name for job in JOBS[:3]}
     assert key_of(row_of(JOBS[1], tmp_path)) == JOBS[1].key
+
+
+def test_a_damaged_row_is_replaced_by_that_of_an_earlier_file(tmp_path):
+    job = JOBS[0]
+    (tmp_path / "earlier.jsonl").write_text(json.dumps(row(job)) + "\n")
+    row_file(job, tmp_path).parent.mkdir(parents=True)
+    row_file(job, tmp_path).write_text(json.dumps(row(job))[:30])
+    adopt([job], tmp_path, tmp_path / "earlier.jsonl")
+    assert row_of(job, tmp_path) == row(job)

@@ -102,6 +102,23 @@ def test_options_of_sets_in_memory_are_refused(shards, tmp_path):
         config_of(shards, tmp_path, shuffle_buffer=0)
 
 
+def test_runs_among_the_shards_are_refused(shards, tmp_path):
+    folder = tmp_path / "shards"
+    with pytest.raises(UserError, match=r"^`outdir` .*runs lies inside the data"):
+        train(config_of(str(folder), tmp_path, outdir=folder / "runs"))
+    assert is_stream(str(folder))
+
+
+def test_a_buffer_that_the_memory_does_not_hold_is_refused(shards, tmp_path):
+    with pytest.raises(UserError, match=r"^`shuffle_buffer` 9,000,000,000 images of 16x16 take 6,912\.0 GB, more than"):
+        read_data(config_of(shards, tmp_path, shuffle_buffer=9 * 10**9))
+
+
+def test_held_out_images_are_bounded(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr("rggan.data.streams.read.HELD_OUT_BYTES", 5 * 16 * 16 * 3)
+    assert len(read_data(config_of(shards, tmp_path)).split(0)[1]) == 5
+
+
 def test_no_copy_is_made_of_a_sample(shards, tmp_path):
     with pytest.raises(UserError, match=r"writes a copy of a whole set, and of a stream .* a sample is looked at\.$"):
         check(CheckConfig(shards, fix=tmp_path / "copy"), Console(file=io.StringIO()))
