@@ -153,7 +153,7 @@ def test_machine_that_is_lost_and_comes_back_late(drill, tmp_path):
             end(lost)
             assert stays.wait(60) == 1
             stays = torchrun(drill, runs, first, *meeting, "--rdzv-conf", "is_host=1")
-            time.sleep(5)
+            time.sleep(2)
             lost = torchrun(drill, runs, second, *meeting, "--rdzv-conf", "is_host=0")
             assert [stays.wait(60), lost.wait(60)] == [0, 0]
         finally:

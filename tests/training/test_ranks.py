@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 STEPS = 50
 HALF = 12  # steps of three ranks, and again of the one that goes on
 TOLERANCE = 1e-6  # of weights; their sums differ in the last of 16 digits at each step
-COMMON = {"kimg": 1.0, "width_g": 4, "width_d": 4, "z_dim": 8, "score_samples": 8, "device": "cpu", "d_steps": 1}
+COMMON = {"kimg": 1.0, "width_g": 2, "width_d": 2, "z_dim": 8, "score_samples": 8, "device": "cpu", "d_steps": 1}
 COMMON |= {"precision": "fp32", "batch": 4, "resolution": 32}
 ADAPTIVE = {"target_d": "auto", "adapt_kimg": 0.05, "set_point": -0.9, "target_g": 0.5, "ramp": 0.1}
 CASES = {
@@ -29,14 +29,14 @@ CASES = {
     "sngan, adaptive": {**ADAPTIVE, "network": "sngan", "aug": "ada", "ada_kimg": 0.1, "cond": True, "signal": "r_v"},
     "stylegan2": {"network": "stylegan2", "rule": "none", "style_mixing": 0.5, "path_length": 2.0},
     "stylegan2, adaptive": {**ADAPTIVE, "network": "stylegan2", "aug": "ada", "ada_kimg": 0.1, "batch": 8},
-    "fastgan": {"network": "fastgan", "rule": "none", "gamma": 0.1, "batch": 6},
+    "fastgan": {"network": "fastgan", "rule": "none", "gamma": 0.1},
     "fastgan, adaptive": {**ADAPTIVE, "network": "fastgan", "signal": "balance", "set_point": 0.9},
     "biggan": {"network": "biggan", "rule": "none", "cond": True},
     "biggan, adaptive": {**ADAPTIVE, "network": "biggan"},
     "rigl": {"network": "sngan", "rule": "rigl", "target_g": 0.5, "target_d": 0.5, "balance": True, "resolution": 16},
     "projected, adaptive": {**ADAPTIVE, "network": "projected"},
 }
-FEWER = {"projected, adaptive": 3}  # steps, as each takes long
+FEWER = {"projected, adaptive": 3, "rigl": 20}  # steps, as each takes long
 ON_THREE = {"sngan, adaptive": {"batch": 6, "signal": "r_t"}}
 
 

@@ -21,7 +21,6 @@ from rggan.cli.check import CheckConfig, check
 from rggan.cli.main import main
 from rggan.data.streams.address import is_stream
 from rggan.training.callbacks import Callback
-from rggan.training.checkpoint import readable
 from rggan.training.describe import left_out, summary
 from rggan.training.interrupt import Interrupted
 from rggan.training.reading import read_data, read_fresh
@@ -198,29 +197,6 @@ def test_a_stopped_run_ends_as_one_that_was_not(shards, tmp_path):
     assert (whole / "best" / "generator.safetensors").read_bytes() == (
         parts / "best" / "generator.safetensors"
     ).read_bytes()
-
-
-@pytest.mark.slow
-def test_three_ranks_leave_the_stream_where_one_does(shards, tmp_path):
-    options = {**TINY, "shuffle_buffer": 24, "kimg": 0.06, "snap": 0.03, "precision": "fp32"}
-    alone = train(shards, Console(file=io.StringIO()), outdir=tmp_path / "alone", **options)
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "rggan"]
-    done = subprocess.run(
-        [*launch, "train", shards, f"--outdir={tmp_path / 'three'}", *words],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (three,) = folders(tmp_path / "three")
-    one, other = (next(readable(run / "checkpoints", print))["training"]["batches"] for run in (alone, three))
-    assert torch.equal(one["lanes"], other["lanes"])
-    assert one["lanes"][:, 2:].sum(dim=1).gt(0).all()
-    assert {name: one[name] for name in ("first", "seed", "shards")} == {
-        name: other[name] for name in ("first", "seed", "shards")
-    }
 
 
 MAKER = """
