@@ -17,19 +17,6 @@ from rggan.data.source import list_pictures
 COUNT = 12
 
 
-@pytest.fixture
-def datasets(tmp_path, monkeypatch):
-    """The library, kept from the network and from the user's cache."""
-    import datasets
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    datasets.disable_progress_bars()
-    return datasets
-
-
 def png(value):
     stream = io.BytesIO()
     Image.new("RGB", (8, 8), (value, 0, 0)).save(stream, "png")

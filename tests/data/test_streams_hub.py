@@ -10,20 +10,6 @@ from rggan.data.streams.hub import STREAM, content_of
 from rggan.data.streams.read import load_stream
 from tests.data.streams import numbers_in, png
 
-
-@pytest.fixture
-def datasets(tmp_path, monkeypatch):
-    """The library, kept from the network and from the user's cache."""
-    import datasets
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    datasets.disable_progress_bars()
-    return datasets
-
-
 COUNTS = (6, 5, 4)
 
 
