@@ -59,6 +59,7 @@ FLOORS = {
     "training.signals": 3,
     "training.track": 3,
     "training.trackers": 3,
+    "training.hearts": 3,
     "training.together": 3,
     "training.transfer": 3,
     "training.setup": 4,

@@ -12,8 +12,8 @@ from rggan.generation.sampler import Sampler
 from rggan.networks.fastgan import NoiseInjection
 from rggan.networks.stylegan2 import StyleGAN2Generator, minibatch_deviation
 from rggan.networks.synced import synchronise
+from rggan.training.hearts import connection_lost
 from rggan.training.limits import drop_out
-from rggan.training.together import connection_lost
 
 COUNTS = (2, 3, 4)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +22,7 @@ from rggan.data import ImageSet
 from rggan.errors import Failed, UserError
 from rggan.training.sparsity import adaptive_targets
 from rggan.training.state import Stateful
-from rggan.training.together import same
+from rggan.training.together import agreed
 
 
 class Disagreement(Failed):
@@ -99,3 +103,41 @@ def refuse_other_images(data: ImageSet) -> None:
     """Raises UserError where a rank has read other images than rank 0."""
     told = {"images": len(data), "size": list(data.shape), "content": data.identity[:16]}
     same("images", told, "give all machines the same files under `data`")
+
+
+def same(what: str, told: Mapping[str, Any], advice: str) -> None:
+    """Raises UserError where a rank tells something else than rank 0; it names what differs.
+
+    >>> same("options", {"lr": 0.1}, "start all with the same command")
+    """
+    found = ranks.of_all(dict(told))
+    for number, other in enumerate(found):
+        names = [name for name in {**found[0], **other} if found[0].get(name) != other.get(name)]
+        if names:
+            both = ", ".join(f"{name} {other.get(name)} (rank 0: {found[0].get(name)})" for name in names[:5])
+            raise UserError(f"Rank {number} has other {what} than rank 0: {both}; {advice}.")
+
+
+def seen_by_all(folder: Path) -> None:
+    """Raises UserError where another rank does not see this folder, which rank 0 can write."""
+    if ranks.count() == 1:
+        return
+    place = folder
+    while not os.path.exists(place) and place != place.parent:  # it may not have been made yet
+        place = place.parent
+    mark = ranks.of_first(place / f".ranks-{secrets.token_hex(8)}")
+    with agreed():
+        try:
+            if ranks.first():
+                mark.touch()
+        except OSError as error:
+            raise UserError(f"Cannot write to the folder {folder}: {error.strerror}.") from error
+    blind = [number for number, sees in enumerate(ranks.of_all(os.path.exists(mark))) if not sees]
+    if ranks.first():
+        mark.unlink(missing_ok=True)
+    if blind:
+        hosts = ranks.of_all(socket.gethostname())
+        raise UserError(
+            f"Rank {blind[0]} on {hosts[blind[0]]} does not see the folder {folder} of rank 0: give an `outdir` on a "
+            "disk that all machines share, under the same path."
+        )

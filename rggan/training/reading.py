@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from rggan.data.decode import parse_size
 from rggan.data.images import SIDES
 from rggan.data.source import named_form
 from rggan.data.streams.address import is_stream
-from rggan.data.streams.read import BUFFER, Streamed, load_stream
+from rggan.data.streams.read import BUFFER, load_stream
 from rggan.device import check_device
 from rggan.errors import UserError
 from rggan.networks import FAMILIES, check_resolution
@@ -28,35 +29,25 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     """The images that the options ask for.
 
     Raises:
-        UserError: see `load_images`; classes asked for where the data give none; a single image.
+        UserError: see `load_images` and `load_stream`; classes asked for where the data give none; a single image.
     """
     sizes = FAMILIES.get(config.network).sizes
     if config.resolution is not None:
         check_resolution(parse_size(config.resolution), sizes)
     check_device(config.device, training=True)
     refuse_inside("`outdir`", config.outdir, config.data)
-    if is_stream(config.data):
-        return read_stream(config, console)
-    if config.shuffle_buffer != BUFFER:
-        raise UserError(f"`shuffle_buffer` means nothing with {config.data}, which is no stream of shards.")
+    how: dict[str, Any] = {"channels": config.channels, "resize": config.resize, "background": config.background}
+    how |= {name: getattr(config, name) for name in ("skip_bad", "white_level", "max_pixels")}
+    how |= {"sides": (sizes.low, min(sizes.high, SIDES[1]))}
+    stream = is_stream(config.data)
+    refuse_meaningless(config, stream)
     with reading(console) as progress:
-        data = load_images(
-            config.data,
-            config.resolution,
-            channels=config.channels,
-            resize=config.resize,
-            background=config.background,
-            max_images=config.max_images,
-            fraction=config.fraction,
-            seed=config.seed,
-            pattern=config.pattern,
-            skip_bad=config.skip_bad,
-            memory_share=config.memory_share,
-            white_level=config.white_level,
-            max_pixels=config.max_pixels,
-            progress=progress,
-            sides=(sizes.low, min(sizes.high, SIDES[1])),
-        )
+        how |= {"progress": progress}
+        if stream:
+            buffer = config.shuffle_buffer
+            return load_stream(config.data, config.resolution, cond=config.cond, shuffle_buffer=buffer, **how)
+        how |= {name: getattr(config, name) for name in ("max_images", "fraction", "seed", "pattern", "memory_share")}
+        data = load_images(config.data, config.resolution, **how)
     if len(data) < 2:
         raise UserError(f"Only {len(data)} image is left of {config.data}; training needs at least 2.")
     if config.cond and data.fault is not None:
@@ -98,33 +89,17 @@ def read_fresh(config: TrainConfig, console: Console | None = None) -> ImageSet:
     return data
 
 
-def read_stream(config: TrainConfig, console: Console | None = None) -> Streamed:
-    """The stream that the options ask for.
-
-    Raises:
-        UserError: see `load_stream`; an option of sets that fit in memory.
-    """
-    for name, value in (("max_images", config.max_images), ("fraction", config.fraction), ("pattern", config.pattern)):
-        if value != getattr(TrainConfig, name):
+def refuse_meaningless(config: TrainConfig, stream: bool) -> None:
+    """Raises UserError for an option of sets in memory that is given for a stream, and the other way round."""
+    if not stream:
+        if config.shuffle_buffer != BUFFER:
+            raise UserError(f"`shuffle_buffer` means nothing with {config.data}, which is no stream of shards.")
+        return
+    for name in ("max_images", "fraction", "pattern"):
+        if getattr(config, name) != getattr(TrainConfig, name):
             raise UserError(
                 f"`{name}` means nothing with a stream ({config.data}): all images of its shards are taken."
             )
-    sizes = FAMILIES.get(config.network).sizes
-    with reading(console) as progress:
-        return load_stream(
-            config.data,
-            config.resolution,
-            channels=config.channels,
-            resize=config.resize,
-            background=config.background,
-            skip_bad=config.skip_bad,
-            white_level=config.white_level,
-            max_pixels=config.max_pixels,
-            cond=config.cond,
-            shuffle_buffer=config.shuffle_buffer,
-            progress=progress,
-            sides=(sizes.low, min(sizes.high, SIDES[1])),
-        )
 
 
 def refuse_inside(option: str, path: Path, data: str) -> None:

@@ -22,7 +22,7 @@ from rggan.run.lock import locked
 from rggan.run.log import RunLog, Silent, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
 from rggan.run.places import REALS
-from rggan.training.agreement import refuse_other_images, refuse_ranks
+from rggan.training.agreement import refuse_other_images, refuse_ranks, seen_by_all
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
@@ -33,11 +33,11 @@ from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Loop, given_up
 from rggan.training.notebook import Watched
 from rggan.training.progress import in_notebook
-from rggan.training.reading import read_data, read_fresh, refuse_inside
+from rggan.training.reading import read_data, read_fresh
 from rggan.training.scale import scale_of
 from rggan.training.setup import description_of
 from rggan.training.sparsity import Rules, Schedules
-from rggan.training.together import agreed, joined, seen_by_all
+from rggan.training.together import agreed, joined
 from rggan.training.track import Tracker, Tracking, make_trackers
 from rggan.training.trainer import Training
 from rggan.training.transfer import begun_anew, shapes_in
@@ -112,8 +112,6 @@ def train_here(
             if config.resume is None:
                 refuse_links(config)
             run = resumed(config) if config.resume else find_run(config)
-            if run is None:
-                refuse_inside("`outdir`", config.outdir, config.data)
     run = ranks.of_first(run)
     seen_by_all(config.outdir if run is None else run.path)
     with ExitStack() as held:

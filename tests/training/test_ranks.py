@@ -12,8 +12,8 @@ from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data import load_images
 from rggan.errors import UserError
-from rggan.training.agreement import Disagreement, check_agreement
-from rggan.training.together import joined, same
+from rggan.training.agreement import Disagreement, check_agreement, same
+from rggan.training.together import joined
 from rggan.training.trainer import Training
 
 pytestmark = pytest.mark.slow
