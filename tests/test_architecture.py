@@ -18,6 +18,7 @@ PACKAGE = Path(rggan.__file__).parent
 FLOORS = {
     "errors": 0,
     "ranks": 0,
+    "bounded": 0,
     "files": 0,
     "registry": 0,
     "pairs": 1,

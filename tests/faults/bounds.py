@@ -1,0 +1,86 @@
+"""One command in a process of its own, with what it took: every input in here must stay within the promised bounds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.fuzz import GROWTH, SECONDS, faults
+
+BASE = 700.0  # MB that a command takes with all libraries, before it reads anything
+KILLED_AFTER = 120.0  # seconds, so that what hangs fails instead
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended. told: its standard error. said: its standard output. peak: MB, of it and of what it started,
+    the largest."""
+
+    code: int
+    told: str
+    said: str
+    seconds: float
+    peak: float
+
+    def sentence(self) -> str:
+        """The one sentence with which bad input is refused; asserts the exit code and the bounds too."""
+        assert self.code == 2, (self.code, self.told[-2000:])
+        return self.line()
+
+    def line(self) -> str:
+        """The one line on standard error, whatever the exit code; asserts the bounds too."""
+        self.within_bounds()
+        assert "Traceback" not in self.told, self.told[-2000:]
+        assert not faults(self.told.strip()), faults(self.told.strip())
+        return self.told.strip()
+
+    def within_bounds(self) -> None:
+        assert self.seconds < SECONDS, f"took {self.seconds:.0f} s"
+        assert self.peak < BASE + GROWTH, f"took {self.peak:.0f} MB"
+
+
+def rggan(
+    *words: str | os.PathLike[str],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    before: Callable[[], None] | None = None,
+    started: Callable[[subprocess.Popen[bytes]], None] | None = None,
+) -> Ended:
+    """Run `rggan WORDS` to its end. before: called in the child, to set limits. started: called with the process."""
+    return run([sys.executable, "-m", "rggan", *map(os.fspath, words)], env, cwd, before, started)
+
+
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    before: Callable[[], None] | None = None,
+    started: Callable[[subprocess.Popen[bytes]], None] | None = None,
+) -> Ended:
+    root = Path(__file__).parents[2]
+    known = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), **(env or {})}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as told:
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=told, env=known, cwd=cwd, preexec_fn=before
+        )
+        late = threading.Timer(KILLED_AFTER, process.kill)
+        late.start()
+        if started is not None:
+            started(process)
+        _, status, usage = os.wait4(process.pid, 0)  # of it and of its children
+        process.returncode = os.waitstatus_to_exitcode(status)
+        late.cancel()
+        seconds = time.perf_counter() - begun
+        texts = []
+        for file in (told, out):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return Ended(process.returncode, *texts, seconds, usage.ru_maxrss / 1024)
