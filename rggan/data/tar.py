@@ -12,7 +12,7 @@ import lzma
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import Any
 
 from rggan.data.picture import MAX_BYTES
 
@@ -35,7 +35,7 @@ class Member:
     name: str
     regular: bool
     size: int
-    stream: IO[bytes]
+    stream: io.BufferedIOBase
     left: int  # bytes of its blocks that nobody has read
 
     def read(self) -> bytes:
@@ -44,7 +44,7 @@ class Member:
         return content
 
 
-def members(stream: IO[bytes], largest: int = MAX_BYTES, most: int | None = None) -> Iterator[Member]:
+def members(stream: io.BufferedIOBase, largest: int = MAX_BYTES, most: int | None = None) -> Iterator[Member]:
     """Yields the members of an unpacked tar, up to the first empty block or its end.
 
     largest: bytes of a member. most: bytes of the tar, unless None.
@@ -71,7 +71,7 @@ def members(stream: IO[bytes], largest: int = MAX_BYTES, most: int | None = None
         skip(stream, member.left)
 
 
-def next_header(stream: IO[bytes], first: bool) -> tuple[Member, int] | None:
+def next_header(stream: io.BufferedIOBase, first: bool) -> tuple[Member, int] | None:
     """(the next member, bytes of its headers); None at the end. first: whether it is the beginning of the tar."""
     name, size, length = "", -1, 0
     for _ in range(MOST_EXTENDED + 1):
@@ -133,7 +133,7 @@ def whole_blocks(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def exactly(stream: IO[bytes], size: int) -> bytes:
+def exactly(stream: io.BufferedIOBase, size: int) -> bytes:
     """So many bytes; raises tarfile.ReadError where there are fewer."""
     content = stream.read(size)
     if len(content) < size:
@@ -141,7 +141,7 @@ def exactly(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
-def skip(stream: IO[bytes], size: int) -> None:
+def skip(stream: io.BufferedIOBase, size: int) -> None:
     if size and isinstance(stream, io.BufferedReader) and stream.seekable():
         stream.seek(size - 1, io.SEEK_CUR)
         exactly(stream, 1)
@@ -150,11 +150,11 @@ def skip(stream: IO[bytes], size: int) -> None:
         exactly(stream, min(PIECE, size - done))
 
 
-def unpacked(stream: io.BufferedReader) -> IO[bytes]:
+def unpacked(stream: io.BufferedReader[Any]) -> io.BufferedIOBase:
     """What a gzip, bzip2 or xz holds, by its first bytes; else the stream itself."""
     head = stream.peek(8)
     if head.startswith(b"\x1f\x8b\x08"):
-        return gzip.GzipFile(fileobj=stream)
+        return gzip.open(stream)
     if head.startswith(b"BZh"):
         return bz2.BZ2File(stream)
     return lzma.LZMAFile(stream) if head.startswith(b"\xfd7zXZ") else stream

@@ -25,7 +25,8 @@ def tars(draw):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=draw(st.sampled_from(FORMATS))) as tar:
         for name, content in draw(st.lists(st.tuples(NAMES, st.binary(max_size=1100)), max_size=6)):
-            info = tarfile.TarInfo(name if tar.format != tarfile.USTAR_FORMAT else name[:30])
+            name = name.rstrip("/") or "a"  # that of a folder ends in one
+            info = tarfile.TarInfo(name if tar.format != tarfile.USTAR_FORMAT else name[:30].rstrip("/"))
             info.type, info.mtime = draw(st.sampled_from(KINDS)), draw(st.sampled_from([0, 1.5]))
             info.linkname = draw(st.sampled_from(["", "x", "y" * 200 if tar.format != tarfile.USTAR_FORMAT else "y"]))
             with_content = info.isreg() or info.type == b"Z"

@@ -114,7 +114,7 @@ def list_files(folder: Path) -> dict[str, Callable[[], bytes]]:
 
 def list_tar(path: Path) -> dict[str, Callable[[], bytes]]:
     """Returns the files of CIFAR in a .tar or .tar.gz, by name without folders; they are read into memory."""
-    found = {}
+    found = dict[str, Callable[[], bytes]]()
     try:
         with path.open("rb") as stream:
             tar = unpacked(stream)
