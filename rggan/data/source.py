@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rggan.data.form import Form, checked
 from rggan.data.forms.hub import PREFIX
-from rggan.data.picture import Listing, Picture, fits
+from rggan.data.picture import Listing, Picture, composed, fits
 from rggan.errors import UserError
 from rggan.files import nearest_place
 from rggan.registry import COMMAND, PLACE, Registry
@@ -88,7 +87,7 @@ def one_spelling(pictures: list[Picture]) -> list[Picture]:
     """Makes one class of those whose names look alike: macOS takes letters and their accents apart."""
     spellings: dict[str, set[str]] = {}
     for picture in pictures:
-        spellings.setdefault(unicodedata.normalize("NFC", picture.class_name), set()).add(picture.class_name)
+        spellings.setdefault(composed(picture.class_name), set()).add(picture.class_name)
     twice = {old: new for new, names in spellings.items() if len(names) > 1 for old in names}
     return [
         replace(picture, label=twice[picture.class_name]) if picture.class_name in twice else picture
