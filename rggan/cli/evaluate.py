@@ -96,6 +96,8 @@ class EvaluateConfig:
     """Take at most so many images of the reference, equally from each class."""
     skip_bad: bool = False
     """Leave unreadable files out instead of stopping."""
+    formats: tuple[str, ...] = ()
+    """Read pictures of these formats too, as in `rggan train`."""
     precision: Precision = "fp32"
     """Arithmetic of generator and extractor; bf16 is faster on processors that multiply it, and another score."""
     class_mix: Literal["data", "even"] | None = None
@@ -119,6 +121,7 @@ class EvaluateConfig:
             self.pattern,
             self.max_images,
             self.skip_bad,
+            self.formats,
         )
 
 

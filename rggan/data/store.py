@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rggan.data.pixels import Pixels
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
 
@@ -35,16 +36,6 @@ class Decoded:
     peak: float = 0.0
     coarse: bool = False
     stacks: int = 0
-
-
-class Pixels(NamedTuple):
-    """The result of decoding one picture: values [H, W, C]; the others as in `Decoded`."""
-
-    values: NDArray[np.uint8]
-    grey: bool
-    peak: float = 0.0
-    coarse: bool = False
-    stack: bool = False
 
 
 Results = Iterable[Pixels | str]  # of each picture; a text: why it cannot be read

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from rggan.data.forms.labels import class_of
-from rggan.data.picture import Picture, picture_endings
+from rggan.data.picture import Picture, endings_of, every_format
 from rggan.data.source import named_form
 from rggan.errors import UserError, reason
 from rggan.registry import COMMAND, TRUSTED
@@ -25,6 +25,7 @@ LABELS = (".cls", ".json")
 PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # how gzip, bzip2 and xz files begin
 END = 1024  # zero bytes at the end of a tar
 STOPPED = (0, None, 141, -13)  # exit codes of a command that we read no further
+ENDINGS = endings_of(every_format())  # of a sample's picture, whether it is read or not
 FIRST = 20  # members of a .tar among which a picture is looked for
 
 
@@ -59,7 +60,7 @@ def shards_in(folder: str) -> list[str]:
         with os.scandir(folder) as inside:
             for entry in inside:
                 ending = os.path.splitext(entry.name)[1].lower()
-                if not entry.name.startswith(".") and (entry.is_dir() or ending in picture_endings()):
+                if not entry.name.startswith(".") and (entry.is_dir() or ending in ENDINGS):
                     return []
                 if ending == ".tar" and not entry.name.startswith("."):
                     found.append(entry.path)
@@ -73,7 +74,7 @@ def has_pictures(path: str) -> bool:
     try:
         with tarfile.open(path) as tar:
             found = (member for member, _ in zip(tar, range(FIRST), strict=False) if member.isreg())
-            return any(os.path.splitext(member.name)[1].lower() in picture_endings() for member in found)
+            return any(os.path.splitext(member.name)[1].lower() in ENDINGS for member in found)
     except (OSError, tarfile.TarError, EOFError):
         return False
 
@@ -227,8 +228,8 @@ def picture_of(sample: dict[str, Any], shard: str) -> tuple[str, bytes]:
     'a/7.jpg'
     """
     members = [name for name in sample if not name.startswith("__")]
-    exact = [name for name in members if f".{name}" in picture_endings()]
-    found = exact or [name for name in members if os.path.splitext(f".{name}")[1] in picture_endings()]
+    exact = [name for name in members if f".{name}" in ENDINGS]
+    found = exact or [name for name in members if os.path.splitext(f".{name}")[1] in ENDINGS]
     if len(found) != 1:
         told = f"{len(found)} pictures" if found else "no picture"
         raise UserError(

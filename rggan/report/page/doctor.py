@@ -46,7 +46,7 @@ def findings(run: Run, look: bool = True) -> Findings:
     config = run.config() if look else None
     if config is not None and not config.data.startswith(PREFIX) and not is_stream(config.data):
         try:
-            listing = list_pictures(config.data, config.pattern)
+            listing = list_pictures(config.data, config.pattern, config.formats)
             if quick(listing):
                 pictures, white = with_limits(listing, config.white_level, config.max_pixels)
                 return keep(inspect(pictures), run, white)
