@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rggan.bounded import parse_json
 from rggan.data.forms.arrays import load_member, read_header
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
@@ -54,7 +55,7 @@ def read_statistics(path: Path) -> SavedStatistics:
             mu, sigma = (read_member(archive, name, path) for name in ("mu", "sigma"))
             known = {}
             if f"{KEY}.npy" in archive.namelist():
-                known = json.loads(str(read_member(archive, KEY, path)))
+                known = parse_json(str(read_member(archive, KEY, path)))
                 check_known(known)
         mean, covariance = (torch.from_numpy(part.astype(np.float64)) for part in (mu, sigma))
     except UserError:
