@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO
 
 from rggan.errors import LONGEST, UserError
 
 MOST = 1000  # names in a folder that are compared with a mistyped one
+CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of a disk, whatever is written
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -32,14 +35,27 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         with beside.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         os.replace(beside, path)
     except BaseException:  # Ctrl-C too
         with contextlib.suppress(OSError):  # the first error is the one to tell
             beside.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+def flush(file: IO[bytes]) -> None:
+    """Make what was written outlive a power cut, where the disk has a way to: some network disks have none.
+
+    Raises:
+        OSError: it cannot be written (the disk is full or broken).
+    """
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH:
+            raise
 
 
 def flush_folder(folder: Path) -> None:

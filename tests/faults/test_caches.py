@@ -1,0 +1,98 @@
+"""No cache is trusted half: what is not as it was written is made anew, with a line, and the images are the same."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rggan import UserError
+from rggan.data import images as images_module
+from rggan.data import load_images
+from rggan.data.store import Passing, in_cache
+from tests.faults.caches import DECODED, REFUSED
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("RGGAN_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+def mapped(folder, **options):
+    return load_images(folder, 16, memory_share=1e-12, **options)
+
+
+def files(folder):
+    (pixels,) = (folder.parent / "cache").glob("*.u8")
+    return pixels, pixels.with_suffix(".json")
+
+
+@pytest.mark.parametrize("fault", DECODED.values(), ids=DECODED)
+def test_a_decoding_cache_that_is_not_as_it_was_written_is_made_anew(pictures, fault):
+    expected = load_images(pictures, 16)
+    assert mapped(pictures).notes == ()
+    fault(*files(pictures))
+    found = mapped(pictures)
+    assert torch.equal(found.images, expected.images)
+    assert (found.hashes, found.skipped, found.shape) == (expected.hashes, (), expected.shape)
+    (note,) = found.notes
+    assert note.startswith("the cache of decoded images ")
+    assert note.endswith(": it is made anew")
+    again = mapped(pictures)
+    assert (again.notes, torch.equal(again.images, expected.images)) == ((), True)
+
+
+@pytest.mark.parametrize("fault", REFUSED.values(), ids=REFUSED)
+def test_what_stands_in_the_place_of_a_cache_is_not_removed(pictures, fault):
+    mapped(pictures)
+    fault(*files(pictures))
+    before = sorted(path for path in (pictures.parent / "cache").iterdir() if path.is_dir())
+    with pytest.raises(UserError, match="Cannot keep the decoded images in .*: .*; name another folder"):
+        mapped(pictures)
+    assert before
+    assert sorted(path for path in (pictures.parent / "cache").iterdir() if path.is_dir()) == before
+    assert not list((pictures.parent / "cache").glob("*.part"))
+
+
+def test_a_link_in_the_place_of_the_unfinished_cache_is_not_followed(pictures):
+    mapped(pictures)
+    pixels, about = files(pictures)
+    about.unlink()
+    own = pictures.parent / "own.txt"
+    own.write_text("mine")
+    pixels.with_name(f".{pixels.stem}.part").symlink_to(own)
+    assert torch.equal(mapped(pictures).images, load_images(pictures, 16).images)
+    assert own.read_text() == "mine"
+
+
+def test_a_picture_that_memory_did_not_suffice_for_is_bad_in_that_run_alone(pictures, monkeypatch):
+    expected = load_images(pictures, 16)
+    original = images_module.pixels_of
+
+    def starved(picture, content, how):
+        return Passing("out of memory") if picture.name == "3.png" else original(picture, content, how)
+
+    monkeypatch.setattr(images_module, "pixels_of", starved)
+    assert mapped(pictures, skip_bad=True).skipped == ("3.png",)
+    monkeypatch.undo()
+    monkeypatch.setenv("RGGAN_CACHE", str(pictures.parent / "cache"))
+    found = mapped(pictures, skip_bad=True)
+    assert (found.skipped, torch.equal(found.images, expected.images)) == ((), True)
+    assert "could not be read when it was made" in found.notes[0]
+    assert mapped(pictures).notes == ()
+
+
+def test_a_damaged_picture_is_remembered(tmp_path):
+    results = ["it is damaged"]
+    assert in_cache(lambda: iter(results), "k", (2, 2, 1), tmp_path).bad == {0: "it is damaged"}
+    results.clear()
+    found = in_cache(lambda: pytest.fail("decoded again"), "k", (2, 2, 1), tmp_path)
+    assert (found.bad, found.notes, len(found.pixels)) == ({0: "it is damaged"}, (), 0)
+    assert "passing" not in json.loads((tmp_path / "k.json").read_text())
