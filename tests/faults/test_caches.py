@@ -54,7 +54,7 @@ def test_what_stands_in_the_place_of_a_cache_is_not_removed(pictures, fault):
     mapped(pictures)
     fault(*files(pictures))
     before = sorted(path for path in (pictures.parent / "cache").iterdir() if path.is_dir())
-    with pytest.raises(UserError, match="Cannot keep the decoded images in .*: .*; name another folder"):
+    with pytest.raises(UserError, match=r"Cannot keep the decoded images in .*: .*; name another folder"):
         mapped(pictures)
     assert before
     assert sorted(path for path in (pictures.parent / "cache").iterdir() if path.is_dir()) == before
