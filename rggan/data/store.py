@@ -92,6 +92,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
 
 
+def made_anew(notes: Iterable[str]) -> list[str]:
+    """Those notes that tell of a cache which was made anew, as sentences."""
+    return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER, PASSED)]
+
+
 def machine_memory() -> int:
     """Returns the memory in bytes available to this process: the machine's, or the container's limit if lower."""
     try:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from rggan.evaluation.features import HASH, hashes
 
 Fault = Callable[[Path, Path], object]  # is given the pixels (KEY.u8) and what is told of them (KEY.json)
 
@@ -82,4 +89,68 @@ REFUSED: dict[str, Fault] = {
         pixels.with_suffix(".lock").unlink(missing_ok=True),
         pixels.with_suffix(".lock").mkdir(),
     ),
+}
+
+
+def resaved(change: Callable[[dict[str, Any]], object], with_hash: bool = True) -> Callable[[Path], object]:
+    """Features with a hash that fits them, as only somebody with time makes them."""
+
+    def fault(path: Path) -> None:
+        tensors = load_file(path)
+        change(tensors)
+        made = {HASH: hashes(save(tensors))[1]} if with_hash else None
+        path.write_bytes(save(tensors, made))
+
+    return fault
+
+
+def headed(header: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def of(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], object]:
+    return lambda tensors: tensors.update({f"whole.{name}": change(tensors[f"whole.{name}"].clone()).contiguous()})
+
+
+def header_of(length: int) -> Callable[[Path], object]:
+    """As long a header as it says, of spaces where it goes so far."""
+    return lambda path: path.write_bytes(length.to_bytes(8, "little") + b"{}" + b" " * min(length, 2**20))
+
+
+def byte_of_features(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 64
+    path.write_bytes(content)
+
+
+def put(value: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.view(-1).index_fill(0, torch.tensor([1]), value).view_as(x)
+
+
+FEATURES: dict[str, Callable[[Path], object]] = {  # each is given KEY.safetensors
+    "one byte": byte_of_features,
+    "cut": lambda path: os.truncate(path, path.stat().st_size - 8),
+    "empty": lambda path: path.write_bytes(b""),
+    "longer": lambda path: os.truncate(path, path.stat().st_size + 8),
+    "far too long": lambda path: os.truncate(path, 2**40),
+    "no hash": resaved(lambda tensors: None, with_hash=False),
+    "NaN": resaved(of("rows", put(math.nan))),
+    "infinite": resaved(of("mean", put(math.inf))),
+    "float32": resaved(of("covariance", lambda x: x.float())),
+    "integers": resaved(of("rows", lambda x: x.long())),
+    "no rows": resaved(of("rows", lambda x: x[:0])),
+    "rows of another dimension": resaved(of("rows", lambda x: x[:, 1:])),
+    "a mean of another dimension": resaved(of("mean", lambda x: x[1:])),
+    "a mean of no dimension": resaved(of("mean", lambda x: x[0])),
+    "nothing in it": resaved(lambda tensors: tensors.clear()),
+    "a count of 0": resaved(of("count", lambda x: x * 0)),
+    "a count below 0": resaved(of("count", lambda x: -x)),
+    "a count of two numbers": resaved(of("count", lambda x: x.repeat(2))),
+    "a header of 2^63 bytes": header_of(2**63),
+    "a header of a million bytes": header_of(10**6),
+    "a header that is a list": headed(b"[]"),
+    "metadata that are a number": headed(b'{"__metadata__": 5}'),
+    "a header of brackets": headed(b"[" * 60_000),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a device": lambda path: (path.unlink(), to_device(path)),
 }

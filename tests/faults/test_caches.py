@@ -11,7 +11,9 @@ from rggan import UserError
 from rggan.data import images as images_module
 from rggan.data import load_images
 from rggan.data.store import Passing, in_cache
-from tests.faults.caches import DECODED, REFUSED
+from rggan.evaluation.features import collect_cached
+from rggan.metrics import feature_network
+from tests.faults.caches import DECODED, FEATURES, REFUSED
 
 
 @pytest.fixture
@@ -96,3 +98,24 @@ def test_a_damaged_picture_is_remembered(tmp_path):
     found = in_cache(lambda: pytest.fail("decoded again"), "k", (2, 2, 1), tmp_path)
     assert (found.bad, found.notes, len(found.pixels)) == ({0: "it is damaged"}, (), 0)
     assert "passing" not in json.loads((tmp_path / "k.json").read_text())
+
+
+@pytest.mark.parametrize("fault", FEATURES.values(), ids=FEATURES)
+def test_cached_features_that_are_not_as_they_were_written_are_made_anew(tmp_path, monkeypatch, digits, fault):
+    monkeypatch.setenv("RGGAN_CACHE", str(tmp_path))
+    network, few = feature_network("reporting"), digits.take(np.arange(6))
+    notes = []
+    expected = collect_cached(network, few, 4, "few", notes=notes)["whole"]
+    (path,) = tmp_path.glob("features/*.safetensors")
+    whole = path.read_bytes()
+    assert notes == []
+    fault(path)
+    found = collect_cached(network, few, 4, "few", notes=notes)["whole"]
+    assert torch.equal(found.rows, expected.rows)
+    assert torch.equal(found.statistics.covariance, expected.statistics.covariance)
+    (note,) = notes
+    assert note.startswith("The cached features of few are made anew: ")
+    assert path.read_bytes() == whole
+    again = collect_cached(network, few, 4, "few", notes=notes)["whole"]
+    assert torch.equal(again.rows, expected.rows)
+    assert len(notes) == 1
