@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rggan.errors import LONGEST, UserError
 
@@ -77,6 +79,26 @@ def write_file(content: bytes, path: Path) -> None:
         write_whole(path, content)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON as others read it too: null for NaN and infinity, for which it has no word.
+
+    >>> json_text({"fd": 1.5, "interval": [0.0, float("inf")]})
+    '{"fd": 1.5, "interval": [0.0, null]}'
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), indent=indent, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def nearest_place(path: Path, fits: Callable[[Path], bool] = os.path.exists) -> str:

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.files import nearest_place, write_whole
+from rggan.files import json_text, nearest_place, write_whole
 from rggan.run import places
 from rggan.run.naming import of_today
 
@@ -199,7 +199,7 @@ def text(lines: Iterable[dict[str, Any]]) -> bytes:
     >>> text([{"tick": 0}, {"tick": 1}])
     b'{"tick": 0}\\n{"tick": 1}\\n'
     """
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return "".join(json_text(line) + "\n" for line in lines).encode()
 
 
 def objects(path: Path) -> list[Row]:

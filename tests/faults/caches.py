@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -153,4 +155,52 @@ FEATURES: dict[str, Callable[[Path], object]] = {  # each is given KEY.safetenso
     "a header of brackets": headed(b"[" * 60_000),
     "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
     "a device": lambda path: (path.unlink(), to_device(path)),
+}
+
+
+def spectrum(*values: float) -> NDArray[np.float64]:
+    """A symmetric matrix with these eigenvalues."""
+    turned, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(len(values), len(values))))
+    made = turned @ np.diag(values) @ turned.T
+    return (made + made.T) / 2
+
+
+def statistics(sigma: NDArray[Any], mu: float = 0.0) -> dict[str, NDArray[Any]]:
+    return {"mu": np.full(len(sigma), mu, dtype=sigma.dtype), "sigma": sigma}
+
+
+# No covariance, or one of which no distance can be taken; each with what its sentence says.
+STATISTICS: dict[str, tuple[dict[str, NDArray[Any]], str]] = {
+    "minus the identity": (statistics(-np.eye(4)), "negative eigenvalues"),
+    "one negative eigenvalue": (statistics(spectrum(1, 1, 1, -0.01)), "negative eigenvalues"),
+    "a correlation of 2": (statistics(np.array([[1.0, 2.0], [2.0, 1.0]])), "negative eigenvalues"),
+    "covariances without variances": (statistics(np.array([[0.0, 1.0], [1.0, 0.0]])), "negative eigenvalues"),
+    "1e308 times the identity": (statistics(1e308 * np.eye(4)), "above 1e+60"),
+    "a mean of 1e308": (statistics(np.eye(4), 1e308), "above 1e+60"),
+    "an infinite variance": (statistics(np.diag([1, 1, np.inf])), "NaN or infinite"),
+    "NaN": (statistics(np.full((3, 3), np.nan)), "NaN or infinite"),
+    "lopsided": (statistics(np.triu(np.ones((3, 3)))), "not symmetric"),
+    "as many features as nobody has": ({"mu": np.zeros(5000), "sigma": np.eye(3)}, "4,096 features"),
+    "a book beside": (statistics(np.eye(3)) | {"rggan": np.array("x" * 300_000)}, "is larger"),
+    "brackets beside": (statistics(np.eye(3)) | {"rggan": np.array("[" * 90_000)}, "levels"),
+}
+
+
+def rounded(kind: type[np.floating[Any]], images: int, features: int) -> dict[str, NDArray[Any]]:
+    """Of fewer images than there are features, as others compute them in few digits."""
+    random = np.random.default_rng(0)
+    x = np.maximum(random.normal(size=(images, 8)) @ random.normal(size=(8, features)), 0).astype(np.float32)
+    mean = x.mean(axis=0)
+    sigma = (x.T @ x - images * np.outer(mean, mean)) / (images - 1)  # cancels, as it is done in haste
+    return {"mu": mean, "sigma": ((sigma + sigma.T) / 2).astype(kind)}
+
+
+COVARIANCES = {
+    "float32": rounded(np.float32, 50, 300),
+    "float16": rounded(np.float16, 50, 300),
+    "float64 of rank 1": statistics(np.ones((300, 300))),
+    "of one picture": statistics(np.zeros((4, 4))),
+    "barely below 0": statistics(spectrum(1, 1, 1, -1e-5)),
+    "large": statistics(1e59 * np.eye(4)),
+    "small": statistics(1e-300 * np.eye(4)),
 }

@@ -1,6 +1,7 @@
 """No cache is trusted half: what is not as it was written is made anew, with a line, and the images are the same."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from rggan.data import images as images_module
 from rggan.data import load_images
 from rggan.data.store import Passing, in_cache
 from rggan.evaluation.features import collect_cached
-from rggan.metrics import feature_network
-from tests.faults.caches import DECODED, FEATURES, REFUSED
+from rggan.evaluation.saved import read_statistics
+from rggan.files import json_text
+from rggan.metrics import feature_network, frechet_distance
+from tests.faults.caches import COVARIANCES, DECODED, FEATURES, REFUSED, STATISTICS
 
 
 @pytest.fixture
@@ -119,3 +122,39 @@ def test_cached_features_that_are_not_as_they_were_written_are_made_anew(tmp_pat
     again = collect_cached(network, few, 4, "few", notes=notes)["whole"]
     assert torch.equal(again.rows, expected.rows)
     assert len(notes) == 1
+
+
+@pytest.mark.parametrize(("arrays", "words"), STATISTICS.values(), ids=STATISTICS)
+def test_statistics_that_no_features_have_are_refused(tmp_path, arrays, words):
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(UserError) as found:
+        read_statistics(tmp_path / "other.npz")
+    assert words in str(found.value)
+    assert str(tmp_path / "other.npz") in str(found.value)
+
+
+@pytest.mark.parametrize("arrays", COVARIANCES.values(), ids=COVARIANCES)
+def test_covariances_of_any_rounding_are_taken(tmp_path, arrays):
+    np.savez(tmp_path / "other.npz", **arrays)
+    found = read_statistics(tmp_path / "other.npz").statistics
+    assert torch.equal(found.covariance, torch.from_numpy(arrays["sigma"].astype(np.float64)))
+    moved = found._replace(mean=found.mean + 1)
+    scale = float(found.covariance.trace())
+    assert frechet_distance(found, moved) == pytest.approx(len(found.mean), abs=1e-3 * scale + 1e-9)
+
+
+def test_rounding_did_make_eigenvalues_negative():
+    for name in ("float32", "float16"):
+        assert np.linalg.eigvalsh(COVARIANCES[name]["sigma"].astype(np.float64))[0] < 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_has_words_for_all_numbers_in_it(value):
+    def refused(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    told = {"a": [1.5, value, {"b": (value, 2)}], "c": None, "d": "NaN", "e": True}
+    assert json.loads(json_text(told), parse_constant=refused) == {
+        "a": [1.5, None, {"b": [None, 2]}],
+        **{"c": None, "d": "NaN", "e": True},
+    }
