@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ from rggan.data.pictures import write_picture
 from rggan.data.source import list_pictures
 from rggan.data.streams.address import is_stream
 from rggan.errors import UserError, make_folder
+from rggan.files import json_text
 from rggan.networks import check_resolution
 from rggan.report.health import contact_sheet, render
 from rggan.run.log import say
@@ -118,7 +118,7 @@ def check(config: CheckConfig, console: Console) -> None:
             "sheet": str(config.sheet),
         }
         told |= {"training": taken and taken.to_json(), "copy": copy, "next": next_command(config, health, given)}
-        print(json.dumps(told, indent=2))
+        print(json_text(told, indent=2))
         return
     render(health, advices, console, pictures.notes)
     lines = [f"training   what `{command('train', given)}` takes:", *taken.lines()] if taken else []

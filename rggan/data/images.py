@@ -235,7 +235,7 @@ def load_images(
     store = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     found = labels[chosen[good]]
     numbers, there, notes = present(found, classes)
-    notes += told_of(decoded, white)
+    notes += [*told_of(decoded, white), *decoded.notes]
     aliases = [] if there == classes else [identity_of(key, classes, found.tolist())]
     if there and len(good) < HELD_OUT_FROM:  # else classes decide which images are held out
         aliases.append(identity_of(key, (), None))
