@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rggan.data.decode import BadPicture, open_file, open_picture, orientation
 from rggan.data.parallel import in_order
 from rggan.data.picture import Picture
 from rggan.errors import UserError, make_folder
+from rggan.files import part_of
 
 CHUNK = 32  # pictures held in memory until they are written
 NAME_LENGTH = 80  # of a file or folder; file systems allow 255
@@ -42,26 +43,40 @@ def write_copy(pictures: Sequence[Picture], health: Health, out: Path, near: boo
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is already there; give a new or an empty folder for the copy.")
-    part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        raise UserError(f"{part} is left of a copy that was interrupted; remove it and try again.")
+    part = part_of(out)
     names = told_names(pictures)
     left_out = unwanted(health, near)
     chosen = [(name, picture) for name, picture in zip(names, pictures, strict=True) if name not in left_out]
     make_folder(out.parent)
+    written: list[Path] = []
     try:
         part.mkdir()
-        written = write_all(chosen, part, left_out)
+    except FileExistsError as error:
+        raise UserError(f"{part} is left of a copy that was interrupted; remove it and try again.") from error
+    except OSError as error:
+        raise UserError(f"Cannot write the copy {out}: {error.strerror or error}.") from error
+    try:
+        write_all(chosen, part, left_out, written)
         if out.exists():
             out.rmdir()
         part.rename(out)
     except OSError as error:  # a write error: unreadable pictures are left out
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part, written)
         raise UserError(f"Cannot write the copy {out}: {error.strerror or error}.") from error
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part, written)
         raise
-    return {"written": written, "left_out": left_out}
+    return {"written": len(written), "left_out": left_out}
+
+
+def remove(part: Path, written: Sequence[Path]) -> None:
+    """Remove a copy that failed: what was written, and the folders that are then empty."""
+    with contextlib.suppress(OSError):  # the first error is the one to tell
+        for path in written:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in written} - {part}:
+            folder.rmdir()
+        part.rmdir()
 
 
 def unwanted(health: Health, near: bool) -> dict[str, str]:
@@ -76,11 +91,10 @@ def unwanted(health: Health, near: bool) -> dict[str, str]:
     return reasons
 
 
-def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[str, str]) -> int:
-    """Returns how many were written; those that can no longer be read are added to `left_out`."""
+def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[str, str], written: list[Path]) -> None:
+    """Adds the files to `written`, each as it is made; pictures that can no longer be read are added to `left_out`."""
     taken: dict[str, int] = {}
     folders: dict[str, str] = {"": ""}
-    written = 0
     for name, picture, result in mended_in_order(chosen):
         if isinstance(result, BadPicture):
             left_out[name] = f"cannot be read: {result}"
@@ -95,8 +109,8 @@ def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[
             raise UserError(f"{picture.name!a} would be written outside of the copy; rename it.")
         target.parent.mkdir(exist_ok=True)
         with target.open("xb") as file:  # never overwrites
+            written.append(target)
             file.write(content)
-        written += 1
     if not written:
         raise UserError("No picture is left that is worth a copy; look at what rggan check says of them.")
     return written
