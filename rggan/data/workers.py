@@ -8,6 +8,7 @@ first needed, and end with this process.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import pickle
@@ -146,6 +147,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self.free: list[Worker] = []
+        self.ended: dict[tuple[bytes, int], str] = {}  # what ended a process, and its memory: it is not tried again
         self.room = threading.Semaphore(count)
         self.owner = os.getpid()
 
@@ -160,6 +162,11 @@ class Workers:
         again = False
         while (done := len(found)) < len(asked):
             part = asked[done : done + 1] if again else asked[done:]
+            ended = [self.ended.get((digest(each), memory)) for each in part] if self.ended else [None] * len(part)
+            if ended[0] is not None:
+                found.append(({"bad": ended[0]}, []))
+                continue
+            part = part[: next((place for place, why in enumerate(ended) if why is not None), len(part))]
             lengths = [len(each.content) for each in part]
             request = Request(task, [each.limits for each in part], lengths, arguments, memory, large)
             try:
@@ -175,6 +182,7 @@ class Workers:
                     ) from gone
                 if again := why is None:
                     continue
+                self.ended[digest(asked[len(found)]), memory] = why
                 found.append(({"bad": why}, []))
         return [self.meant(task, each, told, arguments) for each, told in zip(asked, found, strict=True)]
 
@@ -206,6 +214,10 @@ class Workers:
         if self.owner == os.getpid():
             while self.free:
                 self.free.pop().close()
+
+
+def digest(asked: Asked) -> bytes:
+    return hashlib.sha256(asked.content).digest()
 
 
 def reason_of(code: int | None, memory: int, again: bool) -> str | None:
