@@ -20,8 +20,8 @@ KILLED_AFTER = 300.0  # seconds, so that what hangs fails instead
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. told: its standard error. said: its standard output. seconds: of processor time, of it and of
-    what it started. peak: MB, the largest of these processes."""
+    """How a command ended. told: its standard error. said: its standard output. seconds: of processor time, of it
+    and of what it started. peak: MB, the largest of these processes."""
 
     code: int
     told: str
