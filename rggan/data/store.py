@@ -26,6 +26,8 @@ DAMAGED = ANEW.format("was not as it was written")
 EARLIER = ANEW.format("is of an earlier version, which kept no hash of it")
 PASSED = ANEW.format("lacks pictures that could not be read when it was made, for want of memory or open files")
 
+CUT = "The cache of decoded images was cut while it was read; start again, and it is made anew."
+
 
 class Passing(str):
     """Why a picture cannot be read, where the reason comes from the machine and not from the file: it is not kept.
