@@ -13,10 +13,9 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rggan import memory
 from rggan.errors import UserError, make_folder
 from rggan.files import write_whole
-
-FALLBACK_MEMORY = 8 << 30  # bytes, if the system does not report it
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,8 @@ def cache_folder() -> Path:
 
 
 def machine_memory() -> int:
-    """Returns the memory in bytes available to this process: the machine's, or the container's limit if lower."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = FALLBACK_MEMORY
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        return memory
+    """Returns the memory in bytes that this process can have: the machine's, or a limit if lower."""
+    return memory.total()
 
 
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:
