@@ -15,6 +15,7 @@ import torch
 
 from rggan.errors import UserError, one_line
 from rggan.files import flush, flush_folder
+from rggan.memory import is_used_up
 from rggan.pruning.merge import split_state
 
 FORMAT = 7
@@ -86,6 +87,8 @@ def readable(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any
         except (UserError, GeneratorExit):
             raise
         except Exception as error:  # whatever foreign bytes raise in zipfile and torch
+            if is_used_up(error):
+                raise
             foreign = isinstance(error, pickle.UnpicklingError)  # torch's text tells people to load it all the same
             lines = str(error).strip().rstrip(".").splitlines()
             reason = "it holds more than numbers" if foreign else lines[0] if lines else type(error).__name__

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
 from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError, one_line
+from rggan.memory import is_used_up
 from rggan.report.verdict import Scale, Verdict, verdict
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
@@ -118,9 +117,11 @@ class Loop:
             try:
                 self.load_state_dict(state)
                 return
-            except (UserError, torch.OutOfMemoryError):  # a ValueError and a RuntimeError, but no fault of the state
+            except UserError:  # a ValueError, but no fault of the state
                 raise
             except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+                if is_used_up(error):
+                    raise
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 self.log.say(f"a checkpoint of {self.run} does not fit ({one_line(reason)}); using the one before.")
         raise UserError(f"No checkpoint of {self.run} can be read; move the folder away to train anew.")

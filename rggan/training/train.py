@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,7 @@ from rggan.training.drawing import draw_page, draw_progress, draw_replays, drawn
 from rggan.training.interrupt import stop_told
 from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Loop, given_up
+from rggan.training.needed import enough_memory
 from rggan.training.notebook import Watched
 from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
@@ -116,6 +118,7 @@ def train_here(
     seen_by_all(config.outdir if run is None else run.path)
     with ExitStack() as held:
         held.enter_context(stop_told(partial(say, console), lambda: left(run, config)))
+        held.enter_context(enough_memory(config, lambda: run))
         lines: list[str] = []
         if run is None:
             with agreed():
@@ -206,7 +209,7 @@ def refuse_links(config: TrainConfig) -> None:
     would then begin from another run, or from this one."""
     for name in ("init", "init_d", "target_g", "target_d"):
         value = getattr(config, name)
-        if isinstance(value, str | Path) and (path := Path(value)).is_symlink():
+        if isinstance(value, str | Path) and os.path.islink(path := Path(value)):
             own = path.with_name(path.resolve().name)
             raise UserError(f"`{name}` {path} is a link, which each new run moves: give {own}.")
 
