@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +85,6 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
     if config.out is not None:
         found.save(config.out)
     if config.json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps(found.to_json()))
     else:
         say(console, *found.lines())
