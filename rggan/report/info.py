@@ -21,7 +21,7 @@ PAGE = ("index.html", "generator.js")  # of `rggan export --web`
 BEFORE = b'"use strict";\nconst GENERATOR = '
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 WIDE, LONGEST, MOST = 12, 300, 24  # columns of the names of lines, letters of one, lines of one kind
-CLEANED = "an older rggan wrote it; `rggan export {} --sparse OUT` writes it without"
+CLEANED = "an older rggan wrote it; in Python, Generator.from_pretrained({!r}).save(OUT) writes it without"
 
 
 @dataclass(frozen=True)
