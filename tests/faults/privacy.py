@@ -90,6 +90,8 @@ def layers(content: bytes, depth: int = 3) -> Iterator[bytes]:
                         yield zlib.decompress(body[start:].lstrip(b"\0"))
                     except zlib.error:
                         continue
+    elif content.startswith(b"\x93NUMPY"):  # four bytes a letter
+        yield content.replace(b"\0", b"")
     elif not content.startswith((b"RIFF", b"GIF")):
         for found in BASE64.findall(content):
             yield from layers(base64.b64decode(found + b"=" * (-len(found) % 4)), depth - 1)
