@@ -22,11 +22,12 @@ ELSEWHERE = {"demo"}  # a page on this machine is what it is asked for
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures and two short runs on them."""
+    """A folder with pictures and short runs on them, two of each rule."""
     folder = tmp_path_factory.mktemp("offline")
     pictures = privacy.pictures(folder / "pictures")
-    for seed in ("0", "1"):
-        assert main(["train", str(pictures), "--outdir", str(folder / "runs"), *TINY, "--seed", seed]) == 0
+    for rule in ("threshold", "none"):
+        words = ["train", str(pictures), "--outdir", str(folder / "runs"), *TINY, "--rule", rule, "--seeds", "0-1"]
+        assert main(words) == 0
     return folder
 
 
@@ -40,8 +41,8 @@ COMMAND_LINES = {
     ],
     "ladder": [["ladder", "{one}", "--outdir", "{out}", *LADDER]],
     "receipt": [["receipt", "{one}", "{two}", "--seconds", "0", "--batch", "1"]],
-    "evaluate": [["evaluate", "{one}", "{two}", *SMALL]],
-    "compare": [["compare", "{one}", "--", "{two}", "--metric", "kid"]],
+    "evaluate": [["evaluate", "{one}", "{two}", "{three}", "{four}", *SMALL]],
+    "compare": [["compare", "{one}", "{two}", "--", "{three}", "{four}", "--metric", "kid"]],
     "show": [["show", "{one}", "--film"], ["show", "{one}", "{two}", "--out", "{out}/both.html"]],
     "info": [["info", "{one}"]],
     "plot": [["plot", "{one}"], ["plot", "{one}", "{two}", "--out", "{out}/plot.png"]],
@@ -65,8 +66,8 @@ def asked(events: list[tuple[str, tuple[Any, ...]]]) -> list[str]:
 def test_no_command_asks_the_network(command: str, place: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """`rggan compare` goes with `rggan evaluate`, whose numbers it needs."""
     monkeypatch.chdir(tmp_path)
-    one, two = sorted((place / "runs").glob("0*"))[:2]
-    names = {"pictures": place / "pictures", "out": tmp_path / "out", "one": one, "two": two}
+    runs = dict(zip(("one", "two", "three", "four"), sorted((place / "runs").glob("0*")), strict=True))
+    names = {"pictures": place / "pictures", "out": tmp_path / "out", **runs}
     lines = COMMAND_LINES[command] + (COMMAND_LINES["compare"] if command == "evaluate" else [])
     with privacy.seen(*privacy.ASKED) as events:
         for words in lines:
