@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from rggan.files import json_text
 from rggan.registry import trust
 from rggan.report.info import info
 from rggan.run.log import say
@@ -35,6 +35,6 @@ def show_info(config: InfoConfig, console: Console) -> None:
     trust(*config.trust)
     found = info(config.path)
     if config.json:
-        print(json.dumps(found.to_json()))
+        print(json_text(found.to_json()))
     else:
         say(console, *found.lines())

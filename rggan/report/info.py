@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -48,9 +47,7 @@ class Info:
     traces: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers that JSON has none of are null."""
-        found: dict[str, Any] = json.loads(json.dumps(asdict(self)), parse_constant=lambda _: None)
-        return found
+        return asdict(self)
 
     def lines(self) -> list[str]:
         """One screen; names that come from the file are on one line each, without control characters."""
