@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +83,6 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
     if config.out is not None:
         found.save(config.out)
     if config.json:
-        print(json_text(asdict(found)))
+        print(json_text(found.to_json()))
     else:
         say(console, *found.lines())
