@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rggan.bounded import parse_json
 from rggan.data.forms.members import Member, passed_over, pictures_among
-from rggan.data.picture import Listing, Picture, fits, parts_of
+from rggan.data.picture import MAX_BYTES, Listing, Picture, fits, parts_of
 
 LABELS = "dataset.json"
+MOST_VALUES = 5_000_000  # of a dataset.json: three for each picture, and those of vectors
 LONGEST = 40  # characters of a label that are told
 
 
@@ -60,8 +62,8 @@ def with_labels(pictures: Sequence[Picture], table: Member, depth: int, told: st
     back-slashes and any Unicode normal form.
     """
     try:
-        content = json.loads(table.read())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(table.read(), MAX_BYTES, MOST_VALUES)
+    except (OSError, ValueError) as error:
         return left_alone(pictures, f"{told} cannot be read: {str(error).rstrip('.')}")
     pairs = content.get("labels", False) if isinstance(content, dict) else False
     if pairs is None or pairs == []:
