@@ -62,7 +62,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="Cannot write to the folder .*: No space left"):
+    with pytest.raises(UserError, match=r"Cannot write to the folder .*: No space left"):
         start(tmp_path)
     assert os.listdir(tmp_path) == []
 

@@ -115,7 +115,6 @@ def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[
             file.write(content)
     if not written:
         raise UserError("No picture is left that is worth a copy; look at what rggan check says of them.")
-    return written
 
 
 def mended_in_order(
