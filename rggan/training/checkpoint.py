@@ -144,7 +144,9 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         UserError: a newer format.
     """
     version = state.get("format", 1)
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or version < 1:
+        raise ValueError("its format is none")
+    if version > FORMAT:
         raise UserError(f"{path} was written by a newer rggan (format {version}): upgrade to continue this run.")
     if version == 1:
         timed = [{k: v for k, v in row.items() if k != "sec_per_kimg"} for row in state["rows"]]

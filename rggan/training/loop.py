@@ -26,13 +26,13 @@ from rggan.training.keeper import Keeper
 from rggan.training.origin import compared, origin_of
 from rggan.training.progress import training_bar
 from rggan.training.screen import most_bytes
+from rggan.training.state import MOST
 from rggan.training.together import agreed
 from rggan.training.trainer import Training
 
 CHECKED_EVERY = 100  # steps between two looks at the losses: each waits for the device
 FAR_ABOVE = 0.5  # of the best score's size, above the best: what `patience` counts
 COLLAPSED, DIVERSE = 0.05, 0.25  # share of the real images' diversity
-MOST = 10**15  # of images, steps, seconds and whatever else a state counts
 
 
 class Diverged(Failed):
@@ -63,7 +63,7 @@ def refuse_odd_rows(rows: Any, kimg: float) -> None:
     """
     last = 0.0
     for tick, row in enumerate(rows):
-        if not is_row(row) or row["tick"] != tick or not last <= row["kimg"] <= kimg or abs(row["score"]) > MOST:
+        if not is_row(row) or row["tick"] != tick or not last <= row["kimg"] <= kimg or not abs(row["score"]) <= MOST:
             raise ValueError("its evaluations are none")
         if not all(0 <= row[name] <= 1 for name in ("density_g", "density_d")):
             raise ValueError("its densities are none")

@@ -310,11 +310,15 @@ def fingerprint(outdir: Path) -> dict[str, str]:
         content = path.read_bytes()
         if path.name == "config.json" and path.parent == run:  # says where the run lies
             content = b""
+        if path.name == "data.jsonl":  # each run has a name of its own
+            head, _, rest = content.partition(b"\n")
+            content = json.dumps({**json.loads(head), "run": ""}).encode() + rest
         if path.name == PAGE:  # has commands with the run's folder
             content = content.replace(str(run).encode(), b"RUN")
         found[name] = hashlib.sha256(content).hexdigest()
     state = load(checkpoints(run / "checkpoints")[-1])
     state["tick"] = state["tick"][:2]  # without the seconds
+    state["origin"]["run"] = ""
     found["state"] = hashlib.sha256(b"".join(flat(state))).hexdigest()
     return found
 
