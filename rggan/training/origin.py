@@ -88,9 +88,10 @@ def refuse_malformed(found: Any) -> None:
     """Raises ValueError, KeyError or TypeError for what `origin_of` never tells."""
     if not isinstance(found, dict) or len(json.dumps(found)) > MOST:  # no tensors in there
         raise ValueError("it does not tell where it was made")
-    if not isinstance(found["options"], dict) or found["made"].keys() != MADE.keys():
+    options, how = found["options"], found["made"]
+    if not isinstance(options, dict) or not isinstance(how, dict):
         raise ValueError("it does not tell its options, or how it was made")
-    if any(type(found["made"][name]) is not kind for name, kind in MADE.items()):
+    if {name: type(value) for name, value in how.items()} != MADE:
         raise ValueError("it does not tell how it was made")
     if found["run"] is not None and not ID.fullmatch(found["run"]):
         raise ValueError("it does not tell its run")

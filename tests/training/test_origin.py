@@ -1,7 +1,7 @@
 """A state knows its run, its options and how it was made: what differs is refused by name, or told."""
 
 import copy
-import io
+import dataclasses
 import json
 import shutil
 
@@ -39,14 +39,18 @@ def run(old, tmp_path):
     return tmp_path / old.name
 
 
+def config_of(run):
+    return dataclasses.replace(TrainConfig.from_json(run / "config.json"), outdir=run.parent)
+
+
 def edited(run, **options):
     path = run / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **options}))
 
 
-def named(run, **head):
+def with_head(folder, **head):
     """With another header of data.jsonl."""
-    path = run / "data.jsonl"
+    path = folder / "data.jsonl"
     first, _, rest = path.read_text().partition("\n")
     path.write_text(json.dumps({**json.loads(first), **head}) + "\n" + rest)
 
@@ -92,11 +96,11 @@ def test_options_that_may_change_are_told_though_changed_by_hand(run):
 
 
 def test_a_state_of_another_run_is_refused(run, old, tmp_path, capsys):
-    named(run, run="0" * 32)
+    with_head(run, run="0" * 32)
     assert main(["train", "--resume", str(run), "--kimg", "0.048"]) == 2
     told = capsys.readouterr().err
     assert f"The newest state in {run / 'checkpoints'} is of another run: put this run's own back, or --init" in told
-    named(run, run=Run(old).data_head()["run"])
+    with_head(run, run=Run(old).data_head()["run"])
     assert main(["train", "--resume", str(run), "--kimg", "0.048"]) == 0
 
 
@@ -120,7 +124,7 @@ def test_runs_and_states_of_before_are_taken_as_before(run, data):
     if data == "gone":
         (run / "data.jsonl").unlink()
     else:
-        named(run, run=None)
+        with_head(run, run=None)
     edited(run, floor=0.5)
     assert main(["train", "--resume", str(run), "--kimg", "0.048"]) == 0
     assert "note " not in (run / "log.txt").read_text()
@@ -163,7 +167,7 @@ def test_what_is_no_origin_is_passed_over(old, odd):
 
 
 def test_the_newest_state_says_too_whether_a_run_is_finished(run):
-    config = TrainConfig.from_json(run / "config.json")
+    config = config_of(run)
     rows = Run(run).rows()
     assert finished(Run(run), config)
     checkpoints(run / "checkpoints")[-1].unlink()
@@ -177,7 +181,7 @@ def test_the_newest_state_says_too_whether_a_run_is_finished(run):
 
 
 def test_a_finished_run_needs_no_states_but_what_it_made(run):
-    config = TrainConfig.from_json(run / "config.json")
+    config = config_of(run)
     shutil.rmtree(run / "checkpoints")
     assert finished(Run(run), config)
     shutil.rmtree(run / "best")
@@ -193,8 +197,9 @@ def test_a_run_shortened_by_hand_below_its_first_evaluation_is_told(run):
     resaved(run, rows=[])
     assert state["training"]["images"] == 32
     edited(run, kimg=0.02)
+    (run / "stats.jsonl").unlink()
     with pytest.raises(UserError, match=r"`kimg` 0.02 is no more than .* has trained already"):
-        train(TrainConfig.from_json(run / "config.json"), Console(file=io.StringIO()))
+        train(config_of(run), Console(quiet=True))
 
 
 def test_numbers_of_torch_are_words_in_a_state(old):
