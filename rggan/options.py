@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.data.depth import parse_white
+from rggan.data.picture import parse_formats
 from rggan.errors import UserError, nearest
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
@@ -42,7 +43,7 @@ OF_RULES = (
 )
 OF_ANY_RULE = ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense")
 OF_SCHEDULES = ("fade", "dead_band", "period")
-WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard"}  # what options of several words look like
+WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard", "formats": "TGA"}  # what words look like
 ADAPTIVE = ("signal", "set_point", "adapt_kimg", "adapt_band", "density_low", "density_high")  # of an 'auto' target
 FINALE = ("finale_lr", "finale_ema", "finale_dense")
 
@@ -73,12 +74,9 @@ def check_kinds(config: Any) -> None:
                 raise UserError(f"{flag} is one of {', '.join(known)}, not {value}{nearest(str(value), known) or '.'}")
         else:
             kinds = get_args(kind) or (kind,)
-            fits = (
-                type(value) in kinds
-                or (float in kinds and type(value) is int)
-                or (Path in kinds and isinstance(value, Path))
-            )
-            if not fits or (isinstance(value, float) and not math.isfinite(value)) or not is_name(value):
+            alike = (float in kinds and type(value) is int) or (Path in kinds and isinstance(value, Path))
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not ((type(value) in kinds or alike) and finite and is_name(value)):
                 raise UserError(f"{flag} cannot be {value!r}.")
 
 
@@ -87,7 +85,8 @@ def check_options(config: TrainConfig) -> None:
     if config.resolution is not None:
         parse_size(config.resolution)
     parse_color(config.background)
-    object.__setattr__(config, "white_level", parse_white(config.white_level))
+    for name, parse in (("white_level", parse_white), ("formats", parse_formats)):
+        object.__setattr__(config, name, parse(getattr(config, name)))
     positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers", "max_pixels")
     for name in positive:
         if getattr(config, name) < 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from rggan.evaluation.reference import Reference, check_statistics, open_referen
 from rggan.evaluation.replays import Wanted, look_for_replays
 from rggan.evaluation.subject import Reading, Subject, open_subject
 from rggan.evaluation.table import lines
+from rggan.files import json_text
 from rggan.metrics.extractors import load_extractor
 from rggan.metrics.features import Extractor
 from rggan.metrics.inception import fetch_inception
@@ -96,6 +96,8 @@ class EvaluateConfig:
     """Take at most so many images of the reference, equally from each class."""
     skip_bad: bool = False
     """Leave unreadable files out instead of stopping."""
+    formats: tuple[str, ...] = ()
+    """Read pictures of these formats too, as in `rggan train`."""
     precision: Precision = "fp32"
     """Arithmetic of generator and extractor; bf16 is faster on processors that multiply it, and another score."""
     class_mix: Literal["data", "even"] | None = None
@@ -119,6 +121,7 @@ class EvaluateConfig:
             self.pattern,
             self.max_images,
             self.skip_bad,
+            self.formats,
         )
 
 
@@ -198,7 +201,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
         done.append(evaluate_one(config, subject, references[key], extractor, shown))
         append(done[-1])
         if config.json:
-            print(json.dumps(done[-1].to_json()), flush=True)
+            print(json_text(done[-1].to_json()), flush=True)
         else:
             say(console, *lines(done[-1]))
     if not config.json and (following := next_command([one.subject for one in done])):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from rich.console import Console
 from rggan.cli.evaluate import EvaluateConfig, evaluate
 from rggan.errors import UserError, make_folder
 from rggan.export.ladder import TARGETS, climb, curve, table, verdict
-from rggan.files import write_whole
+from rggan.files import json_text, write_whole
 from rggan.registry import trust
 from rggan.report.plot import save_figure
 from rggan.run.log import say
@@ -73,6 +72,6 @@ def ladder(config: LadderConfig, console: Console) -> None:
         {"target": one.target, "folder": str(one.folder), "parameters": one.parameters, name: number}
         for one, number in zip(rungs, numbers, strict=True)
     ]
-    write_whole(config.outdir / "ladder.json", (json.dumps(told, indent=2) + "\n").encode())
+    write_whole(config.outdir / "ladder.json", (json_text(told, indent=2) + "\n").encode())
     save_figure(curve(rungs, numbers, name), config.outdir / "ladder.png")
     say(console, "", *lines, "", f"picture    {config.outdir / 'ladder.png'}")

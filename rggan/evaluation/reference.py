@@ -41,7 +41,7 @@ class Reference:
     name: of its source. hash: SHA-256 of the content. split: which part of the source it is.
     size: "32x32". count: of its images; None: the saved statistics do not tell.
     features: by view; only statistics (no rows) where it was read from a file of them.
-    images: None where it was; saved: that file.
+    images: None where it was; saved: that file. notes: sentences on caches that were made anew.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Reference:
     features: dict[View, Features]
     images: ImageSet | None = None
     saved: SavedStatistics | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_reference(
@@ -91,11 +92,13 @@ def open_reference(
         images = read_images(name, of_statistics(subject.statistics, how), console)
     else:
         images = reference_images(name, subject, how, console)
+    notes: list[str] = []
     with counting("reference", len(images), console) as progress:
-        features = collect_cached(extractor, images, limit, name, precision, progress)
+        features = collect_cached(extractor, images, limit, name, precision, progress, notes)
     channels, height, width = images.shape
     size = f"{height}x{width}"
-    return Reference(name, content_hash(images), split, size, channels, len(images), features, images)
+    hashed = content_hash(images)
+    return Reference(name, hashed, split, size, channels, len(images), features, images, notes=tuple(notes))
 
 
 def of_statistics(saved: SavedStatistics, how: Reading) -> Reading:

@@ -39,6 +39,7 @@ class Reading:
     pattern: str = "*"
     max_images: int | None = None
     skip_bad: bool = False
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def read_images(name: str, how: Reading, console: Console | None = None) -> Imag
             pattern=how.pattern,
             max_images=how.max_images,
             skip_bad=how.skip_bad,
+            formats=how.formats,
             progress=progress,
         )
     if len(images) < 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from rggan.errors import UserError
 from rggan.export.onnx import opened, to_onnx
 from rggan.export.sparse import SEEDS, loss
 from rggan.export.traced import whole as whole_of
-from rggan.files import write_whole
+from rggan.files import json_text, write_whole
 from rggan.generation.generator import Generator
 
 BATCHES = (1, 64)
@@ -63,7 +62,7 @@ class Receipt:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
-        write_whole(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_whole(path, (json_text(asdict(self), indent=2) + "\n").encode())
 
     def lines(self) -> list[str]:
         """A table in Markdown, and what it does not say by itself."""

@@ -311,7 +311,7 @@ def describe_run(training: Training, data: ImageSet, run: Run, log: RunLog, rule
         log.say(line)
     record(config, data, evaluator.held_out, run, scale)
     rows = data.rows[:: max(1, len(data) // 64)][:64]
-    save_picture(grid(data.store[rows]), run.path / REALS)
+    save_picture(grid(data.stored(rows)), run.path / REALS)
 
 
 def left(run: Run | None, config: TrainConfig) -> str:

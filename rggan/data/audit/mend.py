@@ -6,10 +6,7 @@ import contextlib
 import io
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from rggan.data.audit.doctor import Health, read_profile, told_names
 from rggan.data.decode import BadPicture, open_file, open_picture, orientation
+from rggan.data.parallel import in_order
 from rggan.data.picture import Picture
 from rggan.errors import UserError, make_folder
 from rggan.files import part_of
@@ -121,12 +119,9 @@ def mended_in_order(
     chosen: Sequence[tuple[str, Picture]],
 ) -> Iterator[tuple[str, Picture, tuple[str, bytes] | BadPicture]]:
     """Yields (name, picture, its file or why there is none), decoded and encoded in parallel."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's warnings about unusual files
-        for start in range(0, len(chosen), CHUNK):
-            chunk = chosen[start : start + CHUNK]
-            for (name, picture), result in zip(chunk, pool.map(mended, [p for _, p in chunk]), strict=True):
-                yield name, picture, result
+    pictures = [picture for _, picture in chosen]
+    for (name, picture), result in zip(chosen, in_order(pictures, "mended", mended_from, CHUNK), strict=True):
+        yield name, picture, result
 
 
 def safe(name: str, otherwise: str) -> str:
@@ -158,31 +153,33 @@ def free(name: str, ending: str, taken: dict[str, int]) -> str:
     return found
 
 
-def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
-    """Returns (extension, content) of its file in the copy, or why it cannot be read."""
-    try:
-        content = picture.read()
-    except Exception as error:  # from the disk, an archive or a codec
-        return BadPicture(str(error).strip().rstrip(".") or type(error).__name__)
-    picture = replace(picture, read=lambda: content)
-    try:
-        image = open_picture(picture)
-        if picture.shape is None:
-            with open_file(content) as stored:
-                profile = stored.info.get("icc_profile") or b""
-                foreign = profile != b"" and not read_profile(profile)[1]
-                upright = orientation(stored) not in range(2, 9)
-                if stored.format == "JPEG" and stored.mode in ("L", "RGB") and upright and not foreign:
-                    ending = Path(picture.name).suffix.lower()
-                    return (ending if ending in JPEG_ENDINGS else ".jpg"), content
-                if foreign:
-                    image = to_srgb(image, stored, profile)
-    except BadPicture as error:
-        return error
+def mended_task(picture: Picture, content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The extension and content of a picture's file in the copy; no content if the file is fine as it is."""
+    image = open_picture(picture)
+    if picture.shape is None:
+        with open_file(content, picture.formats) as stored:
+            profile = stored.info.get("icc_profile") or b""
+            foreign = profile != b"" and not read_profile(profile)[1]
+            upright = orientation(stored) not in range(2, 9)
+            if stored.format == "JPEG" and stored.mode in ("L", "RGB") and upright and not foreign:
+                ending = Path(picture.name).suffix.lower()
+                return {"ending": ending if ending in JPEG_ENDINGS else ".jpg"}, []
+            if foreign:
+                image = to_srgb(image, stored, profile)
     image.info = {}  # metadata of the old pixels: profile, transparency, comments
     stream = io.BytesIO()
     image.save(stream, "png")
-    return ".png", stream.getvalue()
+    return {"ending": ".png"}, [stream.getvalue()]
+
+
+def mended_from(
+    picture: Picture, content: bytes | None, found: tuple[dict[str, Any], list[bytes]] | str
+) -> tuple[str, bytes] | BadPicture:
+    """(extension, content) of its file in the copy, or why it cannot be read."""
+    if content is None or isinstance(found, str):
+        return BadPicture(found)
+    told, parts = found
+    return str(told["ending"]), parts[0] if parts else content
 
 
 def to_srgb(image: Image.Image, stored: Image.Image, profile: bytes) -> Image.Image:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
+from rggan.bounded import read_json
 from rggan.errors import UserError
 from rggan.generation.generator import Generator
 from rggan.report.page.charts import Chart
@@ -113,8 +113,8 @@ def gather(run: Run, look: bool = True, budget: int = BUDGET) -> Content:
 
 def last_snapshot(run: Run) -> dict[str, Any]:
     """What the last snapshot tells of its training; {} if there is none."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        config = json.loads((run.last / CONFIG).read_text())
+    with contextlib.suppress(OSError, ValueError):
+        config = read_json(run.last / CONFIG)
         if isinstance(config, dict) and isinstance(trained := config.get("trained"), dict):
             return trained
     return {}

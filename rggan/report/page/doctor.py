@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rggan.bounded import read_json
 from rggan.data.audit.doctor import Health, advice, inspect, shown
 from rggan.data.depth import with_limits
 from rggan.data.forms.hub import PREFIX
@@ -46,7 +47,7 @@ def findings(run: Run, look: bool = True) -> Findings:
     config = run.config() if look else None
     if config is not None and not config.data.startswith(PREFIX) and not is_stream(config.data):
         try:
-            listing = list_pictures(config.data, config.pattern)
+            listing = list_pictures(config.data, config.pattern, config.formats)
             if quick(listing):
                 pictures, white = with_limits(listing, config.white_level, config.max_pixels)
                 return keep(inspect(pictures), run, white)
@@ -95,7 +96,7 @@ def quick(pictures: Sequence[Picture]) -> bool:
 
 def read_findings(run: Run) -> Findings | None:
     """None if nothing was kept, or nothing that can be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        found = json.loads((run.path / HEALTH).read_text())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = read_json(run.path / HEALTH)
         return Findings([(str(a), str(b)) for a, b in found["lines"]], [str(each) for each in found["advice"]])
     return None
