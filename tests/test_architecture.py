@@ -47,6 +47,8 @@ FLOORS = {
     "pruning": 2,
     "metrics": 2,
     "training.asked": 2,
+    "training.screen": 1,
+    "training.origin": 3,
     "training.checkpoint": 2,
     "training.progress": 2,
     "training.interrupt": 2,

@@ -23,7 +23,7 @@ from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog, Silent, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
-from rggan.run.places import REALS
+from rggan.run.places import REALS, find_weights
 from rggan.training.agreement import refuse_other_images, refuse_ranks, seen_by_all
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
@@ -35,6 +35,7 @@ from rggan.training.keeper import WriteFailed
 from rggan.training.loop import Loop, given_up
 from rggan.training.needed import enough_memory
 from rggan.training.notebook import Watched
+from rggan.training.origin import id_of
 from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.scale import scale_of
@@ -160,7 +161,7 @@ def train_here(
         with drawn(run, console), written(run):
             loop = begin(training, data, run, log, rules, watching)
             if config.resume:
-                take_over(config, run, log)
+                take_over(config, run, log, loop.changed)
             loop.go()
             if ranks.first():
                 for line in [*unreached(config, loop.rows[-1]), *left_out(training)]:
@@ -278,12 +279,16 @@ def begin(
     config = training.config
     loop = Loop(config, training, data.identity, run, log, callbacks)
     if ranks.of_first(checkpoints(run.checkpoints)):
+        loop.run_id = ranks.of_first(id_of(run))
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
+        for line in loop.changed:
+            log.say(line)
         return loop
     with agreed(), written(run):
         if ranks.first():
             describe_run(training, data, run, log, rules)
+    loop.run_id = ranks.of_first(id_of(run))
     return loop
 
 
@@ -332,8 +337,13 @@ def busy(run: Run) -> str:
 
 
 def finished(run: Run, config: TrainConfig) -> bool:
+    """Whether its last evaluation is its end, and the newest state, or where there is none a snapshot, says so too."""
     rows = run.rows()
-    return bool(rows) and (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience))
+    if not rows or not (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience)):
+        return False
+    if states := checkpoints(run.checkpoints):
+        return kimg_of(states[-1]) >= round(rows[-1]["kimg"], 3)
+    return any(find_weights(snapshot) is not None for snapshot in (run.best, run.last))
 
 
 def resumed(config: TrainConfig) -> Run:
@@ -357,11 +367,14 @@ def resumed(config: TrainConfig) -> Run:
     return run
 
 
-def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
-    """Say which options change in a resumed run, and keep them, so that the next `resume` knows them."""
+def take_over(config: TrainConfig, run: Run, log: RunLog, told: Sequence[str]) -> None:
+    """Say which options change in a resumed run, if that was not told, and keep them, so that the next `resume` knows
+    them."""
     with agreed(), written(run):
         if ranks.first() and (changed := config.differences(run.options() or {})):
-            log.say(f"changed    {', '.join(changed.values())}")
+            line = f"changed    {', '.join(changed.values())}"
+            if line not in told:
+                log.say(line)
             run.write_options(config)
 
 

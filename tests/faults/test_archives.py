@@ -233,10 +233,8 @@ def test_lines_are_regular_files(run, tmp_path):
 def test_config_json_is_bounded(run, tmp_path, text):
     (run / "config.json").write_bytes(text)
     told = outcome(lambda: TrainConfig.from_json(run / "config.json"), tmp_path)
-    assert (
-        told
-        == f"Cannot take options from {run / 'config.json'}: its {len(text):,} bytes are more than this reads (16,777,216)."
-    )
+    why = f"its {len(text):,} bytes are more than this reads (16,777,216)"
+    assert told == f"Cannot take options from {run / 'config.json'}: {why}."
     assert Run.at(run) is None
 
 
