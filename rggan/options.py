@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.data.depth import parse_white
+from rggan.data.picture import parse_formats
 from rggan.errors import UserError, nearest
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
@@ -43,7 +44,7 @@ OF_RULES = (
 )
 OF_ANY_RULE = ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense")
 OF_SCHEDULES = ("fade", "dead_band", "period")
-WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard"}  # what options of several words look like
+WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard", "formats": "TGA"}  # what words look like
 ADAPTIVE = ("signal", "set_point", "adapt_kimg", "adapt_band", "density_low", "density_high")  # of an 'auto' target
 FINALE = ("finale_lr", "finale_ema", "finale_dense")
 
@@ -91,7 +92,8 @@ def check_options(config: TrainConfig) -> None:
     if config.resolution is not None:
         parse_size(config.resolution)
     parse_color(config.background)
-    object.__setattr__(config, "white_level", parse_white(config.white_level))
+    for name, parse in (("white_level", parse_white), ("formats", parse_formats)):
+        object.__setattr__(config, name, parse(getattr(config, name)))
     check_ranges(vars(config))
     check_course(config)
     check_rule(config)

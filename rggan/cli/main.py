@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": Command("rggan.cli.evaluate", "EvaluateConfig", "evaluate", "score generators against real pictures"),
     "compare": Command("rggan.cli.compare", "CompareConfig", "compare", "compare kinds of runs over paired seeds"),
     "show": Command("rggan.cli.show", "ShowConfig", "show", "make one page of a run, or of several"),
+    "info": Command("rggan.cli.info", "InfoConfig", "show_info", "say what a generator, run or export holds"),
     "plot": Command("rggan.cli.plot", "PlotConfig", "plot", "draw one run, or several in one plot"),
 }
 

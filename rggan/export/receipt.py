@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -18,7 +17,8 @@ from rggan.errors import UserError
 from rggan.export.onnx import opened, to_onnx
 from rggan.export.sparse import SEEDS, loss
 from rggan.export.traced import whole as whole_of
-from rggan.files import write_whole
+from rggan.files import json_text, write_whole
+from rggan.generation.discreet import told as discreet
 from rggan.generation.generator import Generator
 from rggan.memory import refuse
 
@@ -63,9 +63,13 @@ class Receipt:
     difference: int | None
     scores: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """What others may have: of places the last part (`discreet`)."""
+        return {**asdict(self), "scores": discreet(self.scores)}
+
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
-        write_whole(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        write_whole(path, (json_text(self.to_json(), indent=2) + "\n").encode())
 
     def lines(self) -> list[str]:
         """A table in Markdown, and what it does not say by itself."""

@@ -110,6 +110,15 @@ EXTRACTORS: Registry[BuiltIn | Callable[[Tensor], Any]] = Registry(
 )
 
 
+def runs_code(spec: str) -> bool:
+    """Whether `load_extractor` would run somebody's program or function, neither built in nor of an installed package.
+
+    >>> runs_code("reporting"), runs_code("my_networks:features")
+    (False, True)
+    """
+    return spec not in EXTRACTORS.names() and (os.path.isfile(spec) or PLACE.fullmatch(spec) is not None)
+
+
 def load_extractor(spec: str, device: str = "cpu") -> Extractor:
     """The extractor that `spec` names, in evaluation mode.
 

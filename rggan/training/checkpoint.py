@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rggan.errors import UserError, one_line
-from rggan.files import flush_folder
+from rggan.files import flush, flush_folder
 from rggan.memory import is_used_up
 from rggan.pruning.merge import split_state
 
@@ -37,8 +37,7 @@ def save_checkpoint(folder: Path, kimg: float, state: dict[str, Any], keep: int 
                 torch.save({"format": FORMAT, **state}, file)
             except RuntimeError as error:  # torch's own words for a write that failed
                 raise error.__context__ if isinstance(error.__context__, OSError) else OSError(5, str(error)) from error
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         path = folder / f"state-{kimg:010.3f}-{content_hash(beside)}.pt"
         os.replace(beside, path)
         flush_folder(folder)

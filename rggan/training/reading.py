@@ -38,7 +38,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     check_device(config.device, training=True)
     refuse_inside("`outdir`", config.outdir, config.data)
     how: dict[str, Any] = {"channels": config.channels, "resize": config.resize, "background": config.background}
-    how |= {name: getattr(config, name) for name in ("skip_bad", "white_level", "max_pixels")}
+    how |= {name: getattr(config, name) for name in ("skip_bad", "white_level", "max_pixels", "formats")}
     how |= {"sides": (sizes.low, min(sizes.high, SIDES[1]))}
     stream = is_stream(config.data)
     refuse_meaningless(config, stream)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
+from rggan.data.named import remember
 from rggan.data.pictures import grid, save_picture
 from rggan.errors import UserError
 from rggan.options import CHANGEABLE
@@ -108,6 +109,8 @@ def train_here(
         if rules is not None and not rules.keys() <= {"g", "d"}:
             raise UserError(f"rules are given for 'g' and 'd', not for {', '.join(map(str, rules))}.")
     refuse_ranks(config)
+    if ranks.first():
+        remember(config.data)  # who trains names it; what a file names was looked at with the options
     run: Run | None = None
     with agreed():
         if ranks.first():
@@ -309,7 +312,7 @@ def describe_run(training: Training, data: ImageSet, run: Run, log: RunLog, rule
         log.say(line)
     record(config, data, evaluator.held_out, run, scale)
     rows = data.rows[:: max(1, len(data) // 64)][:64]
-    save_picture(grid(data.store[rows]), run.path / REALS)
+    save_picture(grid(data.stored(rows)), run.path / REALS)
 
 
 def left(run: Run | None, config: TrainConfig) -> str:
