@@ -35,7 +35,7 @@ LEAST = {"batch": 1, "score_samples": 2, "width_g": 1, "width_d": 1, "z_dim": 1}
 SQUARES, PRODUCTS = 20_000, 4096
 VALUES = 1000  # likewise, of each pixel value of a picture, those that are kept for the gradients
 NEVER = 1 << 80  # bytes
-NEAR = 1.02  # how near to the largest value that fits the search comes
+NEAR = 1.05  # how near to the largest value that fits the search comes
 
 
 class Unnormed(TorchFunctionMode):
