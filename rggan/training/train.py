@@ -21,7 +21,7 @@ from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog, Silent, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
-from rggan.run.places import REALS
+from rggan.run.places import REALS, replays
 from rggan.training.agreement import refuse_other_images, refuse_ranks, seen_by_all
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
@@ -133,7 +133,7 @@ def train_here(
             with agreed():
                 if ranks.first():
                     held.enter_context(locked(run.path, busy(run)))
-            if ranks.of_first(ranks.first() and finished(run, config)):
+            if ranks.of_first(ranks.first() and finished(run, config) and not undrawn(run)):
                 if ranks.first():
                     tell_finished(run, config, console, trackers)
                 return run.path
@@ -328,6 +328,12 @@ def busy(run: Run) -> str:
 def finished(run: Run, config: TrainConfig) -> bool:
     rows = run.rows()
     return bool(rows) and (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience))
+
+
+def undrawn(run: Run) -> bool:
+    """Whether a finished run was killed before `draw_replays`, which needs its images and its state."""
+    lacking = not (run.path / replays()).exists()
+    return lacking and "copies" in run.rows()[-1] and bool(checkpoints(run.checkpoints))
 
 
 def resumed(config: TrainConfig) -> Run:
