@@ -23,7 +23,7 @@ from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog, Silent, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
-from rggan.run.places import REALS, find_weights
+from rggan.run.places import REALS, find_weights, replays
 from rggan.training.agreement import refuse_other_images, refuse_ranks, seen_by_all
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
@@ -140,7 +140,7 @@ def train_here(
             with agreed():
                 if ranks.first():
                     held.enter_context(locked(run.path, busy(run)))
-            if ranks.of_first(ranks.first() and finished(run, config)):
+            if ranks.of_first(ranks.first() and finished(run, config) and not undrawn(run)):
                 if ranks.first():
                     tell_finished(run, config, console, trackers)
                 return run.path
@@ -344,6 +344,12 @@ def finished(run: Run, config: TrainConfig) -> bool:
     if states := checkpoints(run.checkpoints):
         return kimg_of(states[-1]) >= round(rows[-1]["kimg"], 3)
     return any(find_weights(snapshot) is not None for snapshot in (run.best, run.last))
+
+
+def undrawn(run: Run) -> bool:
+    """Whether a finished run was killed before `draw_replays`, which needs its images and its state."""
+    lacking = not (run.path / replays()).exists()
+    return lacking and "copies" in run.rows()[-1] and bool(checkpoints(run.checkpoints))
 
 
 def resumed(config: TrainConfig) -> Run:
