@@ -75,6 +75,7 @@ FLOORS = {
     "training.agreement": 5,
     "training.describe": 5,
     "training.drawing": 5,
+    "training.ended": 5,
     "training.instruments": 5,
     "training.estimate": 5,
     "training.keeper": 5,

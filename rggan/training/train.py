@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -23,16 +22,17 @@ from rggan.run.folder import Run
 from rggan.run.lock import locked
 from rggan.run.log import RunLog, Silent, say
 from rggan.run.outdir import find_run, new_run, point_to, runs
-from rggan.run.places import REALS, find_weights, replays
+from rggan.run.places import REALS
 from rggan.training.agreement import refuse_other_images, refuse_ranks, seen_by_all
 from rggan.training.asked import NoPictures, asked, with_score
 from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import left_out, record, sizes, summary, unreached
 from rggan.training.drawing import draw_page, draw_progress, draw_replays, drawn
+from rggan.training.ended import NOT_BEGUN, finished, left, undrawn
 from rggan.training.interrupt import stop_told
 from rggan.training.keeper import WriteFailed
-from rggan.training.loop import Loop, given_up
+from rggan.training.loop import Loop
 from rggan.training.needed import enough_memory
 from rggan.training.notebook import Watched
 from rggan.training.origin import id_of
@@ -45,8 +45,6 @@ from rggan.training.together import agreed, joined
 from rggan.training.track import Tracker, Tracking, make_trackers
 from rggan.training.trainer import Training
 from rggan.training.transfer import begun_anew, shapes_in
-
-NOT_BEGUN = "stopped before the training; nothing was written."
 
 
 def train(
@@ -320,36 +318,8 @@ def describe_run(training: Training, data: ImageSet, run: Run, log: RunLog, rule
     save_picture(grid(data.stored(rows)), run.path / REALS)
 
 
-def left(run: Run | None, config: TrainConfig) -> str:
-    """What a training that Ctrl-C stopped at once leaves on disk, and how it goes on."""
-    if run is None:
-        return NOT_BEGUN
-    if not (states := checkpoints(run.checkpoints)):
-        return f"stopped before the first step; {run} holds no state yet, and the same command begins it anew."
-    if finished(run, config):
-        return f"stopped after the training, which is whole; the page: rggan show {shlex.quote(str(run))}"
-    kimg = max(map(kimg_of, states))
-    return f"stopped at once; {run} holds the state of kimg {kimg:.1f}, and the same command continues from there."
-
-
 def busy(run: Run) -> str:
     return f"Another process is training in {run}; wait for it, or change an option to train beside it."
-
-
-def finished(run: Run, config: TrainConfig) -> bool:
-    """Whether its last evaluation is its end, and the newest state, or where there is none a snapshot, says so too."""
-    rows = run.rows()
-    if not rows or not (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience)):
-        return False
-    if states := checkpoints(run.checkpoints):
-        return kimg_of(states[-1]) >= round(rows[-1]["kimg"], 3)
-    return any(find_weights(snapshot) is not None for snapshot in (run.best, run.last))
-
-
-def undrawn(run: Run) -> bool:
-    """Whether a finished run was killed before `draw_replays`, which needs its images and its state."""
-    lacking = not (run.path / replays()).exists()
-    return lacking and "copies" in run.rows()[-1] and bool(checkpoints(run.checkpoints))
 
 
 def resumed(config: TrainConfig) -> Run:
