@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rggan import memory
+from rggan.bounded import read_json, regular_size
+from rggan.data.pixels import Pixels
 from rggan.errors import UserError, make_folder
-from rggan.files import write_whole
+from rggan.files import flush, write_whole
 
-FALLBACK_MEMORY = 8 << 30  # bytes, if the system does not report it
+MOST_ABOUT = 64 << 20  # bytes of what is told of a million pictures
+ANEW = "the cache of decoded images {}: it is made anew"
+DAMAGED = ANEW.format("was not as it was written")
+EARLIER = ANEW.format("is of an earlier version, which kept no hash of it")
+PASSED = ANEW.format("lacks pictures that could not be read when it was made, for want of memory or open files")
+
+CUT = "The cache of decoded images was cut while it was read; start again, and it is made anew."
+
+
+class Passing(str):
+    """Why a picture cannot be read, where the reason comes from the machine and not from the file: it is not kept.
+
+    >>> isinstance(Passing("out of memory"), str)
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -26,7 +44,7 @@ class Decoded:
     pixels: uint8 [N, H, W, C] of the readable pictures, in order.
     bad: index among all pictures -> why it cannot be read.
     grey: whether every readable picture is grey. peak: largest value of those of more than 8 bits. coarse: these have
-    colours. stacks: how many have several frames or pages.
+    colours. stacks: how many have several frames or pages. notes: sentences on the cache.
     """
 
     pixels: NDArray[np.uint8]
@@ -35,16 +53,7 @@ class Decoded:
     peak: float = 0.0
     coarse: bool = False
     stacks: int = 0
-
-
-class Pixels(NamedTuple):
-    """The result of decoding one picture: values [H, W, C]; the others as in `Decoded`."""
-
-    values: NDArray[np.uint8]
-    grey: bool
-    peak: float = 0.0
-    coarse: bool = False
-    stack: bool = False
+    notes: tuple[str, ...] = ()
 
 
 Results = Iterable[Pixels | str]  # of each picture; a text: why it cannot be read
@@ -76,16 +85,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
 
 
+def made_anew(notes: Iterable[str]) -> list[str]:
+    """Those notes that tell of a cache which was made anew, as sentences."""
+    return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER, PASSED)]
+
+
 def machine_memory() -> int:
-    """Returns the memory in bytes available to this process: the machine's, or the container's limit if lower."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = FALLBACK_MEMORY
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        return memory
+    """Returns the memory in bytes that this process can have: the machine's, or a limit if lower."""
+    return memory.total()
 
 
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:
@@ -100,59 +107,83 @@ def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Deco
 
 
 def in_cache(results: Callable[[], Results], key: str, shape: tuple[int, int, int], folder: Path) -> Decoded:
-    """Like `in_memory`, from the memory-mapped file `folder`/`key`.u8, which is created if missing.
+    """Like `in_memory`, from the memory-mapped file `folder`/`key`.u8, which is created if missing, and made anew,
+    with a note, if its content is not what was written.
 
     Rows are appended to a temporary file, which is flushed and renamed when complete; `key`.json next to it has the
-    other results. Other processes that need the same file wait for it.
+    other results, and the SHA-256 of both. Other processes that need the same file wait for it.
 
     Raises:
         UserError: the folder cannot be written, or its disk is full.
     """
     make_folder(folder)
     path, about, beside = folder / f"{key}.u8", folder / f"{key}.json", folder / f".{key}.part"
-    with FileLock(folder / f"{key}.lock"):
-        if (found := open_cached(path, about, shape)) is not None:
-            return found
-        tally = Tally()
-        try:
-            with beside.open("wb") as file:
-                for index, result in enumerate(results()):
-                    if (values := tally.add(index, result)) is not None:
-                        file.write(values.tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-                told = {"bytes": file.tell(), "shape": shape, **vars(tally)}
-            write_whole(about, json.dumps(told).encode())
-            os.replace(beside, path)
-        except OSError as error:
-            raise UserError(
-                f"Cannot keep the decoded images in {folder}: {error.strerror}; name another folder in the environment "
-                "variable RGGAN_CACHE, or take fewer images (`max_images`) or a smaller `resolution`."
-            ) from error
-        finally:
-            beside.unlink(missing_ok=True)
-        found = open_cached(path, about, shape)
-        assert found is not None
-        return found
-
-
-def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded | None:
-    """Memory-maps a cached file; None if it is incomplete or missing."""
     try:
-        told = json.loads(about.read_text())
-        if not path.is_file() or path.stat().st_size != told["bytes"] or tuple(told["shape"]) != shape:
-            return None
-        known: dict[str, Any] = {
-            "bad": {int(index): str(reason) for index, reason in told["bad"].items()},
-            "grey": bool(told["grey"]),
-            "peak": float(told.get("peak", 0)),  # earlier versions did not tell the rest
-            "coarse": bool(told.get("coarse", False)),
-            "stacks": int(told.get("stacks", 0)),
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        with FileLock(folder / f"{key}.lock"):
+            found = open_cached(path, about, shape)
+            if isinstance(found, Decoded):
+                return found
+            beside.unlink(missing_ok=True)  # a pipe would block, a link lead somewhere else
+            try:
+                told = write_cache(results(), shape, about, beside)
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+            return mapped(path, told, [found] if found else [])
+    except OSError as error:
+        raise UserError(
+            f"Cannot keep the decoded images in {folder}: {error.strerror or error}; name another folder in the "
+            "environment variable RGGAN_CACHE, or take fewer images (`max_images`) or a smaller `resolution`."
+        ) from error
+
+
+def write_cache(results: Results, shape: tuple[int, int, int], about: Path, beside: Path) -> dict[str, Any]:
+    """Writes the pixels to `beside`, and what else is told of them to `about`; returns that."""
+    tally, digest = Tally(), hashlib.sha256()
+    with beside.open("wb") as file:
+        for index, result in enumerate(results):
+            if (values := tally.add(index, result)) is not None:
+                row = values.tobytes()
+                file.write(row)
+                digest.update(row)
+        flush(file)
+        told = {"bytes": file.tell(), "shape": shape, **vars(tally)}
+    if any(isinstance(reason, Passing) for reason in tally.bad.values()):
+        told["passing"] = True
+    digest.update(json.dumps(told).encode())
+    told["sha256"] = digest.hexdigest()
+    write_whole(about, json.dumps(told).encode())
+    return told
+
+
+def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded | str | None:
+    """Memory-maps a cached file; None if it is missing; a note if it is not to be used."""
+    try:
+        told = read_json(about, MOST_ABOUT)
+        size = regular_size(path)
+        if "sha256" not in told and told["bytes"] == size:
+            return EARLIER
+        expected = told.pop("sha256")
+        if told["bytes"] != size or tuple(told["shape"]) != shape:
+            return DAMAGED
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+        digest.update(json.dumps(told).encode())  # the same text as was written
+        if digest.hexdigest() != expected:
+            return DAMAGED
+        return PASSED if "passing" in told else mapped(path, told)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # foreign JSON
+        return DAMAGED
+
+
+def mapped(path: Path, told: dict[str, Any], notes: Iterable[str] = ()) -> Decoded:
+    """The pixels of a complete file, memory-mapped, with what is told of them."""
+    shape = tuple(told["shape"])
     count = told["bytes"] // int(np.prod(shape))
-    if count == 0:
-        return Decoded(np.empty((0, *shape), dtype=np.uint8), **known)
-    # Copy on write, because torch requires writable arrays; nothing writes to it.
-    return Decoded(np.memmap(path, dtype=np.uint8, mode="c", shape=(count, *shape)), **known)
+    # Copy on write, because torch requires writable arrays; nothing writes to it. An empty file cannot be mapped.
+    empty = np.empty((0, *shape), dtype=np.uint8)
+    pixels = np.memmap(path, dtype=np.uint8, mode="c", shape=(count, *shape)) if count else empty
+    bad = {int(index): reason for index, reason in told["bad"].items()}
+    return Decoded(pixels, bad, **{name: told[name] for name in ("grey", "peak", "coarse", "stacks")}, notes=(*notes,))

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load as parse
+from safetensors.torch import save
 from torch import Tensor
 
+from rggan.bounded import parse_json, read_regular
 from rggan.data import ImageSet
 from rggan.data.store import cache_folder
 from rggan.device import with_float64
-from rggan.errors import UserError, make_folder
+from rggan.errors import UserError, make_folder, reason
 from rggan.evaluation.subject import content_hash, evenly
 from rggan.files import write_whole
+from rggan.memory import refuse
 from rggan.metrics import Features, Moments, Statistics
 from rggan.metrics.features import Extractor, Parts, View, features_of, has_patches
 
 BATCH = 250
 VERSION = 1  # of what is cached: another version never takes it
+MOST, MOST_HEADER = 512 << 20, 1 << 16  # bytes of what is cached: more is not
+PARTS, INT, HASH = ("mean", "covariance", "count", "rows"), torch.int64, "sha256"
 ALIKE = 1e-10  # of the squared features: variance below which all images are the same picture
 
 Precision = Literal["fp32", "bf16"]
@@ -60,6 +64,8 @@ def collect(
                 features = features_of(extractor, part, view, done)
             moments[view].add(features)
             if view not in kept:  # at once: many small pieces between large ones would tear the memory to shreds
+                if features.device.type == "cpu":
+                    refuse("`subset`", int(wanted.sum()), features.shape[1] * features.element_size())
                 kept[view] = features.new_empty(int(wanted.sum()), features.shape[1])
             rows = features[wanted[done : done + len(part)].to(features.device)]
             kept[view][filled : filled + len(rows)] = rows
@@ -99,18 +105,31 @@ def collect_cached(
     name: str,
     precision: Precision = "fp32",
     progress: Progress | None = None,
+    notes: list[str] | None = None,
 ) -> dict[View, Features]:
     """`collect` in all views, from $RGGAN_CACHE/features where the same images were seen by the same extractor.
 
-    An extractor without a hash of its own content ('package.module:function') is asked every time.
+    An extractor without a hash of its own content ('package.module:function') is asked every time. notes: where it is
+    told that what lay there is not used.
     """
     views = views_of(extractor, images.shape)
     if ":" in extractor.name:
         return collect(extractor, images, views, limit, name, precision, progress)
     key: list[Any] = [VERSION, extractor.hash, extractor.resize, content_hash(images), views, limit, precision]
     key.append(extractor.device.type)
-    path = cache_folder() / "features" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.safetensors"
-    if (found := load(path, extractor.device)) is not None and list(found) == views:
+    try:
+        folder = cache_folder() / "features"
+    except UserError:  # there is no place for it
+        return collect(extractor, images, views, limit, name, precision, progress)
+    path = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.safetensors"
+    try:
+        found = load(path, views, len(images), limit, with_float64(extractor.device))
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # whatever foreign bytes raise in safetensors
+        if notes is not None:
+            notes.append(f"The cached features of {name} are made anew: {reason(error)}.")
+    else:
         if progress is not None:
             progress(len(images))
         return found
@@ -119,32 +138,55 @@ def collect_cached(
     return found
 
 
-def load(path: Path, device: torch.device) -> dict[View, Features] | None:
-    """What lies there; None where nothing does, or nothing whole."""
-    try:
-        tensors = load_file(path, str(with_float64(device)))
-        views: list[View] = [view for view in ("whole", "patches") if f"{view}.mean" in tensors]
-        return {
-            view: Features(
-                Statistics(tensors[f"{view}.mean"], tensors[f"{view}.covariance"]),
-                int(tensors[f"{view}.count"]),
-                tensors[f"{view}.rows"],
-            )
-            for view in views
-        }
-    except (OSError, SafetensorError, KeyError):
-        return None
+def load(path: Path, views: Sequence[View], count: int, limit: int, device: torch.device) -> dict[View, Features]:
+    """What `keep` wrote, of so many images.
+
+    Raises:
+        OSError: it cannot be read. ValueError, or others of safetensors: it is not what was written, or not of these
+            images.
+    """
+    content = read_regular(path, MOST)
+    claimed, actual = hashes(content)
+    if claimed != actual:
+        raise ValueError("what lies there is not what was written" if claimed else "what lies there has no hash")
+    tensors = {name: tensor.to(device) for name, tensor in parse(content).items()}
+    return {view: checked(view, tensors, count, min(count, limit)) for view in views}
+
+
+def hashes(content: bytes) -> tuple[str | None, str]:
+    """(the SHA-256 that a .safetensors tells of itself, the SHA-256 of what its tensors are called and hold)."""
+    length = int.from_bytes(content[:8], "little")
+    header = parse_json(content[8 : 8 + length], MOST_HEADER)
+    claimed = header.pop("__metadata__", {}).get(HASH) if isinstance(header, dict) else None
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(memoryview(content)[8 + length :])
+    return claimed, digest.hexdigest()
+
+
+def checked(view: View, tensors: Mapping[str, Tensor], count: int, rows: int) -> Features:
+    """Raises ValueError for what features of so many images, of which `rows` are kept, cannot be."""
+    found = [tensors.get(f"{view}.{name}", torch.empty(0, 0, 0)) for name in PARTS]
+    mean, covariance, number, kept = found
+    size, real = mean.numel(), torch.float64
+    shapes = [(size,), (size, size), (), (rows, size)]
+    if [tuple(part.shape) for part in found] != shapes or [part.dtype for part in found] != [real, real, INT, real]:
+        raise ValueError("what lies there has other shapes")
+    if int(number) != count or not all(part.isfinite().all() for part in found):
+        raise ValueError("what lies there is not of these images")
+    return Features(Statistics(mean, covariance), count, kept)
 
 
 def keep(found: dict[View, Features], path: Path) -> None:
     """Into the cache, if it takes it."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for view, features in found.items():
-        tensors[f"{view}.mean"], tensors[f"{view}.covariance"] = features.statistics
-        tensors[f"{view}.count"] = torch.tensor(features.count)
-        tensors[f"{view}.rows"] = features.rows
+        parts = (*features.statistics, torch.tensor(features.count), features.rows)
+        tensors |= {f"{view}.{name}": part.cpu().contiguous() for name, part in zip(PARTS, parts, strict=True)}
+    if sum(tensor.nbytes for tensor in tensors.values()) + MOST_HEADER > MOST:
+        return
+    content = save(tensors, {HASH: hashes(save(tensors))[1]})
     try:
         make_folder(path.parent)
-        write_whole(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+        write_whole(path, content)
     except (OSError, UserError):
         return  # it is only slower the next time

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rggan.evaluation.compare import Compared, Comparison, Mean, Pair
+from rggan.files import json_text
 from rggan.metrics.uncertainty import Interval
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -202,7 +202,7 @@ def as_json(found: Comparison) -> str:
         }
         for by in found.metrics
     ]
-    return json.dumps({"arms": arms, "metrics": metrics, "notes": found.notes}, indent=2) + "\n"
+    return json_text({"arms": arms, "metrics": metrics, "notes": found.notes}, indent=2) + "\n"
 
 
 def number(value: float) -> str:

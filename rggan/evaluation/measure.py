@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rggan.data.store import made_anew
 from rggan.errors import UserError
 from rggan.evaluation.chosen import PREFIX, Chosen, chosen
 from rggan.evaluation.features import Precision, Progress, collect, views_of
@@ -101,6 +102,9 @@ def measure(
         UserError: a metric that was asked for is not possible, or fails; or see `chosen` and `collect`.
     """
     found = Evaluation(subject)
+    for images in (subject.images, reference.images):
+        found.notes += [] if images is None else made_anew(images.notes)
+    found.notes += reference.notes
     for saved in (subject.statistics, reference.saved):
         if saved is not None and not saved.known:
             found.notes.append(f"Nothing in {saved.path} says which extractor made it: it is taken on trust.")

@@ -27,6 +27,7 @@ from rggan.evaluation.subject import (
     reference_images,
     training_images,
 )
+from rggan.generation.discreet import shown
 from rggan.metrics import Features, Statistics
 from rggan.metrics.features import Extractor, View, features_of
 
@@ -41,7 +42,7 @@ class Reference:
     name: of its source. hash: SHA-256 of the content. split: which part of the source it is.
     size: "32x32". count: of its images; None: the saved statistics do not tell.
     features: by view; only statistics (no rows) where it was read from a file of them.
-    images: None where it was; saved: that file.
+    images: None where it was; saved: that file. notes: sentences on caches that were made anew.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Reference:
     features: dict[View, Features]
     images: ImageSet | None = None
     saved: SavedStatistics | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_reference(
@@ -91,11 +93,13 @@ def open_reference(
         images = read_images(name, of_statistics(subject.statistics, how), console)
     else:
         images = reference_images(name, subject, how, console)
+    notes: list[str] = []
     with counting("reference", len(images), console) as progress:
-        features = collect_cached(extractor, images, limit, name, precision, progress)
+        features = collect_cached(extractor, images, limit, name, precision, progress, notes)
     channels, height, width = images.shape
     size = f"{height}x{width}"
-    return Reference(name, content_hash(images), split, size, channels, len(images), features, images)
+    hashed = content_hash(images)
+    return Reference(name, hashed, split, size, channels, len(images), features, images, notes=tuple(notes))
 
 
 def of_statistics(saved: SavedStatistics, how: Reading) -> Reading:
@@ -179,7 +183,7 @@ def save_reference(path: Path, reference: Reference, extractor: Extractor, preci
         "size": reference.size,
         "channels": reference.channels,
         "images": reference.count,
-        "source": reference.name,
+        "source": shown(reference.name),
         "content_hash": reference.hash,
         "split": reference.split,
     }

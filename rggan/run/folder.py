@@ -14,7 +14,7 @@ from filelock import FileLock
 from rggan.bounded import MOST_BYTES, json_lines, parse_json, read_json, read_regular, regular_size
 from rggan.config import TrainConfig
 from rggan.errors import UserError
-from rggan.files import nearest_place, write_whole
+from rggan.files import json_text, nearest_place, write_whole
 from rggan.run import places
 from rggan.run.naming import of_today
 
@@ -214,7 +214,7 @@ def text(lines: Iterable[dict[str, Any]]) -> bytes:
     >>> text([{"tick": 0}, {"tick": 1}])
     b'{"tick": 0}\\n{"tick": 1}\\n'
     """
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return "".join(json_text(line) + "\n" for line in lines).encode()
 
 
 def objects(path: Path) -> Iterator[Row]:

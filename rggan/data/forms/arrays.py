@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rggan.data.form import Form
 from rggan.data.forms.archive import METHODS, open_zip
 from rggan.data.forms.labels import classified, left_alone
+from rggan.data.mapped import MappedFile
 from rggan.data.picture import MAX_BYTES, Listing, Picture, scaled
 from rggan.errors import UserError
 
@@ -73,9 +74,10 @@ def pictures(data: str, pattern: str) -> Listing:
     height, width, channels = (*array.shape[1:], 1)[:3]
     deep = array.dtype.kind == "f" or array.dtype.itemsize == 2
     shape = (height, width, channels)
+    file = MappedFile(array, "its file was cut while it was read")
     found = [
-        Picture(f"{i:08d}", partial(read_row, array, i), None, shape, partial(row_of, array, i) if deep else None)
-        for i in range(len(array))
+        Picture(f"{i:08d}", partial(read_row, row), None, shape, row if deep else None)
+        for i, row in enumerate(partial(row_of, array, i, file) for i in range(len(array)))
     ]
     if isinstance(labels, str):
         return left_alone(found, labels)
@@ -183,17 +185,18 @@ def load_member(archive: zipfile.ZipFile, name: str, header: Header, path: Path)
         return npy.read_array(stream, allow_pickle=False)
 
 
-def row_of(array: NDArray[Any], index: int) -> NDArray[Any]:
+def row_of(array: NDArray[Any], index: int, file: MappedFile) -> NDArray[Any]:
+    file.check()
     return np.asarray(array[index])
 
 
-def read_row(array: NDArray[Any], index: int) -> bytes:
+def read_row(values: Callable[[], NDArray[Any]]) -> bytes:
     """Returns one picture as uint8 bytes.
 
-    >>> list(read_row(np.array([[[0.0, 0.5, 1.0]]]), 0))
+    >>> list(read_row(lambda: np.array([[0.0, 0.5, 1.0]])))
     [0, 128, 255]
     """
-    row = row_of(array, index)
+    row = values()
     if row.dtype.kind == "b":
         row = row * np.uint8(255)
     elif row.dtype.kind == "u" and row.dtype.itemsize == 2:

@@ -28,12 +28,12 @@ from rggan.data.images import (
     ImageSet,
     Progress,
     decode,
-    depth_of,
     identity_of,
     natural_resolution,
     short_sides,
 )
-from rggan.data.picture import MAX_PIXELS, Picture
+from rggan.data.picture import MAX_PIXELS, Picture, parse_formats
+from rggan.data.pixels import depth_of
 from rggan.data.store import machine_memory
 from rggan.data.streams.address import SAMPLE, first_pictures, open_shards, training_shards
 from rggan.data.streams.order import Reading, unreadable
@@ -121,6 +121,7 @@ def load_stream(
     skip_bad: bool = False,
     white_level: float | str | None = None,
     max_pixels: int = MAX_PIXELS,
+    formats: Sequence[str] = (),
     cond: bool = False,
     shuffle_buffer: int = BUFFER,
     progress: Progress | None = None,
@@ -139,13 +140,14 @@ def load_stream(
     shards = open_shards(data)
     count = training_shards(shards)
     pictures, about = first_pictures(shards, labels=cond)
+    pictures = [replace(picture, formats=parse_formats(formats)) for picture in pictures]
     size = None if resolution is None else parse_size(resolution)
     if size is None:
         side = natural_resolution(short_sides(pictures), sides)
         size = (side, side)
     how: dict[str, Any] = {"size": size, "channels": channels, "resize": resize, "background": parse_color(background)}
     white = None if white_level is None else float(white_level)
-    limits: dict[str, Any] = {"white_level": white, "max_pixels": max_pixels}
+    limits: dict[str, Any] = {"white_level": white, "max_pixels": max_pixels, "formats": parse_formats(formats)}
     counted = classes_of(shards, count) if cond else Counter()
     classes = class_names([Picture(name, bytes, label=name) for name in counted])
     if cond and not classes:

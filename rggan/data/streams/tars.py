@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 from rggan.bounded import parse_json, regular_size
 from rggan.data.forms.labels import class_of
-from rggan.data.picture import MAX_BYTES, Picture, picture_endings
+from rggan.data.picture import MAX_BYTES, Picture, endings_of, every_format
 from rggan.data.source import named_form
 from rggan.data.tar import PIECE, Member, members, unpacked
 from rggan.errors import UserError, reason
@@ -29,6 +29,7 @@ LABELS = (".cls", ".json")
 META = re.compile(r"__[^/]*__($|/)")  # members that are about the shard
 END = 1024  # zero bytes at the end of a tar
 STOPPED = (0, None, 141, -13)  # exit codes of a command that we read no further
+ENDINGS = endings_of(every_format())  # of a sample's picture, whether it is read or not
 FIRST = 20  # members of a .tar among which a picture is looked for
 FIRST_BYTES = 256 * 2**20  # of a .tar, within which these are
 MOST_MEMBERS, MOST_BYTES = 10_000, 4 * MAX_BYTES  # of a sample, with what is none before the next
@@ -65,7 +66,7 @@ def shards_in(folder: str) -> list[str]:
         with os.scandir(folder) as inside:
             for entry in inside:
                 ending = os.path.splitext(entry.name)[1].lower()
-                if not entry.name.startswith(".") and (entry.is_dir() or ending in picture_endings()):
+                if not entry.name.startswith(".") and (entry.is_dir() or ending in ENDINGS):
                     return []
                 if ending == ".tar" and not entry.name.startswith("."):
                     found.append(entry.path)
@@ -82,7 +83,7 @@ def has_pictures(path: str) -> bool:
             found = (
                 member.name for member in islice(members(unpacked(file), most=FIRST_BYTES), FIRST) if member.regular
             )
-            return any(os.path.splitext(name)[1].lower() in picture_endings() for name in found)
+            return any(os.path.splitext(name)[1].lower() in ENDINGS for name in found)
     except Exception:  # tarfile, zlib and lzma raise many types: reading it reports the error
         return False
 
@@ -262,8 +263,8 @@ def picture_of(sample: dict[str, Any], shard: str) -> tuple[str, bytes]:
     'a/7.jpg'
     """
     members = [name for name in sample if not name.startswith("__")]
-    exact = [name for name in members if f".{name}" in picture_endings()]
-    found = exact or [name for name in members if os.path.splitext(f".{name}")[1] in picture_endings()]
+    exact = [name for name in members if f".{name}" in ENDINGS]
+    found = exact or [name for name in members if os.path.splitext(f".{name}")[1] in ENDINGS]
     if len(found) != 1:
         told = f"{len(found)} pictures" if found else "no picture"
         raise UserError(
