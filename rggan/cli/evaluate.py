@@ -32,6 +32,7 @@ from rggan.metrics.extractors import load_extractor, runs_code
 from rggan.metrics.features import Extractor
 from rggan.metrics.inception import fetch_inception
 from rggan.metrics.metric import METRICS
+from rggan.ranges import check_ranges
 from rggan.registry import trust
 from rggan.run.differ import labels
 from rggan.run.log import say
@@ -131,9 +132,7 @@ class EvaluateConfig:
 
 def check_options(config: EvaluateConfig) -> None:
     """Raises UserError for a value out of its range."""
-    for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} must be at least {least}, not {getattr(config, name)}.")
+    check_ranges(vars(config))
     if not config.subjects:
         raise UserError("Say what to evaluate: a run, a generator, or pictures.")
     if config.held_out is not None and config.training is None:

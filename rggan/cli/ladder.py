@@ -54,8 +54,8 @@ def ladder(config: LadderConfig, console: Console) -> None:
     if config.replicates < 2:
         raise UserError(f"--replicates must be at least 2, or there is no interval, not {config.replicates}.")
     trust(*config.trust)
-    make_folder(config.outdir)
     rungs = climb(config.run, config.outdir, config.targets, config.recover, console, config.trust_data)
+    make_folder(config.outdir)
     scored = evaluate(
         EvaluateConfig(
             subjects=tuple(str(one.snapshot) for one in rungs),

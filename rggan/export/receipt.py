@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from rggan.export.traced import whole as whole_of
 from rggan.files import json_text, write_whole
 from rggan.generation.discreet import told as discreet
 from rggan.generation.generator import Generator
+from rggan.memory import refuse
 
 BATCHES = (1, 64)
 WARM_UP = 3  # calls before the clock counts
@@ -165,6 +167,9 @@ def receipt(
     if any(batch < 1 for batch in batches):
         raise UserError(f"A batch has at least one picture, not {min(batches)}.")
     generators = [Generator.from_pretrained(path, device) for path in (whole, small)]
+    for network in (generator.config["network"] for generator in generators):
+        values = network["z_dim"] + network["channels"] * math.prod(network["resolution"])
+        refuse("`batch`", max(batches, default=1), 4 * values)
     costs = [cost(generator, path) for generator, path in zip(generators, (whole, small), strict=True)]
     for runtime, runner in ({"PyTorch": in_pytorch} | ({"onnxruntime": in_onnxruntime} if onnx else {})).items():
         runners = [runner(generator) for generator in generators]

@@ -20,6 +20,7 @@ from rggan.files import nearest_place, write_whole
 from rggan.generation import packed
 from rggan.generation.build import build
 from rggan.generation.discreet import discreet
+from rggan.memory import is_used_up
 from rggan.networks import FAMILIES
 from rggan.registry import PLACE
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
@@ -138,6 +139,8 @@ def damage_told(weights: Path) -> Iterator[None]:
     except NamesCode as error:
         raise UserError(f"The generator in {weights}: {error}") from error
     except Exception as error:
+        if is_used_up(error):
+            raise
         text = str(error) or type(error).__name__
         reason = "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip().rstrip(".")
         raise UserError(f"The generator in {weights} is damaged or foreign: {reason}.") from error

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rggan.device import with_float64
 from rggan.errors import UserError, reason
+from rggan.memory import is_used_up
 from rggan.metrics.features import Extractor, feature_network, resized
 from rggan.metrics.imagenet import imagenet_network
 from rggan.metrics.inception import inception_file
@@ -67,9 +68,9 @@ class Program:
         shape = f"uint8 [{', '.join(map(str, x.shape))}]"
         try:
             features = self.run(x)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # of somebody else's program
+            if is_used_up(error):
+                raise
             raise UserError(f"The extractor {self.name} fails on images {shape}: {reason(error)}.") from error
         if not isinstance(features, Tensor):
             raise UserError(f"The extractor {self.name} gives a {type(features).__name__}, not a tensor of features.")
