@@ -50,6 +50,7 @@ SMALLER = {  # what takes less memory
     "evaluate": "take a smaller `subset`, or fewer `samples`",
     "compare": "compare fewer runs at once",
     "show": "show fewer runs at once",
+    "info": "end other programs",
     "plot": "draw fewer runs at once",
 }
 FLAGS = ("--help", "--version")  # without a command
