@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import sys
 
@@ -14,9 +15,8 @@ def entry() -> None:
     where Ctrl-C comes while modules are still loaded, or the system takes no output or gives no file."""
     more_open_files()
     fill_closed()
-    if sys.stdout is not None:
-        with contextlib.suppress(AttributeError):  # somebody's own
-            sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal has no letters for
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal has no letters for
     try:
         try:
             from rggan.cli.main import main

@@ -99,7 +99,7 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
     except RuntimeError as error:  # a user id of a container, say
         raise UserError(
-            "A cache is needed, and this user has no home folder: name a folder in the environment variable RGGAN_CACHE."
+            "A cache is needed, and this user has no home folder: name one in the environment variable RGGAN_CACHE."
         ) from error
 
 

@@ -62,7 +62,7 @@ def stop_on_signal() -> Iterator[Callable[[], int]]:
             for each in terminals:
                 silence(each)
 
-    before: dict[signal.Signals, Any] = {}
+    before: dict[int, Any] = {}
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked
         return

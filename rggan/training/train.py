@@ -73,8 +73,8 @@ def train(
         UserError: bad input, before anything is written; or another process trains in the same run.
         Diverged: no finite images, or one and the same picture, after all returns to a good state.
         WriteFailed: the disk is full or read-only, and `on_write_error` is 'stop'.
-        Interrupted: stopped by Ctrl-C (SIGINT), SIGTERM or SIGHUP, after saving; or by Ctrl-C at once, after saying what is
-            there.
+        Interrupted: stopped by Ctrl-C (SIGINT), SIGTERM or SIGHUP, after saving; or by Ctrl-C at once, after saying
+            what is there.
 
     >>> import io, tempfile
     >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
