@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import logging
 import os
 import sys
 
@@ -15,6 +16,7 @@ def entry() -> None:
     where Ctrl-C comes while modules are still loaded, or the system takes no output or gives no file."""
     more_open_files()
     fill_closed()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of each home that it cannot write to
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal has no letters for
     try:

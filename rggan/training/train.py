@@ -15,6 +15,7 @@ from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.pictures import grid, save_picture
+from rggan.data.store import made_anew
 from rggan.errors import UserError
 from rggan.options import CHANGEABLE
 from rggan.run.folder import Run
@@ -145,7 +146,7 @@ def train_here(
                     config, data, not ranks.of_first(checkpoints(run.checkpoints)), rules, schedules, run
                 )
         log = RunLog(run, console) if ranks.first() else Silent(run, console)
-        for line in lines:
+        for line in lines or made_anew(data.notes):  # of a new run all notes are told
             log.say(line)
         if ranks.first():
             point_to(run)
