@@ -19,7 +19,8 @@ def folder_of(path, work, count):
 @pytest.mark.parametrize("name", WORKS)
 def test_long_work_ends_within_the_bounds_and_is_named(name, tmp_path):
     work = WORKS[name]
-    ended = rggan("check", folder_of(tmp_path / "set", work, work.count), cwd=tmp_path)
+    others = ("--formats", work.format) if work.format else ()
+    ended = rggan("check", folder_of(tmp_path / "set", work, work.count), *others, cwd=tmp_path)
     ended.within_bounds()
     assert f"unreadable 1: work{work.ending}" in ended.said
 
