@@ -19,11 +19,12 @@ from rggan import ranks
 from rggan.data.classes import balanced_subset, class_names, present
 from rggan.data.decode import Resize, parse_color, parse_size
 from rggan.data.depth import told_range, with_limits
+from rggan.data.mapped import MappedFile
 from rggan.data.parallel import CHUNK, NOTHING, in_order
 from rggan.data.picture import MAX_PIXELS, Picture
 from rggan.data.pixels import Pixels, depth_of, pixels_from
 from rggan.data.source import list_pictures
-from rggan.data.store import Decoded, cache_folder, in_cache, in_memory, machine_memory
+from rggan.data.store import CUT, Decoded, cache_folder, in_cache, in_memory, machine_memory
 from rggan.data.streams.address import is_stream
 from rggan.data.workers import Told
 from rggan.errors import UserError
@@ -49,7 +50,7 @@ class ImageSet:
     notes: sentences on how the pictures were read. fault: why labels that are there were not used (see `Listing`).
     aliases: identities of the same images with the classes that earlier versions found.
     white_level: value of pictures above 8 bits that became white; None: 65535.
-    key: SHA-256 of everything that determines the pixels: names, contents, size, channels.
+    key: SHA-256 of everything that determines the pixels: names, contents, size, channels. file: of a mapped store.
     """
 
     store: Tensor
@@ -65,6 +66,7 @@ class ImageSet:
     fault: str | None = None
     aliases: tuple[str, ...] = ()
     white_level: float | None = None
+    file: MappedFile | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,11 +87,17 @@ class ImageSet:
         """uint8 [N, C, H, W] in memory; a copy, unless the set is the whole store."""
         if len(self.rows) == len(self.store) and bool((self.rows.diff() == 1).all()):
             return self.store
-        return self.store[self.rows]
+        return self.stored(self.rows)
+
+    def stored(self, rows: Tensor) -> Tensor:
+        """Returns these rows of the store. Raises UserError where its file was cut meanwhile."""
+        if self.file is not None:
+            self.file.check()
+        return self.store[rows]
 
     def at(self, index: Tensor) -> Tensor:
         """Returns the images at these indices, uint8 [len(index), C, H, W]."""
-        return self.store[self.rows[index]].contiguous()  # a mapped store is channels-last: sums would differ
+        return self.stored(self.rows[index]).contiguous()  # a mapped store is channels-last: sums would differ
 
     @property
     def in_memory(self) -> int:
@@ -104,7 +112,7 @@ class ImageSet:
     def parts(self, batch: int) -> Iterator[Tensor]:
         """Yields all images, at most `batch` at a time."""
         for rows in self.rows.split(batch):
-            yield self.store[rows].contiguous()
+            yield self.stored(rows).contiguous()
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """Returns the subset at these indices, in this order; the store is shared."""
@@ -228,9 +236,7 @@ def load_images(
         raise UserError(
             f"Cannot read {taken[first].name}: {decoded.bad[first]}{others}; mend or remove it, or pass `skip_bad`."
         )
-    pixels = decoded.pixels
-    if channels == "auto" and decoded.grey:
-        pixels = pixels[..., :1]
+    pixels = decoded.pixels[..., : 1 if channels == "auto" and decoded.grey else None]
     mapped = isinstance(decoded.pixels, np.memmap)
     store = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     found = labels[chosen[good]]
@@ -253,6 +259,7 @@ def load_images(
         fault=pictures.fault,
         aliases=tuple(aliases),
         white_level=white,
+        file=MappedFile(decoded.pixels, CUT) if mapped else None,
     )
 
 

@@ -7,6 +7,7 @@ import fnmatch
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MAX_PIXELS = 64_000_000  # of one picture: 256 MB decoded, with several copies
 # Others are read where they are asked for: their decoders meet few files, and many flaws were found in them.
 COMMON = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 MAX_BYTES = 128 * 2**20  # of one file; also limits what a malicious header can make us allocate
+LONGEST_NAME = 170  # letters and accents apart of a name: 255 bytes of UTF-8
 SEPARATOR = re.compile(r"/|\\(?!x[0-9a-f]{2})")  # Windows writes back-slashes; \xff stands for a byte that is no UTF-8
 
 
@@ -89,6 +91,17 @@ def parts_of(name: str) -> list[str]:
     (['cats', '1.png'], ['cats', '1.png'])
     """
     return [part for part in SEPARATOR.split(name) if part not in ("", ".")]
+
+
+def composed(name: str) -> str:
+    """A folder or file's name in one spelling: macOS takes letters and their accents apart.
+
+    Those that are longer than any file system's stay as they are: many accents in a row take quadratic time.
+
+    >>> composed("u\\u0308") == "\\u00fc"
+    True
+    """
+    return name if len(name) > LONGEST_NAME else unicodedata.normalize("NFC", name)
 
 
 def fits(picture: Picture, pattern: str) -> bool:

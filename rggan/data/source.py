@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from rggan.data.form import Form, checked
 from rggan.data.forms.hub import PREFIX
-from rggan.data.picture import ASKED, Listing, Picture, fits, parse_formats
+from rggan.data.picture import ASKED, Listing, Picture, composed, fits, parse_formats
 from rggan.errors import UserError
 from rggan.files import nearest_place
 from rggan.registry import COMMAND, PLACE, Registry
@@ -97,7 +96,7 @@ def one_spelling(pictures: list[Picture]) -> list[Picture]:
     """Makes one class of those whose names look alike: macOS takes letters and their accents apart."""
     spellings: dict[str, set[str]] = {}
     for picture in pictures:
-        spellings.setdefault(unicodedata.normalize("NFC", picture.class_name), set()).add(picture.class_name)
+        spellings.setdefault(composed(picture.class_name), set()).add(picture.class_name)
     twice = {old: new for new, names in spellings.items() if len(names) > 1 for old in names}
     return [
         replace(picture, label=twice[picture.class_name]) if picture.class_name in twice else picture

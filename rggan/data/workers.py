@@ -8,6 +8,7 @@ first needed, and end with this process.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import pickle
@@ -28,6 +29,7 @@ from rggan.data.worker import LARGE, OUT_OF_MEMORY, TASKS, Request, Task, task_o
 from rggan.errors import UserError
 
 MEMORY, BYTES_PER_PIXEL = 1 << 30, 20  # that decoding may take: at least, and of pictures of up to so many pixels
+TO_OPEN, TO_DECODE = 2.0, 3.0  # seconds of processor time for a header, and for pixels besides those by their number
 WAIT = 120.0  # seconds without an answer after which a process is ended; its own limits come first
 MOST = 16  # processes: each takes about 50 MB
 MOST_TOLD = 1 << 20  # bytes of JSON in an answer
@@ -146,6 +148,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self.free: list[Worker] = []
+        self.ended: dict[tuple[bytes, int], str] = {}  # what ended a process, and its memory: it is not tried again
         self.room = threading.Semaphore(count)
         self.owner = os.getpid()
 
@@ -160,8 +163,14 @@ class Workers:
         again = False
         while (done := len(found)) < len(asked):
             part = asked[done : done + 1] if again else asked[done:]
+            ended = [self.ended.get((digest(each), memory)) for each in part] if self.ended else [None] * len(part)
+            if ended[0] is not None:
+                found.append(({"bad": ended[0]}, []))
+                continue
+            part = part[: next((place for place, why in enumerate(ended) if why is not None), len(part))]
             lengths = [len(each.content) for each in part]
-            request = Request(task, [each.limits for each in part], lengths, arguments, memory, large)
+            limits = [each.limits for each in part]
+            request = Request(task, limits, lengths, arguments, memory, TO_OPEN, TO_DECODE, large)
             try:
                 self.ask(request, part, found)
                 again = False
@@ -175,6 +184,7 @@ class Workers:
                     ) from gone
                 if again := why is None:
                     continue
+                self.ended[digest(asked[len(found)]), memory] = why
                 found.append(({"bad": why}, []))
         return [self.meant(task, each, told, arguments) for each, told in zip(asked, found, strict=True)]
 
@@ -206,6 +216,10 @@ class Workers:
         if self.owner == os.getpid():
             while self.free:
                 self.free.pop().close()
+
+
+def digest(asked: Asked) -> bytes:
+    return hashlib.sha256(asked.content).digest()
 
 
 def reason_of(code: int | None, memory: int, again: bool) -> str | None:

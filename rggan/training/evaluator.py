@@ -110,7 +110,7 @@ def diversity(images: Tensor) -> float:
 def real_diversity(data: ImageSet) -> float:
     """The diversity of images from all over the set."""
     rows = data.rows[:: max(1, len(data) // DIVERSITY_IMAGES)][:DIVERSITY_IMAGES]  # over all classes
-    return diversity(data.store[rows])
+    return diversity(data.stored(rows))
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -9,13 +10,16 @@ import torch
 from PIL import Image
 
 from rggan import UserError
+from rggan.data import Batches, depth, load_images
 from rggan.data import images as images_module
-from rggan.data import load_images
+from rggan.data.batches import placed
+from rggan.data.source import list_pictures
 from rggan.data.store import Passing, in_cache
 from rggan.evaluation.features import collect_cached
 from rggan.evaluation.saved import read_statistics
 from rggan.files import json_text
 from rggan.metrics import feature_network, frechet_distance
+from rggan.training.evaluator import real_diversity
 from tests.faults.caches import COVARIANCES, DECODED, FEATURES, REFUSED, STATISTICS
 
 
@@ -101,6 +105,53 @@ def test_a_damaged_picture_is_remembered(tmp_path):
     found = in_cache(lambda: pytest.fail("decoded again"), "k", (2, 2, 1), tmp_path)
     assert (found.bad, found.notes, len(found.pixels)) == ({0: "it is damaged"}, (), 0)
     assert "passing" not in json.loads((tmp_path / "k.json").read_text())
+
+
+# What is mapped and cut in these tests ends the process by SIGBUS, if nothing looks at its size before.
+
+
+@pytest.mark.parametrize(
+    "read",
+    {
+        "at": lambda data: data.at(torch.tensor([5])),
+        "parts": lambda data: list(data.parts(2)),
+        "images": lambda data: data.take(np.array([5, 3])).images,
+        "placed": lambda data: placed(data, torch.device("cpu")),
+        "batches": lambda data: Batches(data, batch=2).next(),
+        "the score": real_diversity,
+    }.values(),
+)
+def test_a_decoding_cache_that_is_cut_while_it_is_mapped_is_a_sentence(pictures, read):
+    data = mapped(pictures)
+    read(data)
+    os.truncate(files(pictures)[0], 0)
+    with pytest.raises(UserError, match=r"The cache of decoded images was cut while it was read; start again"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("shape", [(9, 64, 64, 3), (9, 3, 64, 64), (9, 64, 64)])
+def test_an_array_that_is_cut_while_it_is_mapped_is_a_sentence(tmp_path, kind, shape):
+    values = np.zeros(shape, dtype=kind)
+    np.save(tmp_path / "a.npy", values)
+    listed = list_pictures(str(tmp_path / "a.npy"), "*")
+    assert listed[8].read() == bytes(values[8].size)
+    os.truncate(tmp_path / "a.npy", 4096)
+    for read in (listed[8].read, *([listed[8].levels] if listed[8].levels else [])):
+        with pytest.raises(UserError, match="its file was cut while it was read"):
+            read()
+
+
+def test_an_array_that_is_cut_while_it_is_decoded_is_one_sentence(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.zeros((9, 64, 64), dtype=np.uint8))
+
+    def limits(pictures, *given):
+        os.truncate(tmp_path / "a.npy", 4096)
+        return depth.with_limits(pictures, *given)
+
+    monkeypatch.setattr(images_module, "with_limits", limits)
+    with pytest.raises(UserError, match="None of the 9 pictures can be read; the first: 00000000: its file was cut"):
+        load_images(tmp_path / "a.npy", 16)
 
 
 @pytest.mark.parametrize("fault", FEATURES.values(), ids=FEATURES)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,14 @@ from numpy.typing import NDArray
 from rggan.data.form import Form
 from rggan.data.forms.archive import METHODS, open_zip
 from rggan.data.forms.labels import classified, left_alone
+from rggan.data.mapped import MappedFile
 from rggan.data.picture import MAX_BYTES, Listing, Picture, scaled
 from rggan.errors import UserError
 
 MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
+MOST_ARRAYS = 1000  # of an .npz
+MAX_HEADER = 1 << 16  # bytes of what an .npy begins with
+MAX_LABELS, MAX_LABEL_BYTES = 10_000_000, 1 << 26  # values of labels, which become Python's, and their bytes
 MAX_PICTURES = 1_000_000  # of an array: listing each takes half a kB
 MAX_RATIO, LARGE = 200, 4 * 2**20  # pictures above `LARGE` bytes never compress that well: zip bombs do
 CHANNELS = (1, 3, 4)
@@ -69,9 +74,10 @@ def pictures(data: str, pattern: str) -> Listing:
     height, width, channels = (*array.shape[1:], 1)[:3]
     deep = array.dtype.kind == "f" or array.dtype.itemsize == 2
     shape = (height, width, channels)
+    file = MappedFile(array, "its file was cut while it was read")
     found = [
-        Picture(f"{i:08d}", partial(read_row, array, i), None, shape, partial(row_of, array, i) if deep else None)
-        for i in range(len(array))
+        Picture(f"{i:08d}", partial(read_row, row), None, shape, row if deep else None)
+        for i, row in enumerate(partial(row_of, array, i, file) for i in range(len(array)))
     ]
     if isinstance(labels, str):
         return left_alone(found, labels)
@@ -91,6 +97,8 @@ def load_npz(path: Path) -> tuple[NDArray[Any], list[object] | str | None]:
     """Returns (the images, a label for each, or why there are none, or None: it has no labels)."""
     with open_zip(path) as archive:
         headers = {}
+        if len(archive.infolist()) > MOST_ARRAYS:
+            raise UserError(f"{path} holds over {MOST_ARRAYS:,} arrays; save those of pictures and labels alone.")
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             if name != entry.filename and entry.compress_type in METHODS:
@@ -110,6 +118,11 @@ def load_npz(path: Path) -> tuple[NDArray[Any], list[object] | str | None]:
         if len(header.shape) not in (1, 2) or header.shape[0] != count or header.dtype.kind not in "iufUb":
             shape = list(header.shape)
             return pixels, f"{labels} in {path} has the shape {shape} of {header.dtype} for {count} pictures"
+        if math.prod(header.shape) > MAX_LABELS or math.prod(header.shape) * header.dtype.itemsize > MAX_LABEL_BYTES:
+            return (
+                pixels,
+                f"{labels} in {path} has more values than this reads ({MAX_LABELS:,}): save numbers of classes",
+            )
         numbers = load_member(archive, labels, header, path)
         return pixels, (numbers.astype(np.uint8) if numbers.dtype.kind == "b" else numbers).tolist()
 
@@ -123,14 +136,15 @@ def called(names: Sequence[str] | dict[str, Header], wanted: Sequence[str]) -> s
 
 
 def read_header(stream: IO[bytes]) -> Header:
-    """Reads an .npy header; raises ValueError if it is invalid."""
-    if npy.read_magic(stream) == (1, 0):
-        shape, _, dtype = npy.read_array_header_1_0(stream)
+    """Reads an .npy header of at most `MAX_HEADER` bytes; raises ValueError if it is invalid."""
+    head = io.BytesIO(stream.read(MAX_HEADER))  # NumPy reads a longer one whole before it refuses it
+    if npy.read_magic(head) == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(head)
     else:
-        shape, _, dtype = npy.read_array_header_2_0(stream)
+        shape, _, dtype = npy.read_array_header_2_0(head)
     if any(length < 0 for length in shape):  # two of them have a positive product
         raise ValueError("its header declares a negative length")
-    return Header(shape, dtype, stream.tell() + math.prod(shape) * dtype.itemsize)
+    return Header(shape, dtype, head.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def check_images(header: Header, path: Path) -> None:
@@ -171,17 +185,18 @@ def load_member(archive: zipfile.ZipFile, name: str, header: Header, path: Path)
         return npy.read_array(stream, allow_pickle=False)
 
 
-def row_of(array: NDArray[Any], index: int) -> NDArray[Any]:
+def row_of(array: NDArray[Any], index: int, file: MappedFile) -> NDArray[Any]:
+    file.check()
     return np.asarray(array[index])
 
 
-def read_row(array: NDArray[Any], index: int) -> bytes:
+def read_row(values: Callable[[], NDArray[Any]]) -> bytes:
     """Returns one picture as uint8 bytes.
 
-    >>> list(read_row(np.array([[[0.0, 0.5, 1.0]]]), 0))
+    >>> list(read_row(lambda: np.array([[0.0, 0.5, 1.0]])))
     [0, 128, 255]
     """
-    row = row_of(array, index)
+    row = values()
     if row.dtype.kind == "b":
         row = row * np.uint8(255)
     elif row.dtype.kind == "u" and row.dtype.itemsize == 2:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rggan.bounded import parse_json
 from rggan.data.forms.members import Member, passed_over, pictures_among
-from rggan.data.picture import MAX_BYTES, Listing, Picture, fits, parts_of
+from rggan.data.picture import MAX_BYTES, Listing, Picture, composed, fits, parts_of
 
 LABELS = "dataset.json"
 MOST_VALUES = 5_000_000  # of a dataset.json: three for each picture, and those of vectors
@@ -131,8 +130,8 @@ def class_of(label: object) -> str | None:
 
 
 def key(parts: Sequence[str]) -> str:
-    """One spelling of a path: macOS takes letters and their accents apart."""
-    return unicodedata.normalize("NFC", "/".join(parts))
+    """One spelling of a path."""
+    return "/".join(map(composed, parts))
 
 
 def is_pair(pair: object) -> bool:
