@@ -79,10 +79,19 @@ class Tally:
 
 
 def cache_folder() -> Path:
-    """Returns $RGGAN_CACHE, or rggan/ in $XDG_CACHE_HOME or ~/.cache."""
+    """Returns $RGGAN_CACHE, or rggan/ in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        UserError: none of them is known.
+    """
     if own := os.environ.get("RGGAN_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
+    except RuntimeError as error:  # a user id of a container, say
+        raise UserError(
+            "A cache is needed, and this user has no home folder: name one in the environment variable RGGAN_CACHE."
+        ) from error
 
 
 def made_anew(notes: Iterable[str]) -> list[str]:
