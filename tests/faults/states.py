@@ -236,6 +236,24 @@ def odd_contents(good: bytes) -> dict[str, Callable[[], bytes]]:
     }
 
 
+def of_many_files(count: int) -> bytes:
+    """A zip that is nothing but its directory."""
+    directory = b"".join(b"PK\1\2" + bytes(24) + b"\7\0" + bytes(16) + b"%07d" % number for number in range(count))
+    return directory + end_of_zip(len(directory))
+
+
+def end_of_zip(size: int) -> bytes:
+    return b"PK\5\6" + bytes(4) + b"\xff\xff\xff\xff" + size.to_bytes(4, "little") + bytes(4) + bytes(2)
+
+
+def write_long_directory(path: Path, size: int) -> None:
+    """A sparse zip that is nothing but its directory."""
+    with path.open("wb") as file:
+        file.write(b"PK\1\2")
+        file.seek(size)
+        file.write(end_of_zip(size))
+
+
 def many_tensors(count: int) -> bytes:
     """A pickle that makes the same tensor many times, at three bytes each."""
     storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" + b"0X\3\0\0\0cpuK\1tQ"

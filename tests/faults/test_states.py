@@ -57,12 +57,16 @@ def good(data: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return torch.load(io.BytesIO(stream.getvalue()), weights_only=True)
 
 
+class Hung(BaseException):
+    """It cannot be taken for an error of what is read."""
+
+
 @pytest.fixture(autouse=True)
 def _bounded() -> Iterator[None]:
-    """Each test stays within the bounds of one input, as all of the module together do."""
+    """What takes too long ends as a failure."""
 
     def hung(number: int, frame: object) -> None:
-        raise AssertionError(f"no end after {SECONDS} seconds")
+        raise Hung(f"no end after {SECONDS} seconds")
 
     before = signal.signal(signal.SIGALRM, hung)
     yield
@@ -134,6 +138,16 @@ def test_a_hostile_file_is_passed_over(what: str, loop: Loop, good: dict[str, An
     assert "is damaged (" in passed_over(loop, tmp_path, good)
 
 
+def test_directories_of_zips_are_bounded(loop: Loop, good: dict[str, Any], tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    states.write_state(many / "checkpoints", states.of_many_files(200_000), 0.002)
+    assert "(it holds too many files)" in passed_over(loop, many, good)
+    long = tmp_path / "long"
+    (long / "checkpoints").mkdir(parents=True)
+    states.write_long_directory(long / "checkpoints" / "state-000000.002.pt", 3 << 30)
+    assert "(its directory is too long)" in passed_over(loop, long, good)
+
+
 def test_a_tensor_that_claims_more_than_the_file_holds_ends_with_the_file(good: dict[str, Any], tmp_path: Path) -> None:
     path = states.write_state(tmp_path, states.claiming(states.saved(good), 2**31 - 1), 0.002)
     name = next(iter(good["training"]["g"]))
@@ -150,6 +164,7 @@ def test_what_is_no_file_is_never_opened(what: str, loop: Loop, good: dict[str, 
     line = passed_over(loop, tmp_path, good)
     assert f"{place} is damaged (" in line
     assert ("no regular file" in line) == (what in ("a pipe", "a link to a device", "a folder"))
+    assert ("bytes are more than" in line) == (what == "a terabyte")
 
 
 def test_without_another_state_there_is_one_sentence(loop: Loop, tmp_path: Path) -> None:
