@@ -14,12 +14,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rggan import memory
 from rggan.bounded import read_json, regular_size
 from rggan.data.pixels import Pixels
 from rggan.errors import UserError, make_folder
 from rggan.files import flush, write_whole
 
-FALLBACK_MEMORY = 8 << 30  # bytes, if the system does not report it
 MOST_ABOUT = 64 << 20  # bytes of what is told of a million pictures
 ANEW = "the cache of decoded images {}: it is made anew"
 DAMAGED = ANEW.format("was not as it was written")
@@ -91,15 +91,8 @@ def made_anew(notes: Iterable[str]) -> list[str]:
 
 
 def machine_memory() -> int:
-    """Returns the memory in bytes available to this process: the machine's, or the container's limit if lower."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = FALLBACK_MEMORY
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        return memory
+    """Returns the memory in bytes that this process can have: the machine's, or a limit if lower."""
+    return memory.total()
 
 
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:

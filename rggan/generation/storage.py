@@ -19,6 +19,8 @@ from rggan.errors import UserError, make_folder
 from rggan.files import nearest_place, write_whole
 from rggan.generation import packed
 from rggan.generation.build import build
+from rggan.generation.discreet import discreet
+from rggan.memory import is_used_up
 from rggan.networks import FAMILIES
 from rggan.registry import PLACE
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
@@ -79,6 +81,13 @@ def described(path: Path) -> dict[str, Any] | None:
     return dict(config["network"])
 
 
+def form_of(weights: Path) -> str:
+    """How a readable generator's file is written, in words. Raises UserError for a damaged one."""
+    with damage_told(weights), safe_open(weights, "pt") as file:
+        number = read_config(file, weights.with_name(CONFIG))["format"]
+    return f"format {number}{', packed' if number == PACKED else ''}"
+
+
 def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) -> None:
     """Writes generator.safetensors atomically, and then config.json.
 
@@ -99,6 +108,7 @@ def write_packed(network: nn.Module, config: dict[str, Any], folder: Path, kind:
 
 
 def write_state(state: dict[str, Tensor], config: dict[str, Any], folder: Path) -> None:
+    config = discreet(config)  # generators are passed on: what they hold is for everybody
     make_folder(folder)
     # One key only: safetensors writes several in any order, and the same generator shall be the same file.
     write_whole(folder / WEIGHTS, save(state, {KEY: json.dumps(config)}))
@@ -129,6 +139,8 @@ def damage_told(weights: Path) -> Iterator[None]:
     except NamesCode as error:
         raise UserError(f"The generator in {weights}: {error}") from error
     except Exception as error:
+        if is_used_up(error):
+            raise
         text = str(error) or type(error).__name__
         reason = "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip().rstrip(".")
         raise UserError(f"The generator in {weights} is damaged or foreign: {reason}.") from error

@@ -16,6 +16,7 @@ import torch
 
 from rggan.errors import UserError, one_line
 from rggan.files import flush, flush_folder, open_part, part_of
+from rggan.memory import is_used_up
 from rggan.pruning.merge import split_state
 from rggan.training.screen import MOST_BYTES, Directory, refuse_foreign, refuse_large, refuse_odd
 
@@ -94,9 +95,11 @@ def readable(folder: Path, say: Callable[[str], None], most: int = MOST_BYTES) -
     for path in reversed(checkpoints(folder)):
         try:
             state = migrate(load(path, most), path)
-        except (UserError, MemoryError):
+        except UserError:
             raise
         except Exception as error:  # whatever foreign bytes raise in zipfile and torch
+            if is_used_up(error):
+                raise
             say(f"{path} is damaged ({why(error)}); using the one before.")
         else:
             yield state

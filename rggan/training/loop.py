@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-
 from rggan import ranks
 from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError
+from rggan.memory import is_used_up
 from rggan.report.verdict import Scale, Verdict, verdict
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
@@ -154,9 +153,11 @@ class Loop:
             try:
                 self.load_state_dict(state)
                 return
-            except (UserError, MemoryError, torch.OutOfMemoryError):  # no fault of the state
+            except UserError:  # a ValueError, but no fault of the state
                 raise
             except Exception as error:  # whatever a foreign state raises
+                if is_used_up(error):
+                    raise
                 self.log.say(f"a checkpoint of {self.run} does not fit ({why(error)}); using the one before.")
         raise UserError(f"No checkpoint of {self.run} can be read; move the folder away to train anew.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,5 +107,5 @@ def refuse_inside(option: str, path: Path, data: str) -> None:
     """Raises UserError where we would write into the data: what is written would be read as pictures next time."""
     _, place = named_form(data) or ("", "")
     for folder in (data, *([place] if place else [])):
-        if Path(folder).is_dir() and path.resolve().is_relative_to(Path(folder).resolve()):
+        if os.path.isdir(folder) and path.resolve().is_relative_to(Path(folder).resolve()):
             raise UserError(f"{option} {path} lies inside the data {data}; give a place outside.")
