@@ -16,6 +16,7 @@ from rich.console import Console
 
 from rggan import TrainConfig, UserError, train
 from rggan.data import ImageSet, load_images
+from rggan.pruning.form import fitted
 from rggan.run.folder import Run
 from rggan.training import transfer
 from rggan.training.checkpoint import FORMAT, load
@@ -135,7 +136,10 @@ def test_a_hostile_state_is_passed_over(what: str, loop: Loop, good: dict[str, A
 @pytest.mark.parametrize("what", sorted(states.odd_contents(b"")))
 def test_a_hostile_file_is_passed_over(what: str, loop: Loop, good: dict[str, Any], tmp_path: Path) -> None:
     states.write_state(tmp_path / "checkpoints", states.odd_contents(states.saved(good))[what](), 0.002)
-    assert "is damaged (" in passed_over(loop, tmp_path, good)
+    line = passed_over(loop, tmp_path, good)
+    assert "is damaged (" in line
+    assert ("it holds too much beside its tensors" in line) == what.startswith("of ")
+    assert ("it holds two files of one name" in line) == (what == "with a pickle twice")
 
 
 def test_directories_of_zips_are_bounded(loop: Loop, good: dict[str, Any], tmp_path: Path) -> None:
@@ -180,6 +184,21 @@ def test_a_good_state_is_taken_up(loop: Loop, good: dict[str, Any], tmp_path: Pa
     loop.load_newest()
     assert loop.log.lines == []
     assert loop.training.images == good["training"]["images"]
+
+
+def test_random_numbers_that_are_none_change_nothing(loop: Loop, good: dict[str, Any]) -> None:
+    training = loop.training
+    training.images, before = 77, copy.deepcopy(training.gan.g.state_dict())
+    bad = states.odd_states(good)["random numbers that are none"]()["training"]
+    bad = states.placed(bad, f"g/{states.weight_in(bad['g'])}", bad["g"][states.weight_in(bad["g"])] + 1)
+    with pytest.raises(RuntimeError):
+        training.load_state_dict(bad)
+    assert training.images == 77
+    assert all(torch.equal(tensor, before[name]) for name, tensor in training.gan.g.state_dict().items())
+
+
+def test_tensors_that_ask_for_gradients_get_none() -> None:
+    assert not fitted(torch.zeros(2), torch.ones(2, requires_grad=True)).requires_grad
 
 
 # ---- another run that begins from it ----
