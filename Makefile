@@ -1,10 +1,11 @@
 # make demo | make test | make check | make drill | make docs | make dist. Everything is installed into .venv by the first of them.
+# make lowest | make newest: the quick tests with the oldest, or the newest, releases that pyproject.toml's ranges allow.
 PYTHON ?= python3
 BIN := .venv/bin
 # The release that was tried, in whichever build pip offers; TORCH= takes the newest in pyproject.toml's range.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test check lint drill docs dist install clean
+.PHONY: demo test check lint drill docs dist install clean lowest newest
 
 install: .venv/installed
 
@@ -30,6 +31,18 @@ test: lint
 check: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
+RESOLUTION_lowest := lowest-direct
+RESOLUTION_newest := highest
+
+lowest newest: %: .venv-%/installed
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -m "not slow"
+
+.venv-%/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet "uv>=0.8,<1"
+	.venv-$*/bin/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION_$*) --editable ".[dev]"
+	@touch $@
+
 drill: install
 	$(BIN)/python -m tests.faults --page docs/reliability.md
 
@@ -43,4 +56,4 @@ dist: install
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache demo
+	rm -rf .venv .venv-* build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache demo

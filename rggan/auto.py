@@ -32,7 +32,7 @@ def look(given: Mapping[str, Any]) -> Found:
     """
     options = Options(**given)
     check_kinds(options)
-    pictures = list_pictures(options.data, options.pattern)
+    pictures = list_pictures(options.data, options.pattern, options.formats)
     there = pictures.about or len(pictures)
     count = min(max(1, round(there * options.fraction)), options.max_images or there)
     if options.resolution is None:

@@ -15,6 +15,9 @@ import numpy as np
 MOST_BYTES = 16 << 20  # of a file of JSON, unless its reader says otherwise
 MOST_VALUES = 1_000_000  # of a JSON text: each takes about 60 bytes of memory, though two or three of the text
 MOST_LEVELS = 64  # of lists and objects within each other
+MOST_IN_LINES = 1 << 30  # bytes of a file with JSON in each line
+MOST_VALUES_IN_LINES = 15_000_000  # of 100,000 ticks with their layers, or 1,000,000 images
+LINE = 8  # values that each line counts as, which takes about as long
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.S)  # one that does not end reaches to the end
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 TURNS = np.zeros(256, dtype=np.int8)
@@ -79,8 +82,10 @@ def parse_json(text: bytes | str, most: int = MOST_BYTES, values: int = MOST_VAL
     content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     if len(content) > most:
         raise ValueError(f"its JSON has {len(content):,} bytes, more than this reads ({most:,})")
+    if content.count(b"[") + content.count(b"{") <= levels and values_of(content) <= values:  # strings among them
+        return json.loads(content)
     bare = STRING.sub(b"", content)
-    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > values:  # at least as many as values
+    if values_of(bare) > values:
         raise ValueError(f"its JSON has more than {values:,} values")
     brackets = np.frombuffer(bare.translate(None, NO_BRACKETS), dtype=np.uint8)
     if len(brackets) and int(np.cumsum(TURNS[brackets], dtype=np.int32).max()) > levels:
@@ -91,19 +96,31 @@ def parse_json(text: bytes | str, most: int = MOST_BYTES, values: int = MOST_VAL
         raise ValueError("its JSON has too many levels") from error
 
 
-def json_lines(path: str | Path, most: int, line: int = MOST_BYTES) -> Iterator[dict[str, Any]]:
+def values_of(bare: bytes) -> int:
+    """At least as many as there are values in JSON without its strings."""
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{")
+
+
+def json_lines(
+    path: str | Path, most: int = MOST_IN_LINES, values: int = MOST_VALUES_IN_LINES, line: int = MOST_BYTES
+) -> Iterator[dict[str, Any]]:
     """Yields the JSON objects of a regular file with one in each line; other lines are left out.
 
-    most: bytes of the file. line: bytes of a line.
+    most: bytes of the file. values: of all lines, each of which counts as `LINE` more. line: bytes of a line.
 
     Raises:
-        OSError: it cannot be read, or is no regular file. ValueError: it is larger.
+        OSError: it cannot be read, or is no regular file. ValueError: it has more.
     """
-    size = regular_size(path)
+    size, left = regular_size(path), values
     if size > most:
         raise ValueError(f"its {size:,} bytes are more than this reads ({most:,})")
     with open(path, "rb") as file:
         while text := file.readline(line):
+            left -= LINE + values_of(text)
+            if left < 0:
+                raise ValueError(f"it has more than {values:,} lines and values")
+            if text.isspace():
+                continue
             try:
                 found = parse_json(text, line)
             except ValueError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rggan.auto import chosen
+from rggan.bounded import read_json
 from rggan.data.decode import parse_size
 from rggan.data.source import FORMS, named_form
 from rggan.data.streams.hub import STREAM
@@ -96,7 +96,7 @@ class TrainConfig(Options):
             UserError: no such file, no JSON, or an option that this version does not know.
         """
         try:
-            values = json.loads(Path(path).read_text())
+            values = read_json(path)
             refuse_code(values)
             for name in ("callbacks", "track"):  # never from a file: code runs, and data are sent, where they are named
                 values.pop(name, None)
@@ -107,8 +107,8 @@ class TrainConfig(Options):
             return cls(**values)
         except UserError:  # its own sentence
             raise
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            reason = (getattr(error, "strerror", "") or str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"Cannot take options from {path}: {reason}.") from error
 
     def differences(self, saved: dict[str, Any]) -> dict[str, str]:

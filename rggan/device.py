@@ -30,7 +30,7 @@ def check_device(name: str, training: bool = False) -> torch.device:
     if name == "auto":
         apple = not training and torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+    if not re.fullmatch(r"cpu|cuda(:\d{1,4})?|mps", name):
         raise UserError(f"`device` {name}: choose auto, cpu, cuda, cuda:N or mps.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

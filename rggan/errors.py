@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+TOO_LONG = re.compile(r"([^\s/\\]{300,}|\S{4097,})(?<![.,:;?')])")
 LONGEST = 100  # letters of a word that are compared with others
 
 
@@ -13,14 +15,15 @@ class UserError(ValueError):
     """Bad input: the message is one clear sentence that says what to do next.
 
     The command line prints it and exits with code 2; library code may catch it, as a ValueError too. What a message
-    quotes may hold anything, so line breaks and other characters that do not print become spaces.
+    quotes may hold anything, so line breaks and other characters that do not print become spaces, and a word that is no
+    name of a file for its length is shortened.
 
     >>> print(UserError("no class cat\\ndog"))
     no class cat dog
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        super().__init__(TOO_LONG.sub(shortened, one_line(message)))
 
 
 class Failed(RuntimeError):
@@ -34,6 +37,14 @@ def one_line(text: str) -> str:
     'cat [2J dog'
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def shortened(word: re.Match[str]) -> str:
+    """
+    >>> TOO_LONG.sub(shortened, f"not {'9' * 5000}.")
+    'not 9999999999999999...9999 (5,000 letters).'
+    """
+    return f"{word[0][:16]}...{word[0][-4:]} ({len(word[0]):,} letters)"
 
 
 def listed(entries: Sequence[str], most: int = 5) -> str:
@@ -74,3 +85,5 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write to the folder {path}: {error.strerror}.") from error
+    except RecursionError:
+        raise UserError(f"Cannot make the folder {path}: it lies too deep.") from None

@@ -7,13 +7,16 @@ import errno
 import json
 import math
 import os
+import stat
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from rggan.errors import LONGEST, UserError
 
+PART = ".rggan.part"  # how the name ends of what is being written; nobody else gives such names
+NAME_BYTES = 255  # of a file
 MOST = 1000  # names in a folder that are compared with a mistyped one
 CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of a disk, whatever is written
 
@@ -21,7 +24,7 @@ CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader, a kill or a power cut meets the old content or the new, never a part of it.
 
-    It is written beside its place (`.NAME.part`), flushed to the disk and renamed. When that fails nothing
+    It is written beside its place (`.NAME.rggan.part`), flushed to the disk and renamed. When that fails nothing
     half-written stays.
 
     Raises:
@@ -33,9 +36,10 @@ def write_whole(path: Path, content: bytes) -> None:
     ...     [(path.name, path.read_bytes()) for path in Path(folder).iterdir()]
     [('note.txt', b'whole')]
     """
-    beside = path.with_name(f".{path.name}.part")
+    beside = part_of(path)
+    file = open_part(beside)
     try:
-        with beside.open("wb") as file:
+        with file:
             file.write(content)
             flush(file)
         os.replace(beside, path)
@@ -58,6 +62,34 @@ def flush(file: IO[bytes]) -> None:
     except OSError as error:
         if error.errno not in CANNOT_FLUSH:
             raise
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written before it gets its name: beside it, hidden, under a name that is ours.
+
+    >>> part_of(Path("runs/note.txt")).as_posix()
+    'runs/.note.txt.rggan.part'
+    """
+    name = os.fsencode(path.name)[: NAME_BYTES - len(PART) - 1].decode(errors="ignore")
+    return path.with_name(f".{name}{PART}")
+
+
+def open_part(path: Path) -> BinaryIO:
+    """Opens a new file of this name for writing. One that a kill left is removed; whatever else stands there is not.
+
+    Raises:
+        OSError: it cannot be made; a link, a pipe or a folder of that name is somebody's.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     open_part(part_of(Path(folder, "a"))).close()
+    ...     sorted(os.listdir(folder))
+    ['.a.rggan.part']
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+    return path.open("xb")
 
 
 def flush_folder(folder: Path) -> None:
@@ -130,3 +162,23 @@ def near(path: Path) -> list[Path]:
         begun = [name for name in names if name.startswith(path.name)]
         found += [folder / name for name in begun or get_close_matches(path.name[:LONGEST], names)]
     return found
+
+
+def check_name(name: str, value: object) -> None:
+    """Raises UserError for the text of an option that no file can be called by, or for a path that is too long.
+
+    >>> check_name("data", "my pictures")
+    >>> check_name("outdir", Path("a\\0b"))
+    Traceback (most recent call last):
+    rggan.errors.UserError: `outdir` cannot be 'a\\x00b': no file has such a name.
+    """
+    try:
+        possible = not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
+        if possible and isinstance(value, Path):
+            os.lstat(value)
+    except UnicodeEncodeError:
+        possible = False
+    except OSError as error:
+        possible = error.errno != errno.ENAMETOOLONG
+    if not possible:
+        raise UserError(f"`{name}` cannot be {str(value)!r}: no file has such a name.")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rggan.data.decode import parse_color, parse_size
 from rggan.data.depth import parse_white
+from rggan.data.picture import parse_formats
 from rggan.errors import UserError, nearest
+from rggan.files import check_name
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
 from rggan.pairs import as_words, read_pairs
+from rggan.ranges import check_ranges, digits
 from rggan.registry import called
 from rggan.steps import LOSSES, Steps
 
@@ -33,7 +35,6 @@ CHANGEABLE = (
     *("set_point", "adapt_kimg", "adapt_band", "lr_decay", "lr_dense", "finale", "finale_lr", "finale_ema"),
     *("patience", "rollbacks", "rollback_lr"),
 )
-WEIGHTS = ("gamma", "lecam", "path_length", "style_mixing", "freeze_d")  # that may be 0, but not below
 # Options of pruning: a rule says which of the first mean something to it, any rule takes the second, a schedule says
 # which of the third it has a use for. Others would be ignored: they are refused.
 OF_RULES = (
@@ -42,7 +43,7 @@ OF_RULES = (
 )
 OF_ANY_RULE = ("schedule", "schedule_g", "schedule_d", "networks", "fade", "dead_band", "period", "lr_dense")
 OF_SCHEDULES = ("fade", "dead_band", "period")
-WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard"}  # what options of several words look like
+WORDS = {"callbacks": "package.module:CALLBACK", "track": "tensorboard", "formats": "TGA"}  # what words look like
 ADAPTIVE = ("signal", "set_point", "adapt_kimg", "adapt_band", "density_low", "density_high")  # of an 'auto' target
 FINALE = ("finale_lr", "finale_ema", "finale_dense")
 
@@ -78,8 +79,11 @@ def check_kinds(config: Any) -> None:
                 or (float in kinds and type(value) is int)
                 or (Path in kinds and isinstance(value, Path))
             )
-            if not fits or (isinstance(value, float) and not math.isfinite(value)) or not is_name(value):
+            if type(value) is int and abs(value) >= 10**30:
+                raise UserError(f"{flag} cannot be {digits(value)}.")
+            if not fits or (isinstance(value, float) and not math.isfinite(value)):
                 raise UserError(f"{flag} cannot be {value!r}.")
+            check_name(name, value)
 
 
 def check_options(config: TrainConfig) -> None:
@@ -87,42 +91,12 @@ def check_options(config: TrainConfig) -> None:
     if config.resolution is not None:
         parse_size(config.resolution)
     parse_color(config.background)
-    object.__setattr__(config, "white_level", parse_white(config.white_level))
-    positive = ("width_g", "width_d", "z_dim", "batch", "d_steps", "keep", "period", "mapping_layers", "max_pixels")
-    for name in positive:
-        if getattr(config, name) < 1:
-            raise UserError(f"`{name}` must be at least 1, not {getattr(config, name)}.")
-    for name in (
-        *("kimg", "snap", "lr", "lr_d", "memory_share", "rollback_lr", "ramp", "ada_kimg", "adapt_kimg"),
-        *("finale_lr", "lr_dense", "rewind", "shuffle_buffer"),
-    ):
-        if getattr(config, name) is not None and not getattr(config, name) > 0:
-            raise UserError(f"`{name}` must be above 0, not {getattr(config, name)}.")
-    if config.patience is not None and config.patience < 1:
-        raise UserError(f"`patience` must be at least 1, not {config.patience}.")
-    for name in ("penalty", "threshold_lr", "rollbacks", "fade", "dead_band", "min_fan", "adapt_band", *WEIGHTS):
-        if (getattr(config, name) or 0) < 0:
-            raise UserError(f"`{name}` must not be negative, but is {getattr(config, name)}.")
-    for name in ("ema", "beta1", "beta2", "finale_ema"):
-        if not 0 <= (getattr(config, name) or 0) < 1:
-            raise UserError(f"`{name}` must lie from 0 to below 1, not {getattr(config, name)}.")
-    if not 0 <= config.dropout_d < 1:
-        raise UserError(f"`dropout_d` is a share, from 0 to below 1, not {config.dropout_d}.")
-    if not 0 < config.dynamic_d <= 1:
-        raise UserError(f"`dynamic_d` is a share of D's rows, above 0 and at most 1, not {config.dynamic_d}.")
-    if not -1 < config.ada_target < 1:
-        raise UserError(f"`ada_target` is a mean of signs, between -1 and 1, not {config.ada_target}.")
-    if not config.style_mixing <= 1:
-        raise UserError(f"`style_mixing` is a probability, from 0 to 1, not {config.style_mixing}.")
+    for name, parse in (("white_level", parse_white), ("formats", parse_formats)):
+        object.__setattr__(config, name, parse(getattr(config, name)))
+    check_ranges(vars(config))
     check_course(config)
-    if not 0 <= config.floor < 1 or not 0 <= config.regrow <= 1:
-        raise UserError(f"`floor` and `regrow` are shares from 0 to 1, not {config.floor} and {config.regrow}.")
     check_rule(config)
-    if config.score_samples < 2:
-        raise UserError(f"`score_samples` must be at least 2, not {config.score_samples}.")
     check_network(config)
-    if not 0 <= config.seed < 2**63:
-        raise UserError(f"`seed` must lie from 0 to 2**63 - 1, not {config.seed}.")
 
 
 def check_course(config: TrainConfig) -> None:
@@ -135,10 +109,8 @@ def check_course(config: TrainConfig) -> None:
             object.__setattr__(config, name, number)
         if isinstance(target, float | int) and not 0 < target <= 1:
             raise UserError(f"{flag} is a density: above 0 and at most 1, not {target}.")
-    if not config.adapt_band < 1:
-        raise UserError(f"`adapt_band` is 0 or more and below 1, not {config.adapt_band}.")
-    if not -1 < config.set_point < 1:
-        raise UserError(f"`set_point` lies between -1 and 1, not at {config.set_point}.")
+        if isinstance(target, str):  # a run
+            check_name(name, Path(target))
     if not 0 < config.density_low <= config.density_high <= 1:
         raise UserError(
             f"`density_low` {config.density_low} and `density_high` {config.density_high} exclude each other: 0 < low "
@@ -150,13 +122,9 @@ def check_course(config: TrainConfig) -> None:
         for name in ADAPTIVE:
             if getattr(config, name) not in (default[name], own.get(name, default[name])):
                 raise UserError(f"`{name}` goes with `target_d` auto or `target_g` auto.")
-    if not 0 <= config.finale < 1:
-        raise UserError(f"`finale` is the last share of the run, from 0 to below 1, not {config.finale}.")
     for name in FINALE:
         if not config.finale and getattr(config, name) != default[name]:
             raise UserError(f"`{name}` goes with `finale`.")
-    if config.lr_decay is not None and not 0 <= config.lr_decay < 1:
-        raise UserError(f"`lr_decay` is a share of the run, from 0 to below 1, not {config.lr_decay}.")
     if config.rewind is not None and config.rewind >= config.kimg:
         raise UserError(f"`rewind` {config.rewind:g} lies outside the run of {config.kimg:g} kimg.")
 
@@ -374,18 +342,6 @@ def number_of(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def is_name(value: object) -> bool:
-    """False for text that no file can be called.
-
-    >>> is_name("my pictures"), is_name("a\\0b")
-    (True, False)
-    """
-    try:
-        return not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
 
 
 def listed(names: Any) -> Any:

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from rggan.errors import UserError, nearest, reason
+from rggan.memory import is_used_up
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,7 +55,7 @@ def called(asked: str, function: Callable[..., R], *arguments: Any, **options: A
     except UserError:
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":
+        if is_used_up(error):
             raise
         raise UserError(f"{asked} fails: {reason(error)}.") from error
 

@@ -53,3 +53,12 @@ def digits() -> ImageSet:
 def features(digits: ImageSet) -> Tensor:
     """Their features by the steering network."""
     return extract(feature_network("steering"), digits.images)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _names_of_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests train on by name is noted in a folder of theirs."""
+    own = tmp_path_factory.mktemp("named")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rggan.data.named.folder", lambda: own)
+        yield

@@ -53,7 +53,7 @@ def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch
     real = os.fsync
 
     def watch(descriptor):
-        part = tmp_path / ".a.bin.part"
+        part = tmp_path / ".a.bin.rggan.part"
         seen.append((path.read_bytes(), part.read_bytes() if part.exists() else None))
         real(descriptor)
 
@@ -63,9 +63,35 @@ def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch
 
 
 def test_what_a_kill_left_is_written_over(tmp_path):
-    (tmp_path / ".a.bin.part").write_bytes(b"a longer half-written file")
+    (tmp_path / ".a.bin.rggan.part").write_bytes(b"a longer half-written file")
     write_whole(tmp_path / "a.bin", b"new")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.bin": b"new"}
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_somebody_elses_is_not_written_over(tmp_path, kind):
+    """Where a file is written before it gets its name."""
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    place = tmp_path / ".a.bin.rggan.part"
+    {"link": lambda: place.symlink_to("theirs"), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[kind]()
+    before = os.lstat(place)
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "a.bin", b"new")
+    assert (os.lstat(place).st_ino, (tmp_path / "theirs").read_bytes()) == (before.st_ino, b"theirs")
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_a_file_of_the_name_that_others_give_their_parts_stays(tmp_path):
+    (tmp_path / ".a.bin.part").write_bytes(b"theirs")
+    write_whole(tmp_path / "a.bin", b"new")
+    assert (tmp_path / ".a.bin.part").read_bytes() == b"theirs"
+
+
+def test_the_longest_names_can_be_written(tmp_path):
+    for name in ("n" * 255, "\N{SNOWMAN}" * 85):
+        write_whole(tmp_path / name, b"new")
+        assert os.listdir(tmp_path) == [name]
+        (tmp_path / name).unlink()
 
 
 def test_the_folders_that_cannot_be_flushed_do_not_matter(tmp_path, monkeypatch):

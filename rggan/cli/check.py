@@ -30,7 +30,7 @@ from rggan.training.estimate import SAMPLE, estimate, sample_of
 from rggan.training.progress import reading
 from rggan.training.reading import read_data, refuse_inside
 
-OF_FILES = ("pattern", "white_level", "max_pixels")  # options about the files as they were found
+OF_FILES = ("pattern", "white_level", "max_pixels", "formats")  # options about the files as they were found
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class CheckConfig:
     """Value that becomes white in pictures of more than 8 bits, or 'auto', as in `rggan train`."""
     max_pixels: int = MAX_PIXELS
     """Pictures that have more pixels are unreadable, as in `rggan train`."""
+    formats: tuple[str, ...] = ()
+    """Read these formats too, by their names in Pillow, as in `rggan train`."""
     sheet: Path = Path("contact-sheet.png")
     """Where the contact sheet goes: pictures from all over the set, and the doubtful ones."""
     fix: Path | None = None
@@ -94,7 +96,7 @@ def check(config: CheckConfig, console: Console) -> None:
     if not is_stream(config.data):
         refuse_inside("--sheet", config.sheet, config.data)
     make_folder(config.sheet.parent)
-    listing = list_pictures(config.data, config.pattern)
+    listing = list_pictures(config.data, config.pattern, config.formats)
     pictures, white = with_limits(listing, parse_white(config.white_level), config.max_pixels)
     with reading(None if config.json else console) as progress:
         health = inspect(pictures, (lambda done: progress(done, len(pictures))) if progress else None)

@@ -10,7 +10,6 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from rggan.errors import UserError
 from rggan.export.demo import Studio, library, page, start
 from rggan.generation.generator import Generator
 from rggan.registry import trust
@@ -43,8 +42,6 @@ def demo(config: DemoConfig, console: Console) -> None:
     Raises:
         UserError: no generator, no Gradio, a port that is none or taken.
     """
-    if config.port is not None and not 1 <= config.port <= 65535:
-        raise UserError(f"`port` is a number from 1 to 65535, not {config.port}.")
     library()  # before anything is read
     trust(*config.trust)
     made = page(Studio(Generator.from_pretrained(config.run, config.device)))

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from rggan.data.decode import Resize
 from rggan.data.images import Channels
+from rggan.data.named import remember
 from rggan.device import check_device, full_precision, what_mps_lacks
 from rggan.errors import UserError
 from rggan.evaluation.arms import once
@@ -27,10 +28,11 @@ from rggan.evaluation.replays import Wanted, look_for_replays
 from rggan.evaluation.subject import Reading, Subject, open_subject
 from rggan.evaluation.table import lines
 from rggan.files import json_text
-from rggan.metrics.extractors import load_extractor
+from rggan.metrics.extractors import load_extractor, runs_code
 from rggan.metrics.features import Extractor
 from rggan.metrics.inception import fetch_inception
 from rggan.metrics.metric import METRICS
+from rggan.ranges import check_ranges
 from rggan.registry import trust
 from rggan.run.differ import labels
 from rggan.run.log import say
@@ -58,7 +60,7 @@ class EvaluateConfig:
     """What sees the images: 'reporting' or 'steering', which ship with the package; 'imagenet', a larger network of the
     extra `rggan[pretrained]`; 'inception', that of published FIDs, in the file that $RGGAN_FEATURES names; the name of
     one of an installed package; a TorchScript or exported program (.pt2) from uint8 images to features; or
-    package.module:function."""
+    package.module:function. A program or a function is code, which runs here: take only such as you trust."""
     download: bool = False
     """Fetch the file of 'inception', where it is not there; the address is shown first."""
     protocol: ProtocolName | None = None
@@ -96,11 +98,16 @@ class EvaluateConfig:
     """Take at most so many images of the reference, equally from each class."""
     skip_bad: bool = False
     """Leave unreadable files out instead of stopping."""
+    formats: tuple[str, ...] = ()
+    """Read pictures of these formats too, as in `rggan train`."""
     precision: Precision = "fp32"
     """Arithmetic of generator and extractor; bf16 is faster on processors that multiply it, and another score."""
     class_mix: Literal["data", "even"] | None = None
     """How often each class of a generator is drawn: as in the data that it was trained on (without this option, where
     that is known), or all equally often. Scores of different mixes do not compare."""
+    trust_data: bool = False
+    """Read the data that a run of somebody else names, wherever they are; asked once for each. Data that you trained on
+    yourself are read without it."""
     trust: tuple[str, ...] = ()
     """package.module:OBJECT of your own network, rule, schedule or input form that a run names: its code runs. Without
     it no run makes code run."""
@@ -119,14 +126,13 @@ class EvaluateConfig:
             self.pattern,
             self.max_images,
             self.skip_bad,
+            self.formats,
         )
 
 
 def check_options(config: EvaluateConfig) -> None:
     """Raises UserError for a value out of its range."""
-    for name, least in (("samples", 2), ("replicates", 1), ("subset", 2)):
-        if getattr(config, name) < least:
-            raise UserError(f"--{name} must be at least {least}, not {getattr(config, name)}.")
+    check_ranges(vars(config))
     if not config.subjects:
         raise UserError("Say what to evaluate: a run, a generator, or pictures.")
     if config.held_out is not None and config.training is None:
@@ -175,6 +181,9 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
             refuse_inside("--sheet", config.sheet, place)
     if config.download:
         fetch_inception(lambda line: say(Console(stderr=True) if config.json else console, line))
+    if runs_code(config.features):
+        told = f"note: --features {config.features} is code, and runs here; take only such as you trust."
+        say(Console(stderr=True), told)
     extractor = load_extractor(config.features, device)
     shown = None if config.json else console
     subjects = once(config.subjects)
@@ -184,6 +193,8 @@ def evaluate(config: EvaluateConfig, console: Console) -> list[Evaluation]:
     done = []
     for name in subjects:
         subject = open_subject(name, config.reading, device, shown, config.class_mix)
+        if config.trust_data and subject.options is not None:
+            remember(subject.options.data)
         key = (subject.name if config.reference is None else None, subject.shape, how_read(subject))
         if config.save_statistics is not None and references and key not in references:
             raise UserError("--save-statistics takes one reference, and these subjects have several: name one.")

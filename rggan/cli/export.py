@@ -15,6 +15,7 @@ from rggan.export.onnx import OPSET, write_onnx
 from rggan.export.shrunk import shrunk
 from rggan.export.sparse import write_sparse
 from rggan.export.web import NAMES, write_web
+from rggan.generation.discreet import shown
 from rggan.generation.generator import Generator
 from rggan.generation.hub import check_upload
 from rggan.generation.packed import Kind
@@ -113,7 +114,7 @@ def web_folder(config: ExportConfig, generator: Generator) -> str:
     assert folder is not None
     check_folder(folder, generator.origin, config, NAMES)
     data = (generator.config.get("trained") or {}).get("data")
-    title = config.title or (Path(data).name if isinstance(data, str) else "")
+    title = config.title or (shown(data) if isinstance(data, str) else "")
     page = write_web(generator, folder, config.runtime, title)
     size = f"{page.size / 1e6:.0f} MB, of which a visitor loads one of two runtimes"
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -25,12 +26,12 @@ from rggan.generation.outputs import class_part, fingerprint, mark, missing, ste
 from rggan.generation.sheets import labelled_rows
 from rggan.generation.video import Gif, Mp4, Webp, video_library
 from rggan.generation.walks import check_layer, mixing, walk
+from rggan.memory import refuse
 from rggan.registry import trust
 from rggan.run.folder import Run
 from rggan.run.log import say
 from rggan.training.reading import refuse_inside
 
-FASTEST = 60  # frames a second; GIFs cannot tell much faster ones apart
 MOST = 1_000_000  # seeds of one command
 
 
@@ -88,7 +89,7 @@ def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        match = re.fullmatch(r"(\d{1,19})(?:-(\d{1,19}))?", part.strip())
         if match is None or not int(match[1]) <= int(match[2] or match[1]) < 2**63:
             raise UserError(f"{option} takes numbers and ranges like 0-63 or 1,5,8-11, not {text}.")
         if len(seeds) + int(match[2] or match[1]) - int(match[1]) >= MOST:
@@ -119,8 +120,6 @@ def check_options(config: GenerateConfig) -> None:
         raise UserError("--mix-from belongs to --mix.")
     if config.walk is None and config.fps != GenerateConfig.fps:
         raise UserError("--fps belongs to --walk.")
-    if not 1 <= config.fps <= FASTEST:
-        raise UserError(f"--fps {config.fps}: choose 1 to {FASTEST} frames a second.")
 
 
 @what_mps_lacks()
@@ -224,6 +223,8 @@ def write_pictures(
 
 def write_grid(config: GenerateConfig, generator: Generator, seeds: list[int], files: Files) -> str:
     """All seeds in one picture; says which."""
+    rows = len(generator.classes) if config.per_class else 1
+    refuse("`seeds`", len(seeds), 2 * rows * pixels(generator))  # one by one, and as one
     if not config.per_class:
         path = files.path("grid", ".png")
         files.write(
@@ -246,6 +247,7 @@ def write_mixing(config: GenerateConfig, generator: Generator, coarse: list[int]
     """A table of mixed styles; says what is in it."""
     path = files.path("mixing", ".png")
     check_layer(generator, config.mix_from)
+    refuse("`mix`", len(coarse), 2 * (1 + len(fine)) * pixels(generator))
 
     def make() -> Image.Image:
         table = mixing(generator, coarse, fine, config.mix_from, config.label, config.trunc)
@@ -259,6 +261,7 @@ def write_walk(
     config: GenerateConfig, generator: Generator, seeds: list[int], between: int, files: Files, console: Console
 ) -> str:
     """walk.gif, or walk.webp of transparent pictures, and walk.mp4 if there is a library for it; says what is there."""
+    refuse("`walk`", between, len(seeds) * pixels(generator) // generator.config["network"]["channels"])
     frames = walk(generator, seeds, between, config.label, config.trunc)
     network = generator.config["network"]
     note = files.mark(walk=[seeds, between, config.fps])
@@ -285,6 +288,12 @@ def write_walk(
     if not with_mp4:
         return f'{told}; for an MP4 too: pip install "rggan[video]".'
     return f"{told} (on white: MP4 has no transparency)" if transparent else told
+
+
+def pixels(generator: Generator) -> int:
+    """Bytes of one of its pictures."""
+    network = generator.config["network"]
+    return int(network["channels"] * math.prod(network["resolution"]))
 
 
 def counted(number: int, what: str) -> str:

@@ -13,6 +13,7 @@ from rggan.cli.evaluate import EvaluateConfig, evaluate
 from rggan.errors import UserError, make_folder
 from rggan.export.ladder import TARGETS, climb, curve, table, verdict
 from rggan.files import json_text, write_whole
+from rggan.generation.discreet import told
 from rggan.registry import trust
 from rggan.report.plot import save_figure
 from rggan.run.log import say
@@ -38,6 +39,8 @@ class LadderConfig:
     """Images that are generated for one score."""
     replicates: int = 10
     """Sets of so many images, from which the interval comes."""
+    trust_data: bool = False
+    """Read the data that a run of somebody else names, wherever they are; asked once for each."""
     trust: tuple[str, ...] = ()
     """package.module:OBJECT of your own that the run names: its code runs."""
 
@@ -51,8 +54,8 @@ def ladder(config: LadderConfig, console: Console) -> None:
     if config.replicates < 2:
         raise UserError(f"--replicates must be at least 2, or there is no interval, not {config.replicates}.")
     trust(*config.trust)
+    rungs = climb(config.run, config.outdir, config.targets, config.recover, console, config.trust_data)
     make_folder(config.outdir)
-    rungs = climb(config.run, config.outdir, config.targets, config.recover, console)
     scored = evaluate(
         EvaluateConfig(
             subjects=tuple(str(one.snapshot) for one in rungs),
@@ -68,10 +71,10 @@ def ladder(config: LadderConfig, console: Console) -> None:
     name = next(iter(scored[0].numbers))
     numbers = [one.numbers[name].to_json() for one in scored]
     lines = [*table(rungs, numbers, name), "", verdict(rungs, numbers)]
-    told = [
-        {"target": one.target, "folder": str(one.folder), "parameters": one.parameters, name: number}
+    content = [
+        {"target": one.target, "folder": one.place, "parameters": one.parameters, name: told(number)}
         for one, number in zip(rungs, numbers, strict=True)
     ]
-    write_whole(config.outdir / "ladder.json", (json_text(told, indent=2) + "\n").encode())
+    write_whole(config.outdir / "ladder.json", (json_text(content, indent=2) + "\n").encode())
     save_figure(curve(rungs, numbers, name), config.outdir / "ladder.png")
     say(console, "", *lines, "", f"picture    {config.outdir / 'ladder.png'}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rggan.cli.spelling import SpellingConsole, flags, spelled
 from rggan.cli.words import parsed
 from rggan.errors import Failed, UserError, nearest
+from rggan.memory import is_used_up
 
 
 class Command(NamedTuple):
@@ -34,9 +35,24 @@ COMMANDS = {
     "evaluate": Command("rggan.cli.evaluate", "EvaluateConfig", "evaluate", "score generators against real pictures"),
     "compare": Command("rggan.cli.compare", "CompareConfig", "compare", "compare kinds of runs over paired seeds"),
     "show": Command("rggan.cli.show", "ShowConfig", "show", "make one page of a run, or of several"),
+    "info": Command("rggan.cli.info", "InfoConfig", "show_info", "say what a generator, run or export holds"),
     "plot": Command("rggan.cli.plot", "PlotConfig", "plot", "draw one run, or several in one plot"),
 }
 
+SMALLER = {  # what takes less memory
+    "check": "take a smaller `resolution`, or leave the measurement out (`measure=False`)",
+    "train": "take a smaller `batch`, `width_g` or `width_d`",
+    "generate": "give fewer `seeds`, or `device` cpu",
+    "demo": "take `device` cpu",
+    "export": "end other programs, or take a machine that has more",
+    "ladder": "take fewer `samples`, or end other programs",
+    "receipt": "take a smaller `batch`, or fewer `samples`",
+    "evaluate": "take a smaller `subset`, or fewer `samples`",
+    "compare": "compare fewer runs at once",
+    "show": "show fewer runs at once",
+    "info": "end other programs",
+    "plot": "draw fewer runs at once",
+}
 FLAGS = ("--help", "--version")  # without a command
 
 
@@ -136,8 +152,6 @@ def unknown(name: str) -> str:
 
 def answered(name: str, words: Sequence[str]) -> int:
     """Runs one command with the words after its name; returns its exit code."""
-    import torch  # not before a command is asked for: `--help` is quick
-
     if "-h" in words or "--help" in words:
         from rggan.cli.help import help_of
         from rggan.declared import GROUPS
@@ -160,12 +174,13 @@ def answered(name: str, words: Sequence[str]) -> int:
         if not getattr(error, "quiet", False):  # of several ranks one tells it
             print(f"rggan: {spelled(str(error), options)}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:  # PyTorch's are of the second kind
+        if not is_used_up(error):
+            raise
         if not getattr(error, "quiet", False):
-            print(
-                "rggan: The memory of the device is used up; take a smaller --batch, --width-g or --width-d.",
-                file=sys.stderr,
-            )
+            whose = "device" if type(error).__name__ == "OutOfMemoryError" else "machine"
+            told = f"The memory of the {whose} is used up; {SMALLER[name]}."
+            print(f"rggan: {spelled(told, options)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         number: int | None = getattr(error, "number", None)  # of a training, which says itself what it leaves

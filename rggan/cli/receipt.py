@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +58,6 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
     """
     if config.out is not None and config.out.is_dir():
         raise UserError(f"--out {config.out} is a folder: name a file.")
-    if config.seconds < 0:
-        raise UserError(f"--seconds is 0 or more, not {config.seconds:g}.")
     if config.replicates < 2:
         raise UserError(f"--replicates must be at least 2, or there is no interval, not {config.replicates}.")
     trust(*config.trust)
@@ -85,6 +83,6 @@ def write_receipt(config: ReceiptConfig, console: Console) -> None:
     if config.out is not None:
         found.save(config.out)
     if config.json:
-        print(json_text(asdict(found)))
+        print(json_text(found.to_json()))
     else:
         say(console, *found.lines())

@@ -13,6 +13,8 @@ import tyro
 
 from rggan.cli.spelling import flags, positional
 from rggan.errors import UserError, nearest
+from rggan.files import check_name
+from rggan.ranges import check_ranges
 
 
 def check_words(command: str, kind: type, words: Sequence[str]) -> None:
@@ -79,12 +81,25 @@ def parsed(command: str, kind: type, words: Sequence[str], **how: Any) -> Any:
     check_words(command, kind, words)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # tyro's own box
-            return tyro.cli(kind, prog=f"rggan {command}", args=words, **how)
+            found = tyro.cli(kind, prog=f"rggan {command}", args=words, **how)
     except SystemExit as stop:
         if stop.code != 2:
             raise
         told = fault(command, kind, words)
         raise UserError(f"{told}{' See' if told.endswith('?') else '; see'} `rggan {command} --help`.") from None
+    check_ranges(vars(found))
+    for name, value in vars(found).items():
+        for each in several(value):
+            check_name(name, each)
+    return found
+
+
+def several(value: Any) -> list[Any]:
+    """
+    >>> several("a"), several((("a", "b"), ("c",)))
+    (['a'], ['a', 'b', 'c'])
+    """
+    return [one for each in value for one in several(each)] if isinstance(value, tuple) else [value]
 
 
 def fault(command: str, kind: type, words: Sequence[str]) -> str:

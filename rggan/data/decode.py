@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from rggan.data.picture import Picture, picture_formats, scaled
+from rggan.data.picture import Picture, every_format, picture_formats, scaled
 from rggan.errors import UserError
 
 Resize = Literal["crop", "fit", "stretch"]
@@ -84,16 +85,16 @@ def open_picture(picture: Picture) -> Image.Image:
         if picture.shape is not None:
             return raw(picture, content)
         try:
-            with open_file(content) as image:
+            with open_file(content, picture.formats) as image:
                 return upright(image, picture)
         except BadPicture:
             raise
         except Exception:
             if not content.startswith(PNG):
                 raise
-            with open_file(essential(content)) as image:  # a part behind the pixels
+            with open_file(essential(content), picture.formats) as image:  # a part behind the pixels
                 return upright(image, picture)
-    except BadPicture:
+    except (BadPicture, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise many types
         raise BadPicture(why(error, content)) from error
@@ -102,7 +103,7 @@ def open_picture(picture: Picture) -> Image.Image:
 def opened(picture: Picture) -> Image.Image:
     """Opens a picture, reading only its header; the size is not checked."""
     content = picture.read()
-    return raw(picture, content) if picture.shape is not None else open_file(content)
+    return raw(picture, content) if picture.shape is not None else open_file(content, picture.formats)
 
 
 def raw(picture: Picture, content: bytes) -> Image.Image:
@@ -114,12 +115,25 @@ def raw(picture: Picture, content: bytes) -> Image.Image:
     return image
 
 
-def open_file(content: bytes) -> Image.Image:
-    """Opens an encoded picture, whatever its size; damaged parts of a PNG that are no pixels do not matter."""
+def header_size(picture: Picture) -> tuple[int, int]:
+    """Returns (width, height) from the header; zeros if it cannot be read, which decoding will report."""
     try:
-        return Image.open(io.BytesIO(content), formats=picture_formats())
+        with opened(picture) as image:
+            return image.size
+    except Exception:
+        return 0, 0
+
+
+def open_file(content: bytes, formats: Sequence[str] = ()) -> Image.Image:
+    """Opens an encoded picture, whatever its size; damaged parts of a PNG that are no pixels do not matter.
+
+    formats: that are read besides the common ones.
+    """
+    known = picture_formats(tuple(formats))
+    try:
+        return Image.open(io.BytesIO(content), formats=known)
     except Image.DecompressionBombError:  # by Pillow's own limit, which comes before `max_pixels`
-        for name in picture_formats():
+        for name in known:
             factory, accept = Image.OPEN[name]
             if accept is not None and accept(content[:16]) is True:
                 return factory(io.BytesIO(content), "")
@@ -127,7 +141,7 @@ def open_file(content: bytes) -> Image.Image:
     except Exception:
         if not content.startswith(PNG) or (left := essential(content)) == content:
             raise
-        return Image.open(io.BytesIO(left), formats=picture_formats())
+        return Image.open(io.BytesIO(left), formats=known)
 
 
 def essential(png: bytes) -> bytes:
@@ -147,12 +161,30 @@ def essential(png: bytes) -> bytes:
 def why(error: Exception, content: bytes) -> str:
     """Returns why a picture with this content cannot be read."""
     if not isinstance(error, UnidentifiedImageError):
-        return str(error).strip().rstrip(".") or type(error).__name__
+        return reason(error)
     if content.startswith(PNG):
         return "a damaged part of the file (checksum)"
     if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
         return 'HEIC, by its content: convert it to JPEG, or pip install "rggan[heif]"'
+    if (name := unusual_format(content)) is not None:
+        return f"a picture of the format {name}, which `formats` {name} reads"
     return "no picture, by its content"
+
+
+def unusual_format(content: bytes) -> str | None:
+    """Returns the format that its first bytes tell, of those that are read only where they are asked for."""
+    for name in sorted(set(every_format()) - set(picture_formats())):
+        with contextlib.suppress(Exception):  # of a plug-in
+            accept = Image.OPEN[name][1]
+            if accept is not None and accept(content[:16]) is True:
+                return name
+    return None
+
+
+def reason(error: Exception) -> str:
+    """Returns a one-line description of an error in a picture."""
+    lines = str(error).strip().rstrip(".").splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def upright(image: Image.Image, picture: Picture) -> Image.Image:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rggan.data.decode import open_file
+from rggan.data.parallel import in_order
 from rggan.data.picture import Listing, Picture, scaled
+from rggan.data.workers import Told
 from rggan.errors import UserError
 
 FULL = 65535  # the largest value of 16 bits
@@ -47,10 +45,12 @@ def with_limits(pictures: Listing, white_level: float | str | None, max_pixels: 
     white_level: a value; 'auto': the largest of all these pictures; None: 65535. max_pixels: of one picture.
     """
     level = parse_white(white_level)
+    limited = (replace(p, max_pixels=max_pixels) for p in pictures)
+    pictures = Listing(limited, pictures.notes, pictures.fault, pictures.about)
     white = largest_value(pictures) if level == "auto" else level
     assert not isinstance(white, str)
     notes = [f"`white_level` auto is {white:,.10g}"] if level == "auto" and white else []
-    found = (replace(p, white_level=white, max_pixels=max_pixels) for p in pictures)
+    found = (replace(p, white_level=white) for p in pictures)
     made = [
         replace(p, read=partial(scaled_bytes, p.levels, white)) if white and p.levels is not None else p for p in found
     ]
@@ -64,23 +64,21 @@ def scaled_bytes(levels: Callable[[], NDArray[Any]], white: float) -> bytes:
 def largest_value(pictures: Sequence[Picture]) -> float | None:
     """Returns the largest value in pictures of more than 8 bits that can be read; None if there is none."""
 
-    def largest(picture: Picture) -> float:
-        try:
-            if picture.levels is not None:
-                return float(np.nanmax(picture.levels()))
-            if picture.shape is not None:
-                return 0.0
-            with open_file(picture.read()) as image:
-                fits = image.width * image.height <= picture.max_pixels
-                deep = fits and (image.mode.startswith("I") or image.mode == "F")
-                return float(np.nanmax(np.asarray(image))) if deep else 0.0
-        except Exception:  # the reason is told when it is decoded
-            return 0.0
+    def largest(picture: Picture, content: bytes | None, found: Told | str) -> float:
+        return (
+            0.0 if isinstance(found, str) else float(found[0]["largest"])
+        )  # why it is none is told when it is decoded
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")
-        found = [value for value in pool.map(largest, pictures) if np.isfinite(value)]
-    return max(found, default=0.0) or None
+    files = [picture for picture in pictures if picture.shape is None]
+    values = [*in_order(files, "largest", largest), *map(of_levels, pictures)]
+    return max(filter(np.isfinite, values), default=0.0) or None
+
+
+def of_levels(picture: Picture) -> float:
+    try:
+        return 0.0 if picture.levels is None else float(np.nanmax(picture.levels()))
+    except Exception:  # the reason is told when it is decoded
+        return 0.0
 
 
 def told_range(peak: float, white: float | None = None, coarse: bool = False) -> str | None:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,30 +17,20 @@ from torch import Tensor
 
 from rggan import ranks
 from rggan.data.classes import balanced_subset, class_names, present
-from rggan.data.decode import (
-    CHANNELS,
-    BadPicture,
-    Resize,
-    is_stack,
-    open_picture,
-    opened,
-    parse_color,
-    parse_size,
-    to_pixels,
-)
+from rggan.data.decode import Resize, parse_color, parse_size
 from rggan.data.depth import told_range, with_limits
 from rggan.data.mapped import MappedFile
+from rggan.data.parallel import CHUNK, NOTHING, in_order
 from rggan.data.picture import MAX_PIXELS, Picture
+from rggan.data.pixels import Pixels, depth_of, pixels_from
 from rggan.data.source import list_pictures
-from rggan.data.store import CUT, Decoded, Pixels, cache_folder, in_cache, in_memory, machine_memory
+from rggan.data.store import CUT, Decoded, cache_folder, in_cache, in_memory, machine_memory
 from rggan.data.streams.address import is_stream
+from rggan.data.workers import Told
 from rggan.errors import UserError
 
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the validation score
-LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
-ONE_LARGE = threading.Lock()
 SHARED_FROM = 64 << 20  # bytes of pixels from which the ranks on a machine share one copy: the first decodes
-CHUNK = 256  # pictures decoded ahead
 VERSION = 1  # of the decoding: cached pixels of another version are not used
 
 SIDES = (16, 256)  # range of the square sides chosen if no resolution is given
@@ -179,6 +164,7 @@ def load_images(
     memory_share: float = 0.25,
     white_level: float | str | None = None,
     max_pixels: int = MAX_PIXELS,
+    formats: Sequence[str] = (),
     progress: Progress | None = None,
     sides: tuple[int, int] = SIDES,
 ) -> ImageSet:
@@ -203,6 +189,7 @@ def load_images(
         white_level: value of pictures above 8 bits (PNG, TIFF, arrays) that becomes white; 'auto': their largest;
             None: 65535, and those of unknown range are refused.
         max_pixels: pictures that have more are refused; JPEGs are decoded at a half to an eighth of their size.
+        formats: that are read besides the common ones, as Pillow calls them ('TGA').
         progress: is called with (pictures done, all pictures).
 
     Raises:
@@ -222,7 +209,7 @@ def load_images(
         raise UserError(f"`max_images` must be at least 1, not {max_images}.")
     if not 0 < fraction <= 1:
         raise UserError(f"`fraction` must lie above 0 and at most 1, not {fraction}.")
-    pictures, white = with_limits(list_pictures(data, pattern), white_level, max_pixels)
+    pictures, white = with_limits(list_pictures(data, pattern, formats), white_level, max_pixels)
 
     classes = class_names(pictures)
     number = {name: index for index, name in enumerate(classes)}
@@ -296,27 +283,19 @@ def decode(
     shared = ranks.world.here > 1 and math.isfinite(memory_share) and size > SHARED_FROM  # a stream caches nothing
     hashes: list[str] = []
 
-    def work(picture: Picture, decoding: bool) -> tuple[str, Pixels | str]:
-        try:
-            content = picture.read()
-            known = replace(picture, read=lambda: content)
-            digest = hashlib.sha256(content).hexdigest()
-        except Exception as error:  # sources raise arbitrary exceptions
-            return "unreadable", reason(error)
-        return digest, pixels_of(known, content, how) if decoding else ""
+    def finish(picture: Picture, content: bytes | None, found: Told | str) -> tuple[str, Pixels | str]:
+        if content is None:
+            return "unreadable", str(found)
+        digest = hashlib.sha256(content).hexdigest()
+        return digest, pixels_from(found, how) if found != NOTHING else ""
 
     def run(decoding: bool) -> Iterator[Pixels | str]:
         hashes.clear()
-        # Outside the threads: `catch_warnings` affects the whole process. Relevant problems are reported as errors.
-        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            warnings.simplefilter("ignore")
-            for start in range(0, len(pictures), CHUNK):
-                part = pictures[start : start + CHUNK]
-                for digest, result in pool.map(lambda picture: work(picture, decoding), part):
-                    hashes.append(digest)
-                    yield result
-                if progress is not None:
-                    progress(len(hashes), len(pictures))
+        for digest, result in in_order(pictures, "pixels" if decoding else None, finish, **(how if decoding else {})):
+            hashes.append(digest)
+            yield result
+            if progress is not None and (len(hashes) % CHUNK == 0 or len(hashes) == len(pictures)):
+                progress(len(hashes), len(pictures))
 
     def key() -> str:
         files = [[picture.name, digest] for picture, digest in zip(pictures, hashes, strict=True)]
@@ -342,50 +321,13 @@ def decode(
         return in_memory(unchanged(), len(pictures), shape), known, name  # no room for a cache: each has its own
 
 
-def pixels_of(picture: Picture, content: bytes, how: dict[str, Any]) -> Pixels | str:
-    """Decodes one picture; a text says why it cannot be read. how: as `load_images` collects it."""
-    try:
-        with ONE_LARGE if math.prod(header_size(picture)) > LARGE else nullcontext():
-            image = open_picture(picture)
-            red, green, blue = how["background"]
-            grey = image.mode == "L" or (image.mode == "LA" and red == green == blue)
-            values = to_pixels(image, how["size"], depth_of(how), how["resize"], how["background"])
-            stack = picture.shape is None and may_be_stack(content) and is_stack(opened(picture))
-            return Pixels(values, grey, image.info.get("peak", 0.0), image.info.get("coarse", False), stack)
-    except (BadPicture, MemoryError, ValueError, OSError) as error:
-        return reason(error)
-
-
-def depth_of(how: dict[str, Any]) -> int:
-    """How many channels are decoded; with 'auto' grey ones are taken out of them later."""
-    return CHANNELS.get(how["channels"], 3)
-
-
-def may_be_stack(content: bytes) -> bool:
-    """Whether a file is of a format that has frames or pages; by its first bytes, which is quick."""
-    return content[:4] in (b"GIF8", b"II*\0", b"MM\0*", b"RIFF") or b"acTL" in content[:1024]
-
-
-def reason(error: Exception) -> str:
-    """Returns a one-line description of an error in a picture."""
-    lines = str(error).strip().rstrip(".").splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def header_size(picture: Picture) -> tuple[int, int]:
-    """Returns (width, height) from the header; zeros if it cannot be read, which decoding will report."""
-    try:
-        with opened(picture) as image:
-            return image.size
-    except Exception:
-        return 0, 0
-
-
 def short_sides(pictures: Sequence[Picture]) -> list[int]:
     """Returns the shorter sides in pixels of up to 500 pictures; 0 for unreadable ones."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")
-        return [min(size) for size in pool.map(header_size, pictures[:: max(1, len(pictures) // 500)])]
+
+    def side(picture: Picture, content: bytes | None, found: Told | str) -> int:
+        return 0 if isinstance(found, str) else min(found[0]["size"])
+
+    return list(in_order(pictures[:: max(1, len(pictures) // 500)], "size", side))
 
 
 def natural_resolution(found: Sequence[int], sides: tuple[int, int] = SIDES) -> int:

@@ -7,7 +7,9 @@ import fnmatch
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -18,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rggan.errors import one_line
+from rggan.errors import UserError, nearest, one_line
 
 MAX_PIXELS = 64_000_000  # of one picture: 256 MB decoded, with several copies
+# Others are read where they are asked for: their decoders meet few files, and many flaws were found in them.
+COMMON = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 MAX_BYTES = 128 * 2**20  # of one file; also limits what a malicious header can make us allocate
+LONGEST_NAME = 170  # letters and accents apart of a name: 255 bytes of UTF-8
 SEPARATOR = re.compile(r"/|\\(?!x[0-9a-f]{2})")  # Windows writes back-slashes; \xff stands for a byte that is no UTF-8
 
 
@@ -46,6 +51,8 @@ class Picture:
     levels: Callable[[], NDArray[Any]] | None = None
     white_level: float | None = None
     max_pixels: int = MAX_PIXELS
+    formats: tuple[str, ...] = ()
+    own: bool = False
 
     @property
     def folder(self) -> str:
@@ -84,6 +91,17 @@ def parts_of(name: str) -> list[str]:
     (['cats', '1.png'], ['cats', '1.png'])
     """
     return [part for part in SEPARATOR.split(name) if part not in ("", ".")]
+
+
+def composed(name: str) -> str:
+    """A folder or file's name in one spelling: macOS takes letters and their accents apart.
+
+    Those that are longer than any file system's stay as they are: many accents in a row take quadratic time.
+
+    >>> composed("u\\u0308") == "\\u00fc"
+    True
+    """
+    return name if len(name) > LONGEST_NAME else unicodedata.normalize("NFC", name)
 
 
 def fits(picture: Picture, pattern: str) -> bool:
@@ -129,11 +147,11 @@ def too_large(size: int) -> str:
 
 
 @cache
-def picture_formats() -> tuple[str, ...]:
+def every_format() -> tuple[str, ...]:
     """Returns the formats that Pillow itself decodes: not EPS, which runs Ghostscript, nor formats without a decoder;
     HEIF (.heic) where pillow-heif is installed.
 
-    >>> "PNG" in picture_formats(), "EPS" in picture_formats()
+    >>> "TGA" in every_format(), "EPS" in every_format()
     (True, False)
     """
     Image.init()
@@ -143,7 +161,43 @@ def picture_formats() -> tuple[str, ...]:
 
 
 @cache
-def picture_endings() -> frozenset[str]:
+def picture_formats(more: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Returns the formats that are read: those in which pictures usually come, and `more`.
+
+    >>> "PNG" in picture_formats(), "TGA" in picture_formats(), "TGA" in picture_formats(("TGA",))
+    (True, False, True)
+    """
+    return tuple(name for name in every_format() if name in (*COMMON, *more))
+
+
+def parse_formats(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of formats as Pillow calls them, in any case, sorted.
+
+    Raises:
+        UserError: Pillow reads no such format.
+
+    >>> parse_formats(["tga", "DDS"])
+    ('DDS', 'TGA')
+    """
+    known = every_format()
+    found = tuple(sorted({name.upper() for name in names}))
+    for name in found:
+        if name not in known:
+            there = ", ".join(sorted(set(known) - set(COMMON)))
+            raise UserError(f"`formats` {name}: choose from {there}{nearest(name, known) or '.'}")
+    return found
+
+
+ASKED: ContextVar[tuple[str, ...]] = ContextVar("formats", default=())  # read besides the common ones while listing
+
+
+@cache
+def endings_of(formats: tuple[str, ...]) -> frozenset[str]:
     """Returns the lower-case file extensions of these formats ('.png', '.jpg', ...)."""
-    formats = picture_formats()
+    every_format()  # registers them
     return frozenset(end for end, form in Image.registered_extensions().items() if form in formats)
+
+
+def picture_endings() -> frozenset[str]:
+    """Returns the lower-case file extensions of the formats that are read."""
+    return endings_of(picture_formats(ASKED.get()))

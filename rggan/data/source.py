@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rggan.data.form import Form, checked
 from rggan.data.forms.hub import PREFIX
-from rggan.data.picture import Listing, Picture, fits
+from rggan.data.picture import ASKED, Listing, Picture, composed, fits, parse_formats
 from rggan.errors import UserError
 from rggan.files import nearest_place
 from rggan.registry import COMMAND, PLACE, Registry
@@ -44,7 +44,7 @@ FORMS = Registry(
 )
 
 
-def list_pictures(data: str | Path, pattern: str = "*") -> Listing:
+def list_pictures(data: str | Path, pattern: str = "*", formats: Sequence[str] = ()) -> Listing:
     """Lists the pictures of `data`, sorted by name, with notes on how they were read.
 
     A folder (nested) or zip of pictures, with the classes of a dataset.json at its root if there is one;
@@ -52,7 +52,8 @@ def list_pictures(data: str | Path, pattern: str = "*") -> Listing:
     dataset; 'digits' for scikit-learn's, in their own order; of shards and streams (`rggan.data.streams`) the first
     ones, in their own order; data that a form of an installed package reads; or
     'package.module:FORM:PLACE' for PLACE read by a user-defined form, whose code is run.
-    `pattern` is a shell pattern on the file name, without its folders. In folders and zips, hidden files are
+    `pattern` is a shell pattern on the file name, without its folders; `formats` are read besides the common ones. In
+    folders and zips, hidden files are
     skipped, and files that are no pictures are passed over, which a note tells.
 
     Raises:
@@ -63,15 +64,22 @@ def list_pictures(data: str | Path, pattern: str = "*") -> Listing:
     1797
     """
     form, place = form_of(str(data))
-    found = form.pictures(place, pattern)
+    more = parse_formats(formats)
+    before = ASKED.set(more)
+    try:
+        found = form.pictures(place, pattern)
+    finally:
+        ASKED.reset(before)
     listing = found if isinstance(found, Listing) else Listing(found)
     pictures = one_spelling(listing)
+    if more:
+        pictures = [replace(picture, formats=more) for picture in pictures]
     if not form.as_given:
         pictures = sorted((p for p in pictures if fits(p, pattern)), key=lambda picture: picture.name)
     if not pictures:
         called = "" if pattern == "*" else f" named {pattern}"
         notes = "".join(f"; {note}" for note in listing.notes)
-        raise UserError(f"No pictures{called} in {data} (PNG, JPEG and whatever else Pillow reads){notes}.")
+        raise UserError(f"No pictures{called} in {data} (PNG, JPEG and other common formats){notes}.")
     classes = {picture.class_name for picture in pictures}
     if len(classes) > 1 and {name.lower() for name in classes} <= PARTS:
         split = f"the classes are called {' and '.join(sorted(classes))}, like the parts of a split"
@@ -88,7 +96,7 @@ def one_spelling(pictures: list[Picture]) -> list[Picture]:
     """Makes one class of those whose names look alike: macOS takes letters and their accents apart."""
     spellings: dict[str, set[str]] = {}
     for picture in pictures:
-        spellings.setdefault(unicodedata.normalize("NFC", picture.class_name), set()).add(picture.class_name)
+        spellings.setdefault(composed(picture.class_name), set()).add(picture.class_name)
     twice = {old: new for new, names in spellings.items() if len(names) > 1 for old in names}
     return [
         replace(picture, label=twice[picture.class_name]) if picture.class_name in twice else picture

@@ -8,32 +8,24 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rggan import memory
 from rggan.bounded import read_json, regular_size
+from rggan.data.pixels import Pixels
 from rggan.errors import UserError, make_folder
 from rggan.files import flush, write_whole
 
-FALLBACK_MEMORY = 8 << 30  # bytes, if the system does not report it
 MOST_ABOUT = 64 << 20  # bytes of what is told of a million pictures
 ANEW = "the cache of decoded images {}: it is made anew"
 DAMAGED = ANEW.format("was not as it was written")
 EARLIER = ANEW.format("is of an earlier version, which kept no hash of it")
-PASSED = ANEW.format("lacks pictures that could not be read when it was made, for want of memory or open files")
 
 CUT = "The cache of decoded images was cut while it was read; start again, and it is made anew."
-
-
-class Passing(str):
-    """Why a picture cannot be read, where the reason comes from the machine and not from the file: it is not kept.
-
-    >>> isinstance(Passing("out of memory"), str)
-    True
-    """
 
 
 @dataclass(frozen=True)
@@ -53,16 +45,6 @@ class Decoded:
     coarse: bool = False
     stacks: int = 0
     notes: tuple[str, ...] = ()
-
-
-class Pixels(NamedTuple):
-    """The result of decoding one picture: values [H, W, C]; the others as in `Decoded`."""
-
-    values: NDArray[np.uint8]
-    grey: bool
-    peak: float = 0.0
-    coarse: bool = False
-    stack: bool = False
 
 
 Results = Iterable[Pixels | str]  # of each picture; a text: why it cannot be read
@@ -105,19 +87,12 @@ def cache_folder() -> Path:
 
 def made_anew(notes: Iterable[str]) -> list[str]:
     """Those notes that tell of a cache which was made anew, as sentences."""
-    return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER, PASSED)]
+    return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER)]
 
 
 def machine_memory() -> int:
-    """Returns the memory in bytes available to this process: the machine's, or the container's limit if lower."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        memory = FALLBACK_MEMORY
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or "max"
-        return memory
+    """Returns the memory in bytes that this process can have: the machine's, or a limit if lower."""
+    return memory.total()
 
 
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:
@@ -173,8 +148,6 @@ def write_cache(results: Results, shape: tuple[int, int, int], about: Path, besi
                 digest.update(row)
         flush(file)
         told = {"bytes": file.tell(), "shape": shape, **vars(tally)}
-    if any(isinstance(reason, Passing) for reason in tally.bad.values()):
-        told["passing"] = True
     digest.update(json.dumps(told).encode())
     told["sha256"] = digest.hexdigest()
     write_whole(about, json.dumps(told).encode())
@@ -196,7 +169,7 @@ def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded
         digest.update(json.dumps(told).encode())  # the same text as was written
         if digest.hexdigest() != expected:
             return DAMAGED
-        return PASSED if "passing" in told else mapped(path, told)
+        return mapped(path, told)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # foreign JSON

@@ -69,6 +69,10 @@ class Data:
     """Larger pictures are unreadable, in pixels
 
     JPEGs are read at a half to an eighth of their size instead."""
+    formats: tuple[str, ...] = ()
+    """Read these formats too: TGA, DDS, PSD, ...
+
+    By their names in Pillow. AVIF, BMP, GIF, HEIF, JPEG, JPEG 2000, MPO, PNG, PPM, TIFF and WebP always are."""
     shuffle_buffer: int = BUFFER
     """Images of a stream that are held in memory
 

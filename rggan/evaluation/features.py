@@ -20,6 +20,7 @@ from rggan.device import with_float64
 from rggan.errors import UserError, make_folder, reason
 from rggan.evaluation.subject import content_hash, evenly
 from rggan.files import write_whole
+from rggan.memory import refuse
 from rggan.metrics import Features, Moments, Statistics
 from rggan.metrics.features import Extractor, Parts, View, features_of, has_patches
 
@@ -63,6 +64,8 @@ def collect(
                 features = features_of(extractor, part, view, done)
             moments[view].add(features)
             if view not in kept:  # at once: many small pieces between large ones would tear the memory to shreds
+                if features.device.type == "cpu":
+                    refuse("`subset`", int(wanted.sum()), features.shape[1] * features.element_size())
                 kept[view] = features.new_empty(int(wanted.sum()), features.shape[1])
             rows = features[wanted[done : done + len(part)].to(features.device)]
             kept[view][filled : filled + len(rows)] = rows

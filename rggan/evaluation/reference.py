@@ -27,6 +27,7 @@ from rggan.evaluation.subject import (
     reference_images,
     training_images,
 )
+from rggan.generation.discreet import shown
 from rggan.metrics import Features, Statistics
 from rggan.metrics.features import Extractor, View, features_of
 
@@ -182,7 +183,7 @@ def save_reference(path: Path, reference: Reference, extractor: Extractor, preci
         "size": reference.size,
         "channels": reference.channels,
         "images": reference.count,
-        "source": reference.name,
+        "source": shown(reference.name),
         "content_hash": reference.hash,
         "split": reference.split,
     }

@@ -16,6 +16,7 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet, load_images
 from rggan.data.decode import Resize
 from rggan.data.images import Channels
+from rggan.data.named import check_named
 from rggan.errors import UserError
 from rggan.evaluation.saved import SavedStatistics, is_statistics, read_statistics
 from rggan.generation.generator import Generator
@@ -25,6 +26,7 @@ from rggan.run.places import WEIGHTS, find_weights
 from rggan.training.progress import reading
 from rggan.training.reading import read_data
 
+TRUST = "pass `trust_data` to let it be read, or name pictures with `reference`"
 KINDS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgba"}
 
 
@@ -39,6 +41,7 @@ class Reading:
     pattern: str = "*"
     max_images: int | None = None
     skip_bad: bool = False
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def read_images(name: str, how: Reading, console: Console | None = None) -> Imag
             pattern=how.pattern,
             max_images=how.max_images,
             skip_bad=how.skip_bad,
+            formats=how.formats,
             progress=progress,
         )
     if len(images) < 2:
@@ -192,9 +196,10 @@ def training_images(subject: Subject, console: Console | None = None) -> tuple[I
     """(those that the run was trained on, those held out of it or None).
 
     Raises:
-        UserError: they cannot be read any more, or are others.
+        UserError: they cannot be read any more, or are others; or they were never named (`rggan.data.named`).
     """
     assert subject.options is not None
+    check_named(subject.run, subject.options.data, TRUST)
     options = dataclasses.replace(subject.options, device="cpu")
     images = read_data(options, console)
     assert subject.run is not None

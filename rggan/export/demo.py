@@ -13,7 +13,8 @@ from PIL import Image
 
 from rggan.data.pictures import grid
 from rggan.errors import UserError
-from rggan.generation.card import discreet, plain
+from rggan.generation.card import plain
+from rggan.generation.discreet import discreet
 from rggan.generation.display import about
 from rggan.generation.generator import Generator
 from rggan.generation.video import Gif, Webp

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from rggan.config import TrainConfig
+from rggan.data.named import check_named, remember
 from rggan.declared.pruning import Pruning
 from rggan.errors import UserError
 from rggan.export.receipt import compared, told
@@ -43,8 +44,15 @@ class Rung(NamedTuple):
     def name(self) -> str:
         return WHOLE if self.target == 1 else f"{self.target:g}"
 
+    @property
+    def place(self) -> str:
+        """The folder's name in the ladder's; of the whole one the run's."""
+        return self.folder.parent.name if self.target == 1 else self.folder.name
 
-def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, console: Console) -> list[Rung]:
+
+def climb(
+    run: Path, outdir: Path, targets: Sequence[float], recover: float, console: Console, trust_data: bool = False
+) -> list[Rung]:
     """Prune G's rows to each target in turn, take them out, and train on: `recover` kimg each. First is the whole one.
 
     Each rung begins with the networks of the one above it, D included, on the run's pictures with its options; D is not
@@ -61,6 +69,9 @@ def climb(run: Path, outdir: Path, targets: Sequence[float], recover: float, con
         raise UserError(f"`recover` is above 0 kimg, not {recover:g}.")
     base = Run.named(run)
     config = base.checked_config()
+    if trust_data:
+        remember(config.data)
+    check_named(base, config.data, "pass `trust_data` to let it be read")
     rungs = [rung(1.0, base.best, base.best)]
     above = base.path
     for target in targets:

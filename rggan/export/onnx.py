@@ -81,6 +81,7 @@ def to_onnx(part: Part, opset: int = OPSET, told: Mapping[str, str] | None = Non
 
     for name, value in part.defaults.items():  # an input with an initializer of its name may be left out
         model.graph.initializer.append(from_array(value.numpy(), name))
+    bare(model)
     for key, text in (told or {}).items():
         model.metadata_props.add(key=key, value=text)
     content = model.SerializeToString()
@@ -110,6 +111,19 @@ def traced(part: Part, opset: int) -> Any:
         raise UserError(f"This network cannot be traced for ONNX: {reason(error)}.") from error
     assert program is not None
     return program.model_proto
+
+
+def bare(message: Any) -> None:
+    """Takes out what the exporter notes of where each operation comes from: lines of code with their files' paths.
+
+    message: a model or anything in it.
+    """
+    for field, value in list(message.ListFields()):
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for each in value if hasattr(value, "__len__") and not hasattr(value, "ListFields") else (value,):
+                bare(each)
 
 
 def difference(content: bytes, part: Part) -> float:

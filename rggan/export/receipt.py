@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,9 @@ from rggan.export.onnx import opened, to_onnx
 from rggan.export.sparse import SEEDS, loss
 from rggan.export.traced import whole as whole_of
 from rggan.files import json_text, write_whole
+from rggan.generation.discreet import told as discreet
 from rggan.generation.generator import Generator
+from rggan.memory import refuse
 
 BATCHES = (1, 64)
 WARM_UP = 3  # calls before the clock counts
@@ -60,9 +63,13 @@ class Receipt:
     difference: int | None
     scores: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """What others may have: of places the last part (`discreet`)."""
+        return {**asdict(self), "scores": discreet(self.scores)}
+
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
-        write_whole(path, (json_text(asdict(self), indent=2) + "\n").encode())
+        write_whole(path, (json_text(self.to_json(), indent=2) + "\n").encode())
 
     def lines(self) -> list[str]:
         """A table in Markdown, and what it does not say by itself."""
@@ -160,6 +167,9 @@ def receipt(
     if any(batch < 1 for batch in batches):
         raise UserError(f"A batch has at least one picture, not {min(batches)}.")
     generators = [Generator.from_pretrained(path, device) for path in (whole, small)]
+    for network in (generator.config["network"] for generator in generators):
+        values = network["z_dim"] + network["channels"] * math.prod(network["resolution"])
+        refuse("`batch`", max(batches, default=1), 4 * values)
     costs = [cost(generator, path) for generator, path in zip(generators, (whole, small), strict=True)]
     for runtime, runner in ({"PyTorch": in_pytorch} | ({"onnxruntime": in_onnxruntime} if onnx else {})).items():
         runners = [runner(generator) for generator in generators]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PureWindowsPath
 from typing import Any
 
 from rggan.errors import one_line
-from rggan.generation.hub import NAME
+from rggan.generation.discreet import shown
 from rggan.metrics.provenance import favour
 from rggan.registry import PLACE
 from rggan.run.folder import Row
@@ -19,29 +18,6 @@ TASK = "unconditional-image-generation"  # the Hub's name of it; the classes of 
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 SCORES = {"frechet": "Fréchet distance", "kernel": "kernel distance"}
 Numbers = list[tuple[str, Row]]
-
-
-def shown(data: str) -> str:
-    """What may be told of a place: its last part, or a name on the Hub; folders on this machine are nobody's business.
-
-    >>> shown("/home/ada/faces"), shown("C:\\\\faces.zip"), shown("hf:ada/faces:train"), shown("hf:/ada/faces")
-    ('faces', 'faces.zip', 'hf:ada/faces:train', 'faces')
-    """
-    if data.startswith("hf:") and NAME.fullmatch(data[3:].partition(":")[0]):
-        return data
-    return PureWindowsPath(data.removeprefix("hf:")).name or data
-
-
-def discreet(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with no more of the place that it was trained on than is `shown`.
-
-    >>> discreet({"classes": [], "trained": {"data": "/home/ada/faces", "kimg": 3}})
-    {'classes': [], 'trained': {'data': 'faces', 'kimg': 3}}
-    """
-    trained = config.get("trained")
-    if not isinstance(trained, dict) or not isinstance(data := trained.get("data"), str):
-        return dict(config)
-    return {**config, "trained": {**trained, "data": shown(data)}}
 
 
 def plain(value: object) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from rggan.data.pictures import grid
+from rggan.generation.discreet import shown
 
 MOST = 64  # pictures that a list shows
 SIDE = 1024  # of a sheet, in pixels, at most
@@ -86,5 +87,7 @@ def about(config: Mapping[str, Any], parameters: int) -> str:
     if config.get("classes"):
         told += f", {len(config['classes'])} classes"
     if trained.keys() >= {"data", "kimg", "score"}:
-        told += f"; trained on {trained['data']} for {trained['kimg']:.4g} kimg, score {trained['score']:.4g}"
+        told += (
+            f"; trained on {shown(str(trained['data']))} for {trained['kimg']:.4g} kimg, score {trained['score']:.4g}"
+        )
     return told

@@ -14,7 +14,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from rggan.data.pictures import grid
-from rggan.generation.card import SAMPLES, card, discreet, metadata
+from rggan.generation.card import SAMPLES, card, metadata
+from rggan.generation.discreet import discreet
 from rggan.generation.outputs import fingerprint
 from rggan.generation.sheets import labelled_rows
 from rggan.generation.storage import PACKED, migrate, read_config, read_generator, write_generator, write_state

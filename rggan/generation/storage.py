@@ -14,10 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from rggan.bounded import parse_json, read_regular, regular_size
 from rggan.errors import UserError, make_folder
 from rggan.files import nearest_place, write_whole
 from rggan.generation import packed
 from rggan.generation.build import build
+from rggan.generation.discreet import discreet
+from rggan.memory import is_used_up
 from rggan.networks import FAMILIES
 from rggan.registry import PLACE
 from rggan.run.places import CONFIG, WEIGHTS, find_weights
@@ -27,6 +30,8 @@ SHRUNK = 3  # of a network with "shapes" (see `build`), which earlier versions c
 PACKED = 4  # tensors as `packed` stores them, of any network
 KEY = "rggan"  # of the config in the weights' metadata
 LARGEST_CONFIG = 1 << 24  # bytes
+LARGEST_HEADER = LARGEST_CONFIG + (1 << 20)  # bytes of what stands before the tensors
+MOST_VALUES = 3_000_000  # of a config: names and numbers of 1,000,000 classes
 MOST_IMAGES = 1 << 60  # of all classes together: their sum is an int64
 RANGES = {"channels": (1, 4), "width": (1, 65536), "z_dim": (1, 65536), "classes": (0, 1_000_000)}
 TYPES = {torch.float32: "F32", torch.int64: "I64"}  # as the header names them
@@ -44,7 +49,7 @@ def read_generator(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             raise UserError(f"There is no {WEIGHTS} in {path}; give a run or snapshot folder.")
         hint = nearest_place(path, lambda place: find_weights(place) is not None)
         raise UserError(f"There is nothing at {path}{hint or '; give a run or snapshot folder.'}")
-    with damage_told(weights), safe_open(weights, "pt") as file:
+    with damage_told(weights), opened(weights) as file:
         config = read_config(file, weights.with_name(CONFIG))
         newer = config["format"] > FORMAT
         if not newer:
@@ -68,12 +73,19 @@ def described(path: Path) -> dict[str, Any] | None:
     weights = find_weights(path)
     if weights is None:
         return None
-    with damage_told(weights), safe_open(weights, "pt") as file:
+    with damage_told(weights), opened(weights) as file:
         config = migrate(read_config(file, weights.with_name(CONFIG)))
         check_config(config)
         with torch.device("meta"):
             build(config["network"])  # its shapes may be none of its network
     return dict(config["network"])
+
+
+def form_of(weights: Path) -> str:
+    """How a readable generator's file is written, in words. Raises UserError for a damaged one."""
+    with damage_told(weights), safe_open(weights, "pt") as file:
+        number = read_config(file, weights.with_name(CONFIG))["format"]
+    return f"format {number}{', packed' if number == PACKED else ''}"
 
 
 def write_generator(network: nn.Module, config: dict[str, Any], folder: Path) -> None:
@@ -96,6 +108,7 @@ def write_packed(network: nn.Module, config: dict[str, Any], folder: Path, kind:
 
 
 def write_state(state: dict[str, Tensor], config: dict[str, Any], folder: Path) -> None:
+    config = discreet(config)  # generators are passed on: what they hold is for everybody
     make_folder(folder)
     # One key only: safetensors writes several in any order, and the same generator shall be the same file.
     write_whole(folder / WEIGHTS, save(state, {KEY: json.dumps(config)}))
@@ -126,22 +139,30 @@ def damage_told(weights: Path) -> Iterator[None]:
     except NamesCode as error:
         raise UserError(f"The generator in {weights}: {error}") from error
     except Exception as error:
+        if is_used_up(error):
+            raise
         text = str(error) or type(error).__name__
         reason = "".join(letter if letter.isprintable() else " " for letter in text[:200]).strip().rstrip(".")
         raise UserError(f"The generator in {weights} is damaged or foreign: {reason}.") from error
 
 
+def opened(weights: Path) -> Any:
+    """`safe_open`, which parses the header, of a file whose header is not above `LARGEST_HEADER`."""
+    regular_size(weights)
+    with weights.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > LARGEST_HEADER:
+        raise ValueError(f"its header of {length:,} bytes is longer than that of any generator")
+    return safe_open(weights, "pt")
+
+
 def read_config(file: Any, beside: Path) -> dict[str, Any]:
     """Returns the config from the metadata of opened weights, or from the config.json next to them (format 1)."""
     text = (file.metadata() or {}).get(KEY)
-    if text is None:
-        if not beside.is_file():
-            raise ValueError(f"neither its metadata nor a {CONFIG} beside it say what it is")
-        with beside.open("rb") as stream:
-            text = stream.read(LARGEST_CONFIG + 1).decode()
-    if len(text) > LARGEST_CONFIG:
-        raise ValueError("its config is too long")
-    config = json.loads(text)
+    if text is None and not beside.is_file():
+        raise ValueError(f"neither its metadata nor a {CONFIG} beside it say what it is")
+    content = read_regular(beside, LARGEST_CONFIG) if text is None else text
+    config = parse_json(content, LARGEST_CONFIG, MOST_VALUES)
     if not isinstance(config, dict) or type(config.get("format")) is not int:
         raise ValueError("its config has no format")
     return config

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rggan.device import with_float64
 from rggan.errors import UserError, reason
+from rggan.memory import is_used_up
 from rggan.metrics.features import Extractor, feature_network, resized
 from rggan.metrics.imagenet import imagenet_network
 from rggan.metrics.inception import inception_file
@@ -67,9 +68,9 @@ class Program:
         shape = f"uint8 [{', '.join(map(str, x.shape))}]"
         try:
             features = self.run(x)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # of somebody else's program
+            if is_used_up(error):
+                raise
             raise UserError(f"The extractor {self.name} fails on images {shape}: {reason(error)}.") from error
         if not isinstance(features, Tensor):
             raise UserError(f"The extractor {self.name} gives a {type(features).__name__}, not a tensor of features.")
@@ -107,6 +108,15 @@ EXTRACTORS: Registry[BuiltIn | Callable[[Tensor], Any]] = Registry(
     accept,
     besides=("a file with a TorchScript or exported (.pt2) program",),
 )
+
+
+def runs_code(spec: str) -> bool:
+    """Whether `load_extractor` would run somebody's program or function, neither built in nor of an installed package.
+
+    >>> runs_code("reporting"), runs_code("my_networks:features")
+    (False, True)
+    """
+    return spec not in EXTRACTORS.names() and (os.path.isfile(spec) or PLACE.fullmatch(spec) is not None)
 
 
 def load_extractor(spec: str, device: str = "cpu") -> Extractor:

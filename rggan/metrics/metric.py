@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
-import torch
 from torch import Tensor
 
 from rggan.errors import UserError, reason
+from rggan.memory import is_used_up
 from rggan.metrics.moments import Statistics
 from rggan.metrics.uncertainty import Range
 from rggan.registry import Registry
@@ -157,9 +157,9 @@ class Metric:
         """Calls a user-defined function, and turns any exception into a UserError."""
         try:
             return function(*arguments)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if is_used_up(error):
+                raise
             raise UserError(f"The metric {self.name} fails in {what}: {reason(error)}.") from error
 
 

@@ -10,8 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from rggan.data.audit.doctor import NO_PROFILE, Health, shown, told_names
-from rggan.data.decode import BadPicture, open_picture
+from rggan.data.parallel import content_of
 from rggan.data.picture import Picture
+from rggan.data.pixels import small_from
+from rggan.data.workers import Asked, answers
 from rggan.errors import listed
 from rggan.run.log import say
 
@@ -135,15 +137,11 @@ def drawn(rows: Iterable[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
 def cell(picture: Picture) -> Image.Image:
     """Returns RGB 96x96 with the whole picture fitted in; blank if it can no longer be read."""
     square = Image.new("RGB", (CELL, CELL), "white")
-    try:
-        image = open_picture(picture)
-    except (BadPicture, OSError, ValueError):
+    content = content_of(picture)
+    found = content if isinstance(content, str) else answers("small", [Asked(picture, content)], side=CELL)[0]
+    if isinstance(found, str):
         return square
-    # Tiny pictures are enlarged without smoothing.
-    method = Image.Resampling.NEAREST if max(image.size) <= CELL // 3 else Image.Resampling.LANCZOS
-    scale = CELL / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    image = image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB").resize(size, method)
+    image = small_from(found)
     place = ((CELL - image.width) // 2, (CELL - image.height) // 2)
     if image.mode == "RGBA":
         square.paste(checkerboard().crop((*place, place[0] + image.width, place[1] + image.height)), place)

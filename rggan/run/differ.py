@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rggan.config import TrainConfig
+from rggan.generation.discreet import told
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
 from rggan.options import HERE, OF_ANY_RULE, OF_RULES, OF_SCHEDULES, schedule_of
@@ -35,15 +36,33 @@ def in_backticks(name: str, value: Any) -> str:
 def labels(runs: Sequence[dict[str, Any]], say: Callable[[str, Any], str] = shown) -> list[str]:
     """For each run (its saved options) those in which the runs differ; '' where they differ in nothing but the seed.
 
-    say: an option and its value.
+    Of paths stand the last parts alone (`discreet`): labels are on pages and plots. say: an option and its value.
 
     >>> labels([{"rule": "none", "seed": 0}, {"rule": "threshold", "seed": 0}, {"rule": "threshold", "seed": 1}])
     ['rule none', 'rule threshold', 'rule threshold']
+    >>> labels([{"init": "a/best"}, {"init": "b/best"}, {"init": "a/best"}])
+    ['init best', 'init best (2)', 'init best']
     """
     options = [meant(each) for each in runs]
     names = [name for name in dict.fromkeys(name for each in options for name in each) if name not in (*HERE, "seed")]
     differ = [name for name in names if len({json.dumps(each.get(name)) for each in options}) > 1]
-    return [", ".join(say(name, each.get(name)) for name in differ if matters(name, each)) for each in options]
+    found = [{name: each.get(name) for name in differ if matters(name, each)} for each in options]
+    texts = [", ".join(say(name, told(value)) for name, value in each.items()) for each in found]
+    return numbered(texts, [json.dumps(each) for each in found])
+
+
+def numbered(texts: Sequence[str], of: Sequence[str]) -> list[str]:
+    """The texts, with a number where one would stand for several things.
+
+    >>> numbered(["a", "a", "b", "a"], ["x", "y", "z", "x"])
+    ['a', 'a (2)', 'b', 'a']
+    """
+    things: dict[str, list[str]] = {}
+    for text, thing in zip(texts, of, strict=True):
+        if thing not in things.setdefault(text, []):
+            things[text].append(thing)
+    places = [things[text].index(thing) + 1 for text, thing in zip(texts, of, strict=True)]
+    return [text if place == 1 else f"{text} ({place})" for text, place in zip(texts, places, strict=True)]
 
 
 def meant(saved: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from rggan.bounded import MOST_BYTES, json_lines, parse_json, read_json, read_regular, regular_size
 from rggan.config import TrainConfig
 from rggan.errors import UserError
 from rggan.files import json_text, nearest_place, write_whole
@@ -19,6 +20,7 @@ from rggan.run.naming import of_today
 
 Row = dict[str, Any]
 OF_EVERY_VERSION = {"data", "outdir", "rule"}  # options of every version; a snapshot's config.json has none of them
+MOST_METRICS = 64 << 20  # bytes of metrics.jsonl: an evaluation takes about 2,000
 WAIT = 60  # seconds to wait for another process that appends an evaluation
 
 
@@ -90,8 +92,8 @@ class Run:
 
     def options(self) -> dict[str, Any] | None:
         """Returns the content of config.json; None if it is missing or invalid."""
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            options = json.loads((self.path / places.OPTIONS).read_text())
+        with contextlib.suppress(OSError, ValueError):
+            options = read_json(self.path / places.OPTIONS)
             if isinstance(options, dict):
                 return options
         return None
@@ -120,7 +122,7 @@ class Run:
         """Returns the ticks in stats.jsonl; invalid lines are skipped.
 
         Raises:
-            OSError: it exists and cannot be read.
+            OSError: it exists and cannot be read. UserError: it is too large.
         """
         return [row for row in objects(self.path / places.STATS) if is_row(row)]
 
@@ -133,21 +135,31 @@ class Run:
 
     def data_head(self) -> dict[str, Any]:
         """Returns the header of data.jsonl; {} if there is none."""
-        try:
-            with (self.path / places.DATA).open() as file:
-                head = json.loads(file.readline())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return head if isinstance(head, dict) else {}
+        path = self.path / places.DATA
+        with contextlib.suppress(OSError, ValueError):
+            regular_size(path)
+            with path.open("rb") as file:
+                head = parse_json(file.readline(MOST_BYTES))
+            if isinstance(head, dict):
+                return head
+        return {}
 
     def pictures(self) -> list[Row]:
-        """Returns the lines of data.jsonl after its header, one for each picture; [] if there are none."""
+        """Returns the lines of data.jsonl after its header, one for each picture; [] if there are none.
+
+        Raises:
+            UserError: it is too large.
+        """
         with contextlib.suppress(OSError):
             return [line for line in objects(self.path / places.DATA) if "name" in line]
         return []
 
     def class_counts(self, classes: Sequence[str]) -> list[int] | None:
-        """Returns the number of training images of each class, from data.jsonl; None if it has no classes."""
+        """Returns the number of training images of each class, from data.jsonl; None if it has no classes.
+
+        Raises:
+            UserError: it is too large.
+        """
         found = dict.fromkeys(classes, 0)
         with contextlib.suppress(OSError):
             for line in objects(self.path / places.DATA):
@@ -164,7 +176,7 @@ class Run:
         """Returns the run's evaluations, oldest first, with the names of today; invalid lines are skipped.
 
         Raises:
-            OSError: metrics.jsonl exists and cannot be read.
+            OSError: metrics.jsonl exists and cannot be read. UserError: it is too large.
         """
         return [of_today(row) for row in objects(self.path / places.METRICS) if "subject" in row]
 
@@ -176,15 +188,18 @@ class Run:
         """
         with FileLock(self.path / places.METRICS_LOCK, timeout=WAIT):
             path = self.path / places.METRICS
-            before = path.read_bytes() if path.is_file() else b""
+            try:
+                before = read_regular(path, MOST_METRICS) if path.is_file() else b""
+            except ValueError as error:
+                raise OSError(None, str(error)) from error
             if before and not before.endswith(b"\n"):
                 before += b"\n"
             write_whole(path, before + text([row]))
 
     def tracked(self) -> dict[str, Any]:
         """Returns what trackers have of the run, from track.json; {} if it is missing or invalid."""
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = json.loads((self.path / places.TRACKED).read_text())
+        with contextlib.suppress(OSError, ValueError):
+            found = read_json(self.path / places.TRACKED)
             if isinstance(found, dict) and isinstance(found.get("id"), str) and isinstance(found.get("logged"), dict):
                 return found
         return {}
@@ -202,13 +217,18 @@ def text(lines: Iterable[dict[str, Any]]) -> bytes:
     return "".join(json_text(line) + "\n" for line in lines).encode()
 
 
-def objects(path: Path) -> list[Row]:
-    """Returns the JSON objects of a file with one per line; other lines are skipped. [] if there is no file."""
-    found = []
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError, RecursionError):
-            found.append(json.loads(line))
-    return [each for each in found if isinstance(each, dict)]
+def objects(path: Path) -> Iterator[Row]:
+    """Yields the JSON objects of a file with one per line; other lines are skipped. None if there is no file.
+
+    Raises:
+        OSError: it cannot be read. UserError: it is too large.
+    """
+    if not path.is_file():
+        return
+    try:
+        yield from json_lines(path)
+    except ValueError as error:
+        raise UserError(f"Cannot read {path}: {error}; put the right one there, or move it away.") from error
 
 
 def is_row(row: object) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from rggan.config import TrainConfig
 from rggan.declared.pruning import Pruning
 from rggan.declared.training import Augmentation, Training
 from rggan.errors import UserError, make_folder
+from rggan.files import part_of
 from rggan.presets import PRESETS
 from rggan.run.differ import given, matters
 from rggan.run.folder import Run
+from rggan.run.places import OPTIONS
 
 NUMBERED = re.compile(r"\d{5}-")  # how a run's name begins
+NEW = re.compile(r"\.new-[0-9a-f]{16}\.rggan")  # a run's folder before it has its number: a name that is ours
 LONGEST = 60  # characters of a name that tell what is special about a run
 # The options in which studies vary; the rule ends each name, and which networks are pruned follows from others.
 TOLD = {field.name for group in (Training, Augmentation, Pruning) for field in dataclasses.fields(group)}
@@ -106,16 +109,32 @@ def new_run(config: TrainConfig, size: tuple[int, int]) -> Run:
     ...     [new_run(TrainConfig(outdir=folder), (16, 16)).name for _ in range(2)]
     ['00000-digits-16-sngan-threshold', '00001-digits-16-sngan-threshold']
     """
-    beside = config.outdir / ".new"
+    make_folder(config.outdir)
+    for left in config.outdir.glob(".new-*.rggan"):  # by a killed start; the caller holds the lock
+        remove_new(left)
+    beside = config.outdir / f".new-{secrets.token_hex(8)}.rggan"
     try:
-        shutil.rmtree(beside, ignore_errors=True)  # left by a killed start; the caller holds the lock
-        make_folder(beside)
+        beside.mkdir()
         Run(beside).write_options(config)
         numbers = [int(path.name[:5]) for path in config.outdir.glob("[0-9][0-9][0-9][0-9][0-9]-*")]
         path = config.outdir / f"{max(numbers, default=-1) + 1:05d}-{describe(config, size)}"
         return Run(beside.rename(path))
     except OSError as error:
         raise UserError(f"Cannot write to the folder {config.outdir}: {error.strerror}.") from error
+    finally:
+        remove_new(beside)
+
+
+def remove_new(folder: Path) -> None:
+    """Remove a run's folder that got no number, if it is ours: by its name, and by what is in it."""
+    options = folder / OPTIONS
+    ours = {options, part_of(options)}
+    with contextlib.suppress(OSError):
+        if folder.is_symlink() or not NEW.fullmatch(folder.name) or not ours.issuperset(folder.iterdir()):
+            return
+        for path in ours:
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def point_to(run: Run) -> None:
@@ -133,10 +152,17 @@ def point_to(run: Run) -> None:
     path = run.path.resolve()
     if not NUMBERED.match(path.name):  # moved somewhere else, where no link is expected
         return
-    latest, beside = path.with_name(LATEST), path.with_name(f".{LATEST}")
-    if latest.exists() and not latest.is_symlink():  # somebody's own
-        return
+    latest = path.with_name(LATEST)
+    beside = part_of(latest)
     with contextlib.suppress(OSError, NotImplementedError):
+        for link in (latest, beside):
+            if os.path.lexists(link) and not is_own_link(link):  # somebody's
+                return
         beside.unlink(missing_ok=True)
         beside.symlink_to(path.name, target_is_directory=True)
         os.replace(beside, latest)
+
+
+def is_own_link(path: Path) -> bool:
+    """Whether it is a link to a numbered run beside it."""
+    return path.is_symlink() and re.fullmatch(r"\d{5}-[^/\\]+", os.readlink(path)) is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 from rggan.auto import chosen, settled
 from rggan.config import TrainConfig
+from rggan.data.named import check_named
 from rggan.errors import UserError, nearest
 from rggan.networks import FAMILIES
 from rggan.options import CHANGEABLE, HERE
@@ -81,6 +82,8 @@ def unsettled(given: Mapping[str, Any]) -> tuple[TrainConfig, list[str]]:
 def like(file: Path, given: Mapping[str, Any]) -> TrainConfig:
     """A run with the options of that config.json, but for those that are given."""
     config = TrainConfig.from_json(file)
+    if "data" not in given:
+        check_named(file, config.data, "name it yourself if it shall be read, as PICTURES (`data`)")
     if (config.networks, config.target_d) == ("d", "auto"):  # that run left it open, too
         return dataclasses.replace(config, **{**pruning(given), **given})
     return dataclasses.replace(config, **given)
@@ -89,6 +92,8 @@ def like(file: Path, given: Mapping[str, Any]) -> TrainConfig:
 def continued(run: Path, given: Mapping[str, Any]) -> TrainConfig:
     """The options of this run with those that are given."""
     before = TrainConfig.from_json(Run.named(run).path / OPTIONS)
+    if "data" not in given:
+        check_named(run, before.data, "name it yourself if it shall be read, as PICTURES (`data`)")
     here = {"outdir": run.parent, **given}
     if here.get("score") == "auto":  # what that took when the run began
         del here["score"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def read_data(config: TrainConfig, console: Console | None = None) -> ImageSet:
     check_device(config.device, training=True)
     refuse_inside("`outdir`", config.outdir, config.data)
     how: dict[str, Any] = {"channels": config.channels, "resize": config.resize, "background": config.background}
-    how |= {name: getattr(config, name) for name in ("skip_bad", "white_level", "max_pixels")}
+    how |= {name: getattr(config, name) for name in ("skip_bad", "white_level", "max_pixels", "formats")}
     how |= {"sides": (sizes.low, min(sizes.high, SIDES[1]))}
     stream = is_stream(config.data)
     refuse_meaningless(config, stream)
@@ -106,5 +107,5 @@ def refuse_inside(option: str, path: Path, data: str) -> None:
     """Raises UserError where we would write into the data: what is written would be read as pictures next time."""
     _, place = named_form(data) or ("", "")
     for folder in (data, *([place] if place else [])):
-        if Path(folder).is_dir() and path.resolve().is_relative_to(Path(folder).resolve()):
+        if os.path.isdir(folder) and path.resolve().is_relative_to(Path(folder).resolve()):
             raise UserError(f"{option} {path} lies inside the data {data}; give a place outside.")

@@ -12,6 +12,7 @@ from torch import nn
 from rggan.config import TrainConfig
 from rggan.errors import UserError, reason
 from rggan.gan import Gan
+from rggan.memory import is_used_up
 from rggan.methods import NONE, SCHEDULES, kind_of_rule
 from rggan.networks import FAMILIES
 from rggan.options import own_of_rule, own_of_schedules
@@ -109,6 +110,8 @@ def coupling_of(config: TrainConfig, network: Network, gan: Gan) -> Coupling | N
     try:
         found = coupled(module, torch.zeros(shape, device=gan.device), *labels)
     except Exception as error:
+        if is_used_up(error):
+            raise
         raise UserError(f"{flag} cannot be traced: {reason(error)}.") from error
     if all(label < 0 for dims in found.values() for labels in dims.values() for label in labels):
         raise UserError(f"{flag} has no rows that can leave it.")

@@ -17,6 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from rggan import ranks
 from rggan.errors import Failed, UserError, reason
+from rggan.memory import is_used_up
 from rggan.pruning import broadcast
 from rggan.training.hearts import Hearts, RankLost, connection_lost
 
@@ -188,7 +189,9 @@ def agreed() -> Iterator[None]:
     error: BaseException | None = None
     try:
         yield
-    except (UserError, Failed, OSError, MemoryError, torch.OutOfMemoryError) as found:
+    except Exception as found:
+        if not isinstance(found, UserError | Failed | OSError) and not is_used_up(found):
+            raise
         error = found
     told = ranks.of_all(None if error is None else (isinstance(error, UserError), reason(error)))
     failed = {number: each for number, each in enumerate(told) if each is not None}

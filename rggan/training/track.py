@@ -16,6 +16,7 @@ from torch import nn
 
 from rggan.errors import reason
 from rggan.files import write_whole
+from rggan.generation.discreet import told
 from rggan.registry import Registry, called
 from rggan.run.folder import Row, Run
 from rggan.run.places import TRACKED, fakes
@@ -39,7 +40,8 @@ class Tracked:
 
     Attributes:
         path: its folder. name: that of the folder. id: the same each time, and no other run's.
-        options: all options. images: how the images were prepared and drawn, the head of data.jsonl.
+        options: all options. images: how the images were prepared and drawn, the head of data.jsonl; of places that
+            both name there is the last part (`discreet`), as trackers show them to others.
     """
 
     path: Path
@@ -184,7 +186,9 @@ class Tracking(Callback):
         self.id: str = found.get("id") or secrets.token_hex(4)
         self.logged = {name: step for name, step in found.get("logged", {}).items() if type(step) is int}
         self.write()  # the id, before anybody is told of it
-        opened = Tracked(run, self.run.name, self.id, self.options, self.run.data_head())
+        head = self.run.data_head()
+        head |= {"data": told(head["data"])} if "data" in head else {}
+        opened = Tracked(run, self.run.name, self.id, told(self.options), head)
         rows = self.run.rows()
         for name in list(self.trackers):
             self.call(name, "open", opened)

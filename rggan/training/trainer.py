@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -23,9 +24,10 @@ from rggan.training.capture import Part, make_recorder
 from rggan.training.ema import EMA
 from rggan.training.evaluator import Evaluator
 from rggan.training.limits import DynamicRows
+from rggan.training.needed import refuse_batch, refuse_too_much
 from rggan.training.rates import ema_beta, in_finale, learning_rate, lr_factor, rows_of_d
 from rggan.training.rewinding import Rewinding
-from rggan.training.setup import description_of, foreign_steps, make_gan, make_steps
+from rggan.training.setup import description_of, device_of, foreign_steps, make_gan, make_steps
 from rggan.training.signals import Signals
 from rggan.training.sparsity import (
     Network,
@@ -77,8 +79,11 @@ class Training(Stateful):
         if shapes is not None:
             self.description["network"]["shapes"] = dict(shapes)
         self.ada = AdaptiveAugment(config.ada_target, config.ada_kimg) if config.aug == "ada" else None
+        small = partial(make_gan, replace(config, batch=ranks.count()), data, self.description["network"], None, False)
+        refuse_too_much(config, self.description["network"], device_of(config), small)
         torch.manual_seed(config.seed)
         self.gan = gan = make_gan(config, data, self.description["network"], self.ada, fresh)
+        refuse_batch(config, gan)
         self.dynamic = None if config.dynamic_d == 1 else DynamicRows(gan.d, selection(config.network))
         rules = make_rules(config, gan) if rules is None else rules
         trained: dict[Network, tuple[nn.Module, torch.optim.Optimizer]] = {

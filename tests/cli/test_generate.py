@@ -15,6 +15,7 @@ from rggan.generation.generator import BATCH
 from rggan.generation.outputs import class_part
 from rggan.generation.sheets import labelled_rows
 from rggan.run.folder import Run
+from tests.faults.privacy import of_before
 from tests.test_generator import apart, tiny
 
 CLASSES = ["cats", "dogs/large", "Dogs large"]
@@ -171,11 +172,11 @@ def test_the_training_pictures_are_left_alone(run, generate, tmp_path, of):
     assert generate("--seeds", "0", of=run / of, outdir=tmp_path / "database")[0] == 0
 
 
-def test_a_generator_knows_its_data_without_its_run(generate, tmp_path):
+def test_a_generator_of_before_knows_its_data_without_its_run(generate, tmp_path):
+    """Those that are written now do not tell where their data lie."""
+    old = of_before(tmp_path / "old", str(tmp_path / "data"))
+    assert generate("--seeds", "0", of=old, outdir=tmp_path / "data")[0] == 2
     generator = tiny("sngan")
-    generator.config["trained"] = {"data": str(tmp_path / "data")}
-    generator.save(tmp_path / "sent")
-    assert generate("--seeds", "0", of=tmp_path / "sent", outdir=tmp_path / "data")[0] == 2
     for odd in (3, "x" * 5000, "a\0b", ["data"]):
         generator.config["trained"] = {"data": odd}
         generator.save(tmp_path / "sent")

@@ -46,7 +46,7 @@ def test_groups_are_in_order_and_what_is_often_used_comes_early():
     shown = help_of("train", TrainOptions, GROUPS, 79)
     assert re.findall(r"^(\w+):$", shown, re.M) == list(GROUPS)
     assert "--no-dry-run" not in shown
-    early = "\n".join(shown.splitlines()[:28])
+    early = "\n".join(shown.splitlines()[:29])
     assert all(f"--{option} " in early for option in ("resolution", "outdir", "resume", "device", "seed", "dry-run"))
 
 

@@ -264,7 +264,7 @@ def test_archive_is_unpacked_up_to_a_bound(tmp_path, monkeypatch):
     size = len(gzip.decompress(path.read_bytes()))
     monkeypatch.setattr(cifar, "MAX_BYTES", size)
     assert len(list_pictures(path)) == 5 * COUNT
-    monkeypatch.setattr(cifar, "MAX_BYTES", size - 1)
+    monkeypatch.setattr(cifar, "MAX_BYTES", 200_000)
     with pytest.raises(UserError, match="unpacked it has over"):
         list_pictures(path)
 
@@ -281,15 +281,15 @@ def header(name, size, kind=b"0", realsize=None):
     return bytes(block)
 
 
-def test_sparse_member_cannot_claim_more_than_the_bound(tmp_path):
+def test_sparse_members_are_refused(tmp_path):
     content = header("cifar/train.bin", 0, b"S", realsize=2**50) + bytes(1024)
     (tmp_path / "a.tar").write_bytes(content)
-    with pytest.raises(UserError, match="1,125,899,906,842,624 bytes are more"):
+    with pytest.raises(UserError, match="it has sparse files"):
         list_pictures(tmp_path / "a.tar")
 
 
 def test_archive_that_leads_round_in_circles_ends(tmp_path):
     back = b"\xff" * 10 + (-512 & 0xFFFF).to_bytes(2, "big")  # a size of -512: the next header is this one again
     (tmp_path / "a.tar").write_bytes(header("cifar/readme", 0) + header("cifar/train.bin", back) + bytes(1024))
-    with pytest.raises(UserError, match=r"\.tar is damaged: its -512 bytes|Cannot read"):  # as Python's version has it
+    with pytest.raises(UserError, match=r"its -512 bytes are more than this reads"):
         list_pictures(tmp_path / "a.tar")

@@ -3,7 +3,6 @@
 import io
 import json
 import struct
-import threading
 import zlib
 from fractions import Fraction
 
@@ -166,21 +165,6 @@ def test_progress_counts_up_to_all(monkeypatch):
     seen = []
     inspect(good(10), seen.append)
     assert seen == [4, 8, 10]
-
-
-def test_large_pictures_are_decoded_one_at_a_time(monkeypatch):
-    monkeypatch.setattr(doctor, "LARGE", 100)
-    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 4)
-    together = threading.Barrier(2)
-
-    def open_picture(picture):  # would meet another one, if there were one
-        with pytest.raises(threading.BrokenBarrierError):
-            together.wait(0.05)
-        together.reset()
-        return noise()
-
-    monkeypatch.setattr(doctor, "open_picture", open_picture)
-    assert inspect(good(4)).readable == 4
 
 
 def test_a_declared_size_beyond_the_limit_is_told_and_not_decoded():

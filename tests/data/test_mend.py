@@ -200,11 +200,27 @@ def test_what_is_there_is_never_written_over(tmp_path, there):
 
 
 def test_a_part_that_was_left_is_not_touched(tmp_path):
-    (tmp_path / ".out.part").mkdir()
-    (tmp_path / ".out.part" / "old.png").write_text("old")
+    (tmp_path / ".out.rggan.part").mkdir()
+    (tmp_path / ".out.rggan.part" / "old.png").write_text("old")
     with pytest.raises(UserError, match="interrupted"):
         copy([picture("a.png", noise(0))], tmp_path / "out")
-    assert files(tmp_path) == [".out.part/old.png"]
+    assert files(tmp_path) == [".out.rggan.part/old.png"]
+
+
+@pytest.mark.parametrize("where", [".out.rggan.part", ".out.rggan.part/a"])
+def test_what_somebody_put_into_the_part_meanwhile_stays(tmp_path, monkeypatch, where):
+    count = iter(range(10))
+
+    def fail(name, otherwise):
+        if next(count) == 3:
+            (tmp_path / where / "theirs.txt").write_text("theirs")
+            raise RuntimeError("no more")
+        return name
+
+    monkeypatch.setattr(mend, "safe", fail)
+    with pytest.raises(RuntimeError):
+        copy([picture(f"a/{i}.png", noise(i)) for i in range(5)], tmp_path / "out")
+    assert files(tmp_path) == [f"{where}/theirs.txt"]
 
 
 def test_an_empty_folder_and_missing_parents_will_do(tmp_path):

@@ -59,7 +59,7 @@ def test_grey_sets_are_grey_when_mapped(pictures):
 
 def test_second_load_decodes_nothing(pictures, monkeypatch):
     first = mapped(pictures).images.clone()
-    monkeypatch.setattr(images_module, "open_picture", lambda picture: pytest.fail("decoded again"))
+    monkeypatch.setattr(images_module, "pixels_from", lambda *given: pytest.fail("decoded again"))
     assert torch.equal(mapped(pictures).images, first)
 
 
@@ -94,8 +94,8 @@ def test_nothing_half_written_stays_when_the_disk_is_full(pictures, monkeypatch)
 
 def test_two_that_want_the_same_cache_make_it_once(pictures, monkeypatch):
     decoded = []
-    original = images_module.to_pixels
-    monkeypatch.setattr(images_module, "to_pixels", lambda *given: decoded.append(1) or original(*given))
+    original = images_module.pixels_from
+    monkeypatch.setattr(images_module, "pixels_from", lambda *given: decoded.append(1) or original(*given))
     sets = []
     threads = [threading.Thread(target=lambda: sets.append(mapped(pictures))) for _ in range(3)]
     for thread in threads:
@@ -140,7 +140,7 @@ def test_ranks_on_a_machine_share_what_the_first_decodes(pictures, monkeypatch):
     assert load_images(pictures, 16).mapped is False  # nobody to share with
     monkeypatch.setattr(ranks, "world", ranks.World(0, 2, 0, 2))
     first = load_images(pictures, 16)
-    monkeypatch.setattr(images_module, "open_picture", lambda picture: pytest.fail("decoded again"))
+    monkeypatch.setattr(images_module, "pixels_from", lambda *given: pytest.fail("decoded again"))
     monkeypatch.setattr(ranks, "world", ranks.World(1, 2, 1, 2))
     second = load_images(pictures, 16)
     assert first.mapped

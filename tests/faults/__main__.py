@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,95 +22,119 @@ import numpy
 import PIL
 import torch
 
+from tests.faults.configurations import CONFIGURATIONS
 from tests.faults.drill import Drill, Outcome
 from tests.faults.fuzz import run as fuzz
 from tests.faults.page import failures, page
 from tests.faults.ranks import RanksDrill
+from tests.faults.traps import CPU
 
 INSIDE = "RGGAN_DRILL_NAMESPACE"
+ON_DISKS = ("threshold", "threshold, bf16")
 
 
-def disks(drill: Drill, count: int) -> Outcome | None:
-    """Runs on full and read-only disks; None where nothing can be mounted."""
-    if os.environ.get(INSIDE) != "1":
-        return None
+def instants(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Kills of runs by each configuration."""
+    found = {}
+    stops, moments = max(1, options.kills // 20), max(1, options.kills // 10)
+    for name in options.configuration or CONFIGURATIONS:
+        drill = Drill(folder / str(len(found)), CONFIGURATIONS[name], options.seed)
+        outcome = drill.instants(max(1, options.kills - 3 * stops - 4 * moments), stops, moments)
+        two = drill.two_at_once() or "refused, exact"
+        found[name] = {**vars(outcome), "two at once": two, "seconds": round(drill.counts[CPU], 1)}
+        print(name, json.dumps(found[name]), flush=True)
+        shutil.rmtree(drill.folder)
+    return {"configurations": found}
+
+
+def disks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Runs on full and read-only disks; nothing where nothing can be mounted."""
     outcome = Outcome()
-    disk = drill.folder / "disk"
-    disk.mkdir()
-    for number in range(count):
-        outcome.add(*drill.starved(disk, 0.02 + 0.93 * number / max(1, count - 1), go_on=number % 2 == 1))
-    for _ in range(max(1, count // 5)):
-        outcome.add(*drill.read_only(disk))
-    return outcome
+    for name in ON_DISKS if os.environ.get(INSIDE) == "1" else ():
+        drill = Drill(folder / name, CONFIGURATIONS[name], options.seed)
+        disk = drill.folder / "disk"
+        disk.mkdir()
+        for number in range(options.disks):
+            share = 0.02 + 0.93 * number / max(1, options.disks - 1)
+            outcome.add(*drill.starved(disk, share, go_on=number % 2 == 1))
+        for _ in range(max(1, options.disks // 5)):
+            outcome.add(*drill.read_only(disk))
+    return vars(outcome)
 
 
-def killed_ranks(folder: Path, count: int, seed: int) -> Outcome:
+def ranks(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Kills of single ranks, of two and of three: two thirds of them, and the rest."""
     outcome = Outcome()
-    for number, kills in ((2, count - count // 3), (3, count // 3)):
-        part = RanksDrill(folder / str(number), number, seed).moments(kills)
+    third = options.ranks // 3
+    for number, kills in ((2, options.ranks - third), (3, third)):
+        part = RanksDrill(folder / str(number), number, options.seed).moments(kills)
         outcome.tried += part.tried
         outcome.exact += part.exact
         outcome.failures += part.failures
-    return outcome
+    return vars(outcome)
+
+
+def inputs(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Hostile input."""
+    return fuzz(options.inputs, options.seed, folder / "fuzz").to_json()
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    "drill": instants,
+    "disks": disks,
+    "ranks": ranks,
+    "inputs": inputs,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, help="write the figures here (and beside it as .json)")
-    parser.add_argument("--traps", type=int, default=1000, help="exact places per precision (default: all there are)")
-    parser.add_argument("--moments", type=int, default=10, help="random moments per signal and precision")
+    parser.add_argument("--kills", type=int, default=40, help="of each configuration")
+    parser.add_argument("--configuration", action="append", choices=[*CONFIGURATIONS], help="these alone")
     parser.add_argument("--disks", type=int, default=20, help="full disks per precision")
     parser.add_argument("--ranks", type=int, default=30, help="ranks that are killed at random instants")
-    parser.add_argument("--inputs", type=int, default=12_000, help="hostile inputs")
+    parser.add_argument("--inputs", type=int, default=30_000, help="hostile inputs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["ranks"], help="this part alone; the others stay as they are on the page")
+    parser.add_argument(
+        "--only", action="append", choices=[*PARTS], help="this part alone; the others stay as they are on the page"
+    )
     options = parser.parse_args()
-    if options.only:
-        told = json.loads(options.page.with_suffix(".json").read_text())
-        return written({**told, "ranks": rank_part(options.ranks, options.seed)}, options.page)
     if INSIDE not in os.environ and shutil.which("unshare"):
         able = subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode == 0
         os.environ[INSIDE] = "1" if able else "0"
         if able:
             os.execvp("unshare", ["unshare", "-Urm", sys.executable, "-m", "tests.faults", *sys.argv[1:]])
-    started = time.perf_counter()
-    told: dict[str, Any] = {"seed": options.seed, "precisions": {}}
-    for precision in ("fp32", "bf16"):
-        with tempfile.TemporaryDirectory() as folder:
-            drill = Drill(Path(folder), precision, options.seed)
-            instants = drill.instants(options.traps, options.moments)
-            part: dict[str, Any] = {"instants": vars(instants), "two at once": drill.two_at_once() or "refused, exact"}
-            starved = disks(drill, options.disks)
-            part["disks"] = None if starved is None else vars(starved)
-            told["precisions"][precision] = part
-            print(precision, json.dumps(part, indent=2), flush=True)
-    told["ranks"] = rank_part(options.ranks, options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        told["inputs"] = fuzz(options.inputs, options.seed, Path(folder) / "fuzz").to_json()
-    told["minutes"] = round((time.perf_counter() - started) / 60, 1)
-    versions = {"Python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
-    told["versions"] = versions | {"Pillow": PIL.__version__, "system": platform.system()}
-    print(json.dumps(told["inputs"], indent=2))
-    return written(told, options.page)
-
-
-def rank_part(count: int, seed: int) -> dict[str, Any]:
-    """What killed ranks left."""
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        told = vars(killed_ranks(Path(folder), count, seed))
-    told = {**told, "seed": seed, "torch": torch.__version__, "minutes": round((time.perf_counter() - started) / 60, 1)}
-    print("ranks", json.dumps(told, indent=2), flush=True)
-    return told
-
-
-def written(told: dict[str, Any], place: Path | None) -> int:
-    """Write the page; the exit code."""
-    if place:
-        place.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
-        place.write_text(page(told))
+    told = before(options.page) if options.only else {}
+    for name in options.only or PARTS:
+        told[name] = part(PARTS[name], options)
+        print(name, json.dumps(told[name], indent=2), flush=True)
+        if options.page:  # what is done stays, should the next part end early
+            written(told, options.page)
     return 1 if failures(told) else 0
+
+
+def before(place: Path | None) -> dict[str, Any]:
+    """The figures that are there."""
+    if place is None or not (figures := place.with_suffix(".json")).is_file():
+        return {}
+    return {name: told for name, told in json.loads(figures.read_text()).items() if name in PARTS}
+
+
+def part(work: Callable[[Path, argparse.Namespace], dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """What one part found, with what made it."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        told = work(Path(folder), options)
+    versions = {"Python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
+    versions |= {"Pillow": PIL.__version__, "system": platform.system()}
+    minutes = round((time.perf_counter() - started) / 60, 1)
+    return {**told, "seed": options.seed, "minutes": minutes, "versions": versions}
+
+
+def written(told: dict[str, Any], place: Path) -> None:
+    place.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
+    place.write_text(page(told))
 
 
 if __name__ == "__main__":

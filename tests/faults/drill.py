@@ -2,8 +2,9 @@
 
 Each attempt is a process of its own that trains a tiny network on scikit-learn's digits. A *trap* makes it die by
 SIGKILL at one exact place (half of a file written, before or after a rename, in the middle of an evaluation, after a
-step); other attempts are ended from outside at a random moment. Then the same command runs again to the end, and
-weights, statistics, pictures and the whole training state must be those of the undisturbed run, bit for bit.
+step), or stops it by another signal after a step; other attempts are ended from outside at a random moment. None of the
+processes that it has started may be left. Then the same command runs again to the end, and weights, statistics,
+pictures and the whole training state must be those of the undisturbed run, bit for bit.
 
 A SIGKILL does not empty the system's write cache: what a power cut does is not tried here.
 """
@@ -17,7 +18,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,21 +29,18 @@ from typing import Any
 import torch
 from PIL import Image
 
-from rggan.cli.main import main
 from rggan.generation.generator import Generator
-from rggan.metrics.score import Score
 from rggan.run.places import PAGE
 from rggan.training.checkpoint import checkpoints, load
-from rggan.training.trainer import Training
 from tests.conftest import folders
+from tests.faults.configurations import CONFIGURATIONS, Configuration
+from tests.faults.traps import PLACES, child, survivors
 
-OPTIONS = [
-    *("--max-images", "60", "--cond", "--mirror", "--width-g", "8", "--width-d", "8", "--z-dim", "8", "--batch", "8"),
-    *("--score-samples", "20", "--kimg", "0.32", "--snap", "0.064", "--d-steps", "2", "--threshold-lr", "0.01"),
-    *("--networks", "both"),
-]
 TOO_LATE = "after the end"
-PLACES = ("half-written", "before rename", "after rename", "evaluating", "step")
+KILLS, STOPS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP), (signal.SIGTERM, signal.SIGINT)
+PRELOADED = ["sklearn.datasets", "rggan.cli.train", "rggan.report.page.page", "rggan.report.plot", "torch._dynamo"]
+PRELOADED += ["webdataset", "pillow_heif", "matplotlib.backends.backend_agg"]
+RUN = "run"  # the id of a run, in its data.jsonl and its states
 
 
 @dataclass
@@ -62,112 +59,49 @@ class Outcome:
             self.failures.append(f"{where}: {failure}")
 
 
-def what(path: str) -> str:
-    """In words, what the file is that was being written."""
-    name = path.rsplit("/", 1)[-1]
-    for part, words in (
-        (".pt", "a checkpoint"),
-        (".state", "a checkpoint"),
-        (".png", "pictures"),
-        ("generator", "a generator"),
-        ("stats", "stats.jsonl"),
-        ("data.jsonl", "data.jsonl"),
-        ("config", "config.json"),
-    ):
-        if part in name:
-            return words
-    return name
+class Drill:
+    """One folder in which attempts are made with one configuration.
 
-
-class Trap:
-    """Counts what happens at every place, and kills this process at one of them.
-
-    place: one of PLACES; count: at which time. note: a file that tells the parent where it hit.
+    Attributes:
+        counts: how often an undisturbed run passes each of PLACES. seconds: that one takes.
     """
 
-    def __init__(self, place: str, count: int, note: Path) -> None:
-        self.place, self.count, self.note = place, count, note
-        self.seen: Counter[str] = Counter()
-        fsync, replace, step, score = os.fsync, os.replace, Training.step, Score.__call__
-
-        def trapped_fsync(number: int) -> None:
-            path = os.readlink(f"/proc/self/fd/{number}") if Path("/proc/self/fd").exists() else "a file"
-            if os.path.isfile(path):
-                self.at("half-written", what(path), lambda: os.ftruncate(number, os.fstat(number).st_size // 2))
-            fsync(number)
-
-        def trapped_replace(old: Any, new: Any) -> None:
-            self.at("before rename", what(str(new)))
-            replace(old, new)
-            self.at("after rename", what(str(new)))
-
-        def trapped_step(training: Training) -> None:
-            step(training)
-            self.at("step", "training")
-
-        def trapped_score(judge: Score, images: torch.Tensor) -> float:
-            value = score(judge, images)
-            self.at("evaluating", "evaluating")
-            return value
-
-        os.fsync, os.replace = trapped_fsync, trapped_replace
-        Training.step, Score.__call__ = trapped_step, trapped_score  # type: ignore[method-assign]
-
-    def at(self, place: str, doing: str, damage: Any = None) -> None:
-        self.seen[place] += 1
-        if place == self.place and self.seen[place] == self.count:
-            if damage is not None:
-                damage()
-            self.note.write_text(doing)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def child(arguments: list[str], log: str, trap: tuple[str, int, str] | None, counts: str | None) -> None:
-    """The process of one attempt: the command line, with its output in a file."""
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    torch.set_num_threads(1)
-    armed = Trap(trap[0], trap[1], Path(trap[2])) if trap else None
-    code = main(arguments)
-    if counts and armed:
-        Path(counts).write_text(json.dumps(armed.seen))
-    sys.stdout.flush()
-    os._exit(code)
-
-
-class Drill:
-    """One folder in which attempts are made; `precision` and `seed` fix what is trained."""
-
-    def __init__(self, folder: Path, precision: str = "fp32", seed: int = 0) -> None:
-        self.folder, self.options = folder, [*OPTIONS, "--precision", precision]
+    def __init__(self, folder: Path, configuration: Configuration = CONFIGURATIONS["threshold"], seed: int = 0) -> None:
+        self.folder, self.options = folder, configuration.options
         self.random = random.Random(seed)
         self.numbers = iter(range(10**6))
         # Processes are forked from one that has imported everything: a fresh start would take seconds.
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__, "sklearn.datasets", "rggan.cli.train", "torch._dynamo"])
+        self.context.set_forkserver_preload([__name__, *PRELOADED])
         folder.mkdir(parents=True, exist_ok=True)
+        self.data = configuration.data(folder)
         self.whole = folder / "whole"
-        counts = folder / "counts"
-        code = self.finish(self.start(self.whole, trap=("none", 0), counts=counts))
+        code = self.finish(self.start(self.whole))
         if code != 0:
-            raise RuntimeError(f"the undisturbed run ended with {code}: {(folder / 'log').read_text()}")
-        self.counts: dict[str, int] = json.loads(counts.read_text())
+            raise RuntimeError(f"the undisturbed run ended with {code}: {(folder / 'log').read_text()[-2000:]}")
+        self.counts = self.counted(self.whole)
         started = time.perf_counter()
         self.finish(self.start(folder / "warm"))
-        self.seconds = time.perf_counter() - started  # of one run
+        self.seconds = time.perf_counter() - started
         self.expected = fingerprint(self.whole)
 
-    def start(
-        self, outdir: Path, trap: tuple[str, int] | None = None, counts: Path | None = None, extra: tuple[str, ...] = ()
-    ) -> Any:
-        note = (*trap, str(outdir) + ".note") if trap else None
-        arguments = ["train", "digits", "--network", "sngan", "--outdir", str(outdir), *self.options, *extra]
-        process = self.context.Process(
-            target=child, args=(arguments, str(self.folder / "log"), note, str(counts) if counts else None)
-        )
+    def words(self, outdir: Path, *extra: str) -> list[str]:
+        """The command line of a run."""
+        return ["train", self.data, "--outdir", str(outdir), *self.options, *extra]
+
+    def start(self, outdir: Path, trap: tuple[Any, ...] | None = None, extra: tuple[str, ...] = ()) -> Any:
+        """trap: place, count and number of the signal."""
+        if trap is not None:
+            trap = (*trap[:2], Path(f"{outdir}.note"), *trap[2:])
+        arguments = (self.words(outdir, *extra), str(self.folder / "log"), trap, str(outdir))
+        process = self.context.Process(target=child, args=arguments)
         process.start()
         return process
+
+    @staticmethod
+    def counted(outdir: Path) -> dict[str, int]:
+        """How often the last run to its end in `outdir` passed each of the places."""
+        return dict(json.loads(Path(f"{outdir}.counts").read_text()))
 
     @staticmethod
     def finish(process: Any, seconds: float = 120) -> int:
@@ -183,15 +117,35 @@ class Drill:
         code = self.finish(self.start(outdir))
         return f"ended with {code} when continued" if code else compare(self.expected, fingerprint(outdir))
 
+    def left(self, process: Any, outdir: Path) -> str | None:
+        """What an ended run must not have left, if it has, or None: a process, or half a file."""
+        if running := survivors(process.pid, str(outdir)):
+            return f"{len(running)} processes are left: {running[0][:200]}"
+        return half_written(outdir)
+
     def trapped(self, place: str, count: int) -> tuple[str, str | None]:
         """(where it hit, what is wrong or None) of one SIGKILL at an exact place."""
         outdir = self.folder / f"run{next(self.numbers)}"
-        code = self.finish(self.start(outdir, (place, count)))
+        process = self.start(outdir, (place, count))
+        code = self.finish(process)
         if code != -signal.SIGKILL:
             return place, f"the trap {place} {count} did not spring (ended with {code})"
-        where = Path(str(outdir) + ".note").read_text()
+        where = Path(f"{outdir}.note").read_text()
         where = where if place in ("step", "evaluating") else f"{where}, {place}"
-        return where, half_written(outdir) or self.resumed(outdir)
+        return where, self.left(process, outdir) or self.resumed(outdir)
+
+    def stopped(self, number: int, count: int) -> tuple[str, str | None]:
+        """The same of another signal, after this step: the run saves, so that no step is made again."""
+        outdir = self.folder / f"run{next(self.numbers)}"
+        where = f"{signal.Signals(number).name} after a step"
+        process = self.start(outdir, ("step", count, number))
+        code = self.finish(process)
+        if code != 128 + number:
+            return where, f"ended with {code}"
+        if wrong := self.left(process, outdir) or self.resumed(outdir):
+            return where, wrong
+        again = self.counted(outdir).get("step", 0) + count - self.counts["step"]
+        return where, f"{again} steps were made again" if again else None
 
     def signalled(self, number: int, share: float) -> tuple[str, str | None]:
         """The same of a signal from outside, after this share of the time that a run takes."""
@@ -206,19 +160,30 @@ class Drill:
             where = TOO_LATE
         elif code != -number and (number == signal.SIGKILL or code != 128 + number):
             return where, f"ended with {code}"
-        return where, half_written(outdir) or self.resumed(outdir)
+        return where, self.left(process, outdir) or self.resumed(outdir)
 
-    def instants(self, traps: int, moments: int) -> Outcome:
-        """`traps` kills at exact places (spread over all that a run passes), `moments` of each of three signals."""
-        places = [(place, count + 1) for place in PLACES for count in range(self.counts.get(place, 0))]
-        self.random.shuffle(places)
-        numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-        signals = [(number, self.random.uniform(0.05, 1)) for number in numbers for _ in range(moments)]
+    def instants(self, traps: int, stops: int = 1, moments: int = 1, at_once: int | None = None) -> Outcome:
+        """Kills at `traps` exact places, each sort of place in turn; `stops` of each signal that a run saves at; and
+        `moments` of each signal from outside.
+
+        at_once: attempts at the same time; None: as many as there are processors.
+        """
+        sorts = [self.random.sample(range(1, n + 1), n) for n in (self.counts.get(place, 0) for place in PLACES)]
+        places = [
+            (PLACES[s], sorts[s][n])
+            for n in range(max(map(len, sorts)))
+            for s in range(len(sorts))
+            if n < len(sorts[s])
+        ]
+        steps = range(1, self.counts["step"])
+        tries = [
+            *((self.trapped, place) for place in places[:traps]),
+            *((self.stopped, (number, self.random.choice(steps))) for number in STOPS for _ in range(stops)),
+            *((self.signalled, (number, self.random.uniform(0.05, 1))) for number in KILLS for _ in range(moments)),
+        ]
         outcome = Outcome()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for where, failure in pool.map(lambda trap: self.trapped(*trap), places[:traps]):
-                outcome.add(where, failure)
-            for where, failure in pool.map(lambda one: self.signalled(*one), signals):
+        with ThreadPoolExecutor(at_once or os.cpu_count()) as pool:
+            for where, failure in pool.map(lambda one: one[0](*one[1]), tries):
                 outcome.add(where, failure)
         return outcome
 
@@ -310,13 +275,23 @@ def fingerprint(outdir: Path) -> dict[str, str]:
         content = path.read_bytes()
         if path.name == "config.json" and path.parent == run:  # says where the run lies
             content = b""
+        if path.name == "data.jsonl":
+            content = b"\n".join(anonymous(line) for line in content.splitlines())
         if path.name == PAGE:  # has commands with the run's folder
             content = content.replace(str(run).encode(), b"RUN")
         found[name] = hashlib.sha256(content).hexdigest()
     state = load(checkpoints(run / "checkpoints")[-1])
     state["tick"] = state["tick"][:2]  # without the seconds
+    if isinstance(origin := state.get("origin"), dict):
+        origin.pop(RUN, None)
     found["state"] = hashlib.sha256(b"".join(flat(state))).hexdigest()
     return found
+
+
+def anonymous(line: bytes) -> bytes:
+    """A line of data.jsonl without the id of its run."""
+    told = json.loads(line)
+    return json.dumps({key: value for key, value in told.items() if key != RUN}).encode()
 
 
 def flat(value: Any) -> Iterator[bytes]:

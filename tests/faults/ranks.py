@@ -14,10 +14,17 @@ from typing import Any
 from torch.distributed import TCPStore
 
 from rggan.training import drawing
-from tests.faults.drill import TOO_LATE, Drill, Outcome, child, half_written
+from tests.faults.configurations import Configuration, digits
+from tests.faults.drill import TOO_LATE, Drill, Outcome, half_written
+from tests.faults.traps import child
 
 PATIENCE = 15.0  # seconds within which all ranks end when one is gone
-RANKS = ("--batch", "12")  # divided by 2, 3 and 4
+OPTIONS = (
+    *("--network", "sngan", "--max-images", "60", "--cond", "--mirror", "--width-g", "8", "--width-d", "8"),
+    *("--z-dim", "8", "--score-samples", "20", "--kimg", "0.32", "--snap", "0.064", "--d-steps", "2"),
+    *("--threshold-lr", "0.01", "--networks", "both", "--precision", "fp32"),
+    *("--batch", "12"),  # divided by 2, 3 and 4
+)
 
 
 def as_rank(
@@ -48,7 +55,7 @@ def as_rank(
 
         drawing.draw_page = slowly
     os.chdir(place)
-    child(arguments, log, None, None)
+    child(arguments, log)
 
 
 class Ranks:
@@ -93,16 +100,15 @@ class RanksDrill(Drill):
 
     def __init__(self, folder: Path, count: int = 2, seed: int = 0) -> None:
         self.count = count
-        super().__init__(folder, "fp32", seed)
+        super().__init__(folder, Configuration(digits, OPTIONS), seed)
 
-    def start(self, outdir: Path, trap: Any = None, counts: Path | None = None, extra: tuple[str, ...] = ()) -> Any:
-        if counts is not None:  # the drill of one process counts the places of its traps
-            counts.write_text("{}")
+    def start(self, outdir: Path, trap: Any = None, extra: tuple[str, ...] = ()) -> Any:
         return Ranks(self, self.words(outdir, *extra), self.count)
 
-    def words(self, outdir: Path, *extra: str) -> list[str]:
-        """The command line of a run."""
-        return ["train", "digits", "--network", "sngan", "--outdir", str(outdir), *self.options, *RANKS, *extra]
+    @staticmethod
+    def counted(outdir: Path) -> dict[str, int]:
+        """The places of traps are those of one process."""
+        return {}
 
     @staticmethod
     def finish(process: Any, seconds: float = 120) -> int:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
-import os
 import statistics
-import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -25,10 +20,9 @@ from PIL import Image, ImageChops, ImageCms, ImageStat
 from rggan.data.audit.duplicates import near_duplicates, thumbnail
 from rggan.data.decode import BadPicture, is_stack, open_file, open_picture, orientation, why
 from rggan.data.depth import told_range
+from rggan.data.parallel import CHUNK, in_order
 from rggan.data.picture import Picture
 
-CHUNK = 256  # pictures between two calls of `progress`
-LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
 TINY = 16  # the smallest training resolution
 OPAQUE = 250  # alpha from which a pixel counts as opaque; some editors write 254 everywhere
 GREY = 2  # of 255: maximum difference of the channels of a grey picture, after JPEG
@@ -130,13 +124,10 @@ def inspect(pictures: Sequence[Picture], progress: Callable[[int], None] | None 
     (2, [['cat/a', 'dog/b']], 1, {'32x32': 2}, {'L': 2})
     """
     records: list[Record] = []
-    # Outside the threads: `catch_warnings` affects the whole process. Problems are in the records.
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")
-        for start in range(0, len(pictures), CHUNK):
-            records.extend(pool.map(examine, pictures[start : start + CHUNK]))
-            if progress is not None:
-                progress(len(records))
+    for record in in_order(pictures, "record", record_from):
+        records.append(record)
+        if progress is not None and (len(records) % CHUNK == 0 or len(records) == len(pictures)):
+            progress(len(records))
     return summarise(told_names(pictures), [picture.class_name for picture in pictures], records)
 
 
@@ -150,24 +141,28 @@ def told_names(pictures: Sequence[Picture]) -> list[str]:
     return told
 
 
-one_large = threading.Lock()
-
-
-def examine(picture: Picture) -> Record:
-    """Returns the record of one picture; never raises for a file's content: unreadable files get a record too."""
+def record_task(picture: Picture, content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """What a record tells of a picture, but for its file; see `worker`."""
+    fields = header(picture, content)
     try:
-        content = picture.read()
-    except Exception as error:  # from the disk, an archive or a codec
-        return Record(reason=str(error).strip().rstrip(".") or type(error).__name__)
-    record = Record(length=len(content), digest=hashlib.sha256(content).digest())
-    try:
-        record = dataclasses.replace(record, **header(picture, content))
-        large = record.size[0] * record.size[1] > LARGE
-        with one_large if large else contextlib.nullcontext():
-            image = open_picture(dataclasses.replace(picture, read=lambda: content))
-            return dataclasses.replace(record, **look(image))
+        fields |= look(open_picture(picture))
     except BadPicture as error:
-        return dataclasses.replace(record, reason=str(error))
+        fields["reason"] = str(error)
+    return fields, list(fields.pop("thumbnail", ()))
+
+
+def record_from(picture: Picture, content: bytes | None, found: tuple[dict[str, Any], list[bytes]] | str) -> Record:
+    """The record of one picture; unreadable files get one too."""
+    if content is None:
+        return Record(reason=str(found))
+    told: dict[str, Any] = {"length": len(content), "digest": hashlib.sha256(content).digest()}
+    if isinstance(found, str):
+        return Record(**told, reason=found)
+    fields, thumbnail = found
+    if thumbnail:
+        small, detail = thumbnail
+        told["thumbnail"] = (small, detail)
+    return Record(**told, **{**fields, "size": tuple(fields["size"])})
 
 
 def header(picture: Picture, content: bytes) -> dict[str, Any]:
@@ -176,12 +171,14 @@ def header(picture: Picture, content: bytes) -> dict[str, Any]:
         height, width, channels = picture.shape
         return {"size": (width, height), "mode": {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "?")}
     try:
-        with open_file(content) as image:
+        with open_file(content, picture.formats) as image:
             icc = image.info.get("icc_profile")
             profile, srgb = read_profile(icc) if icc else (NO_PROFILE, True)
             animated, turned = is_stack(image), orientation(image) in range(2, 9)
             fields = {"turned": turned, "animated": animated, "profile": profile, "foreign": not srgb}
             return {"size": image.size, "mode": image.mode, **fields}
+    except MemoryError:
+        raise
     except Exception as error:  # as in open_picture
         raise BadPicture(why(error, content)) from error
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
-import shutil
-import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,10 @@ from PIL import Image, ImageCms, ImageOps
 
 from rggan.data.audit.doctor import Health, read_profile, told_names
 from rggan.data.decode import BadPicture, open_file, open_picture, orientation
+from rggan.data.parallel import in_order
 from rggan.data.picture import Picture
 from rggan.errors import UserError, make_folder
+from rggan.files import part_of
 
 CHUNK = 32  # pictures held in memory until they are written
 NAME_LENGTH = 80  # of a file or folder; file systems allow 255
@@ -44,26 +43,40 @@ def write_copy(pictures: Sequence[Picture], health: Health, out: Path, near: boo
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is already there; give a new or an empty folder for the copy.")
-    part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        raise UserError(f"{part} is left of a copy that was interrupted; remove it and try again.")
+    part = part_of(out)
     names = told_names(pictures)
     left_out = unwanted(health, near)
     chosen = [(name, picture) for name, picture in zip(names, pictures, strict=True) if name not in left_out]
     make_folder(out.parent)
+    written: list[Path] = []
     try:
         part.mkdir()
-        written = write_all(chosen, part, left_out)
+    except FileExistsError as error:
+        raise UserError(f"{part} is left of a copy that was interrupted; remove it and try again.") from error
+    except OSError as error:
+        raise UserError(f"Cannot write the copy {out}: {error.strerror or error}.") from error
+    try:
+        write_all(chosen, part, left_out, written)
         if out.exists():
             out.rmdir()
         part.rename(out)
     except OSError as error:  # a write error: unreadable pictures are left out
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part, written)
         raise UserError(f"Cannot write the copy {out}: {error.strerror or error}.") from error
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part, written)
         raise
-    return {"written": written, "left_out": left_out}
+    return {"written": len(written), "left_out": left_out}
+
+
+def remove(part: Path, written: Sequence[Path]) -> None:
+    """Remove a copy that failed: what was written, and the folders that are then empty."""
+    with contextlib.suppress(OSError):  # the first error is the one to tell
+        for path in written:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in written} - {part}:
+            folder.rmdir()
+        part.rmdir()
 
 
 def unwanted(health: Health, near: bool) -> dict[str, str]:
@@ -78,11 +91,10 @@ def unwanted(health: Health, near: bool) -> dict[str, str]:
     return reasons
 
 
-def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[str, str]) -> int:
-    """Returns how many were written; those that can no longer be read are added to `left_out`."""
+def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[str, str], written: list[Path]) -> None:
+    """Adds the files to `written`, each as it is made; pictures that can no longer be read are added to `left_out`."""
     taken: dict[str, int] = {}
     folders: dict[str, str] = {"": ""}
-    written = 0
     for name, picture, result in mended_in_order(chosen):
         if isinstance(result, BadPicture):
             left_out[name] = f"cannot be read: {result}"
@@ -97,23 +109,19 @@ def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[
             raise UserError(f"{picture.name!a} would be written outside of the copy; rename it.")
         target.parent.mkdir(exist_ok=True)
         with target.open("xb") as file:  # never overwrites
+            written.append(target)
             file.write(content)
-        written += 1
     if not written:
         raise UserError("No picture is left that is worth a copy; look at what rggan check says of them.")
-    return written
 
 
 def mended_in_order(
     chosen: Sequence[tuple[str, Picture]],
 ) -> Iterator[tuple[str, Picture, tuple[str, bytes] | BadPicture]]:
     """Yields (name, picture, its file or why there is none), decoded and encoded in parallel."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's warnings about unusual files
-        for start in range(0, len(chosen), CHUNK):
-            chunk = chosen[start : start + CHUNK]
-            for (name, picture), result in zip(chunk, pool.map(mended, [p for _, p in chunk]), strict=True):
-                yield name, picture, result
+    pictures = [picture for _, picture in chosen]
+    for (name, picture), result in zip(chosen, in_order(pictures, "mended", mended_from, CHUNK), strict=True):
+        yield name, picture, result
 
 
 def safe(name: str, otherwise: str) -> str:
@@ -145,31 +153,33 @@ def free(name: str, ending: str, taken: dict[str, int]) -> str:
     return found
 
 
-def mended(picture: Picture) -> tuple[str, bytes] | BadPicture:
-    """Returns (extension, content) of its file in the copy, or why it cannot be read."""
-    try:
-        content = picture.read()
-    except Exception as error:  # from the disk, an archive or a codec
-        return BadPicture(str(error).strip().rstrip(".") or type(error).__name__)
-    picture = replace(picture, read=lambda: content)
-    try:
-        image = open_picture(picture)
-        if picture.shape is None:
-            with open_file(content) as stored:
-                profile = stored.info.get("icc_profile") or b""
-                foreign = profile != b"" and not read_profile(profile)[1]
-                upright = orientation(stored) not in range(2, 9)
-                if stored.format == "JPEG" and stored.mode in ("L", "RGB") and upright and not foreign:
-                    ending = Path(picture.name).suffix.lower()
-                    return (ending if ending in JPEG_ENDINGS else ".jpg"), content
-                if foreign:
-                    image = to_srgb(image, stored, profile)
-    except BadPicture as error:
-        return error
+def mended_task(picture: Picture, content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The extension and content of a picture's file in the copy; no content if the file is fine as it is."""
+    image = open_picture(picture)
+    if picture.shape is None:
+        with open_file(content, picture.formats) as stored:
+            profile = stored.info.get("icc_profile") or b""
+            foreign = profile != b"" and not read_profile(profile)[1]
+            upright = orientation(stored) not in range(2, 9)
+            if stored.format == "JPEG" and stored.mode in ("L", "RGB") and upright and not foreign:
+                ending = Path(picture.name).suffix.lower()
+                return {"ending": ending if ending in JPEG_ENDINGS else ".jpg"}, []
+            if foreign:
+                image = to_srgb(image, stored, profile)
     image.info = {}  # metadata of the old pixels: profile, transparency, comments
     stream = io.BytesIO()
     image.save(stream, "png")
-    return ".png", stream.getvalue()
+    return {"ending": ".png"}, [stream.getvalue()]
+
+
+def mended_from(
+    picture: Picture, content: bytes | None, found: tuple[dict[str, Any], list[bytes]] | str
+) -> tuple[str, bytes] | BadPicture:
+    """(extension, content) of its file in the copy, or why it cannot be read."""
+    if content is None or isinstance(found, str):
+        return BadPicture(found)
+    told, parts = found
+    return str(told["ending"]), parts[0] if parts else content
 
 
 def to_srgb(image: Image.Image, stored: Image.Image, profile: bytes) -> Image.Image:

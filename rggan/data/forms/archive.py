@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import struct
 import zipfile
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
+from rggan.bounded import regular_size
 from rggan.data.form import Form
 from rggan.data.forms.labels import labelled
 from rggan.data.forms.members import Member
@@ -17,6 +20,11 @@ from rggan.errors import UserError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others without a limit
 LOCAL_HEADER = 30  # minimum bytes before an entry's data
+ENTRY, ENTRY_HEADER = b"PK\1\2", 46  # what each entry of the directory begins with, and bytes before its name
+MOST_ENTRIES = 2_000_000  # each takes about a kB of memory
+FEW_ENTRIES = 50_000  # that a zip of any size may have
+SMALLEST = 256  # bytes of one on average, where it has more
+LARGEST_EXTRA, MOST_EXTRA = 4096, 64 << 20  # bytes of extra fields of an entry, and of all: `zipfile` takes them apart
 
 
 def opens(data: str) -> bool:
@@ -61,10 +69,58 @@ def list_zip(path: Path) -> list[Member]:
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
+    """Raises UserError for a zip that is damaged, or has more entries than this reads."""
     try:
-        return zipfile.ZipFile(path)
+        return Zip(Watched(path))
+    except UserError:
+        raise
     except Exception as error:  # zipfile raises many types: struct.error, UnicodeDecodeError, ...
         raise UserError(f"{path} is damaged: {str(error).rstrip('.')}; make or download it again.") from error
+
+
+class Zip(zipfile.ZipFile):
+    """A zip that closes the file that it is given."""
+
+    def __init__(self, file: Watched) -> None:
+        self.file = file
+        super().__init__(file)
+
+    def close(self) -> None:
+        super().close()
+        self.file.close()
+
+
+class Watched(io.BufferedReader):
+    """The file of a zip, whose directory is looked over before `zipfile`, which reads it whole, parses it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size = path, regular_size(path)
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_BYTES:
+            raise ValueError(too_large(size))
+        content = super().read(size)
+        if content.startswith(ENTRY):
+            check_directory(content, self.path, self.size)
+        return content
+
+
+def check_directory(content: bytes, path: Path, size: int) -> None:
+    """size: of the zip in bytes. Raises UserError where its directory takes long to parse."""
+    most = min(MOST_ENTRIES, max(FEW_ENTRIES, size // SMALLEST))
+    at = count = extra = 0
+    while content[at : at + 4] == ENTRY and at + ENTRY_HEADER <= len(content):
+        name, more, comment = struct.unpack_from("<HHH", content, at + 28)
+        at, count, extra = at + ENTRY_HEADER + name + more + comment, count + 1, extra + more
+        if count > most:
+            raise UserError(
+                f"{path} has over {most:,} entries, more than this reads in {size:,} bytes; give its folder unpacked."
+            )
+        if more > LARGEST_EXTRA or extra > MOST_EXTRA:
+            raise UserError(
+                f"{path} has entries with more than their names and sizes; make it again with another program."
+            )
 
 
 def read_entry(

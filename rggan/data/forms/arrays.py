@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
@@ -24,6 +25,9 @@ from rggan.data.picture import MAX_BYTES, Listing, Picture, scaled
 from rggan.errors import UserError
 
 MAX_ARRAY = 8 * 2**30  # bytes of one array in an .npz, which is loaded whole
+MOST_ARRAYS = 1000  # of an .npz
+MAX_HEADER = 1 << 16  # bytes of what an .npy begins with
+MAX_LABELS, MAX_LABEL_BYTES = 10_000_000, 1 << 26  # values of labels, which become Python's, and their bytes
 MAX_PICTURES = 1_000_000  # of an array: listing each takes half a kB
 MAX_RATIO, LARGE = 200, 4 * 2**20  # pictures above `LARGE` bytes never compress that well: zip bombs do
 CHANNELS = (1, 3, 4)
@@ -93,6 +97,8 @@ def load_npz(path: Path) -> tuple[NDArray[Any], list[object] | str | None]:
     """Returns (the images, a label for each, or why there are none, or None: it has no labels)."""
     with open_zip(path) as archive:
         headers = {}
+        if len(archive.infolist()) > MOST_ARRAYS:
+            raise UserError(f"{path} holds over {MOST_ARRAYS:,} arrays; save those of pictures and labels alone.")
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             if name != entry.filename and entry.compress_type in METHODS:
@@ -112,6 +118,11 @@ def load_npz(path: Path) -> tuple[NDArray[Any], list[object] | str | None]:
         if len(header.shape) not in (1, 2) or header.shape[0] != count or header.dtype.kind not in "iufUb":
             shape = list(header.shape)
             return pixels, f"{labels} in {path} has the shape {shape} of {header.dtype} for {count} pictures"
+        if math.prod(header.shape) > MAX_LABELS or math.prod(header.shape) * header.dtype.itemsize > MAX_LABEL_BYTES:
+            return (
+                pixels,
+                f"{labels} in {path} has more values than this reads ({MAX_LABELS:,}): save numbers of classes",
+            )
         numbers = load_member(archive, labels, header, path)
         return pixels, (numbers.astype(np.uint8) if numbers.dtype.kind == "b" else numbers).tolist()
 
@@ -125,14 +136,15 @@ def called(names: Sequence[str] | dict[str, Header], wanted: Sequence[str]) -> s
 
 
 def read_header(stream: IO[bytes]) -> Header:
-    """Reads an .npy header; raises ValueError if it is invalid."""
-    if npy.read_magic(stream) == (1, 0):
-        shape, _, dtype = npy.read_array_header_1_0(stream)
+    """Reads an .npy header of at most `MAX_HEADER` bytes; raises ValueError if it is invalid."""
+    head = io.BytesIO(stream.read(MAX_HEADER))  # NumPy reads a longer one whole before it refuses it
+    if npy.read_magic(head) == (1, 0):
+        shape, _, dtype = npy.read_array_header_1_0(head)
     else:
-        shape, _, dtype = npy.read_array_header_2_0(stream)
+        shape, _, dtype = npy.read_array_header_2_0(head)
     if any(length < 0 for length in shape):  # two of them have a positive product
         raise ValueError("its header declares a negative length")
-    return Header(shape, dtype, stream.tell() + math.prod(shape) * dtype.itemsize)
+    return Header(shape, dtype, head.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def check_images(header: Header, path: Path) -> None:

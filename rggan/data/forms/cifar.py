@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 import pickletools
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rggan.bounded import read_regular
 from rggan.data.form import Form
-from rggan.data.picture import Picture, read_file, too_large
+from rggan.data.picture import Picture
+from rggan.data.tar import PIECE, members, unpacked
 from rggan.errors import UserError
 
 PIXELS = 3 * 32 * 32
 TAR = (".tar", ".tar.gz", ".tgz")
 MAX_BYTES = 256 * 2**20  # of an unpacked .tar: the largest CIFAR has 186 million
-MAX_MEMBERS = 1000  # of a .tar: a damaged one can loop
+MAX_FILE = 156_000_000  # bytes of one of its files: the largest has 155,249,918
+MAX_MEMBERS = 1000  # of a .tar: CIFAR has 9
+MAX_OPCODES = 2_000_000  # of a pickle: CIFAR-100 has about 300,000
 TEXTS = ("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "SHORT_BINUNICODE", "BINUNICODE")
 INTEGERS = ("BININT1", "BININT2", "BININT", "LONG1")
 
@@ -53,6 +53,7 @@ VARIANTS = (
     Variant(("train.bin",), "test.bin", "fine_label_names.txt", 100, 2),
     Variant(("train",), "test", "meta", 100, 0, "fine_labels", "fine_label_names"),
 )
+NAMES = {name for variant in VARIANTS for name in (*variant.train, variant.test, variant.meta)}
 
 
 def opens(data: str) -> bool:
@@ -108,32 +109,27 @@ def pictures(data: str, pattern: str) -> list[Picture]:
 
 
 def list_files(folder: Path) -> dict[str, Callable[[], bytes]]:
-    names = {name for variant in VARIANTS for name in (*variant.train, variant.test, variant.meta)}
-    return {name: partial(read_file, folder / name) for name in names if (folder / name).is_file()}
+    return {name: partial(read_regular, folder / name, MAX_FILE) for name in NAMES if (folder / name).is_file()}
 
 
 def list_tar(path: Path) -> dict[str, Callable[[], bytes]]:
-    """Returns the files of a .tar or .tar.gz, by name without folders; it is read into memory, up to `MAX_BYTES`."""
+    """Returns the files of CIFAR in a .tar or .tar.gz, by name without folders; they are read into memory."""
+    found = dict[str, Callable[[], bytes]]()
     try:
         with path.open("rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"unpacked it has over {MAX_BYTES:,} bytes, which no CIFAR has")
-        archive = tarfile.TarFile(fileobj=io.BytesIO(content))
-        members = [member for member in islice(archive, MAX_MEMBERS) if member.isreg()]
+            tar = unpacked(stream)
+            for number, member in enumerate(members(tar, MAX_FILE, MAX_BYTES)):
+                if number == MAX_MEMBERS:
+                    raise ValueError(f"it has over {MAX_MEMBERS:,} files, which no CIFAR has")
+                name = PurePosixPath(member.name).name
+                if member.regular and name in NAMES:
+                    found[name] = partial(bytes, member.read())
+            for _ in range(MAX_BYTES // PIECE):  # a gzip has its checksum at its end
+                if not tar.read(PIECE):
+                    break
     except Exception as error:  # zlib.error, EOFError, tarfile.ReadError, ...
         raise UserError(f"Cannot read {path}: {error}; download it again, or unpack it and give its folder.") from error
-    return {PurePosixPath(member.name).name: partial(read_member, archive, member) for member in members}
-
-
-def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if not 0 <= member.size <= MAX_BYTES:  # a sparse one may claim anything
-        raise ValueError(too_large(member.size))
-    stream = archive.extractfile(member)
-    assert stream is not None  # it is a regular file
-    return stream.read()
+    return found
 
 
 def read_batch(content: bytes, variant: Variant) -> tuple[NDArray[np.uint8], list[int]]:
@@ -198,7 +194,9 @@ def pick_names(content: bytes, key: str) -> list[str]:
 
 def opcodes(content: bytes) -> Iterator[tuple[str, Any]]:
     """Yields (name, argument) of each opcode of a pickle without executing it; byte strings as latin-1."""
-    for code, argument, _ in pickletools.genops(content):
+    for number, (code, argument, _) in enumerate(pickletools.genops(content)):
+        if number == MAX_OPCODES:
+            raise ValueError(f"its pickle has over {MAX_OPCODES:,} parts, which no CIFAR has")
         yield code.name, argument.decode("latin-1") if isinstance(argument, bytes) else argument
 
 

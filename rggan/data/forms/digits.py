@@ -34,7 +34,7 @@ def pictures(data: str, pattern: str) -> list[Picture]:
         return stream.getvalue()
 
     return [
-        Picture(f"{label}/{index:04d}.png", lambda pixels=pixels: png(pixels))  # type: ignore[misc]
+        Picture(f"{label}/{index:04d}.png", lambda pixels=pixels: png(pixels), own=True)  # type: ignore[misc]
         for index, (pixels, label) in enumerate(zip(bunch.images, bunch.target, strict=True))
     ]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rggan.bounded import parse_json
 from rggan.data.forms.members import Member, passed_over, pictures_among
-from rggan.data.picture import Listing, Picture, fits, parts_of
+from rggan.data.picture import MAX_BYTES, Listing, Picture, composed, fits, parts_of
 
 LABELS = "dataset.json"
+MOST_VALUES = 5_000_000  # of a dataset.json: three for each picture, and those of vectors
 LONGEST = 40  # characters of a label that are told
 
 
@@ -60,8 +61,8 @@ def with_labels(pictures: Sequence[Picture], table: Member, depth: int, told: st
     back-slashes and any Unicode normal form.
     """
     try:
-        content = json.loads(table.read())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(table.read(), MAX_BYTES, MOST_VALUES)
+    except (OSError, ValueError) as error:
         return left_alone(pictures, f"{told} cannot be read: {str(error).rstrip('.')}")
     pairs = content.get("labels", False) if isinstance(content, dict) else False
     if pairs is None or pairs == []:
@@ -129,8 +130,8 @@ def class_of(label: object) -> str | None:
 
 
 def key(parts: Sequence[str]) -> str:
-    """One spelling of a path: macOS takes letters and their accents apart."""
-    return unicodedata.normalize("NFC", "/".join(parts))
+    """One spelling of a path."""
+    return "/".join(map(composed, parts))
 
 
 def is_pair(pair: object) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from rggan.data.picture import Picture, parts_of, picture_endings, picture_formats
+from rggan.data.picture import Picture, endings_of, every_format, parts_of, picture_endings, picture_formats
 
 ENDING = re.compile(r"\.(?=[0-9]*[a-z])[a-z0-9]{1,6}", re.I)  # of a kind of file; a number or a date is none
 BY_CONTENT = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "AVIF", "HEIF", "JPEG2000")  # formats with a long signature
@@ -72,6 +72,16 @@ def looks_like_picture(member: Member) -> bool:
     return any(accept is not None and accept(head) is True for accept in accepts)
 
 
+def unusual(ending: str) -> str:
+    """A hint on files of a format that is read where it is asked for; "" for others.
+
+    >>> unusual(".tga"), unusual(".txt")
+    (' (`formats` TGA reads them)', '')
+    """
+    name = next((name for name in every_format() if ending in endings_of((name,))), None)
+    return "" if name is None else f" (`formats` {name} reads them)"
+
+
 def passed_over(names: Sequence[str]) -> list[str]:
     """Returns at most one note: how many files of which endings were passed over, and what to do with them.
 
@@ -83,7 +93,7 @@ def passed_over(names: Sequence[str]) -> list[str]:
     counted = Counter(ending.lower() for ending in endings).most_common()
     told = []
     for ending, count in counted[:MOST]:
-        hint = next((f" ({text})" for known, text in HINTS.items() if ending in known), "")
+        hint = next((f" ({text})" for known, text in HINTS.items() if ending in known), unusual(ending))
         told.append(f"{count:,} {spelled[ending] or 'without an ending'}{hint}")
     if more := sum(count for _, count in counted[MOST:]):
         told.append(f"{more:,} others")

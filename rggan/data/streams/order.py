@@ -12,16 +12,17 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rggan.data.images import depth_of, pixels_of
+from rggan.data.parallel import content_of
 from rggan.data.picture import Picture
+from rggan.data.pixels import Pixels, depth_of, pixels_from
 from rggan.data.streams.shards import Shards
-from rggan.errors import UserError, reason
+from rggan.data.workers import Asked, answers
+from rggan.errors import UserError
 
 LANES = (1, 2, 3, 4, 6, 8, 12, 24)
 SHARD_ORDER, POOL_ORDER = 0, 1  # what a random generator is for
@@ -186,12 +187,12 @@ def decoded(picture: Picture, reading: Reading, index: int) -> NDArray[np.uint8]
     Raises:
         UserError: one that is not.
     """
-    try:
-        content = picture.read()
-        known = replace(picture, read=partial(bytes, content), **reading.limits)
-        found = pixels_of(known, content, reading.how)
-    except (OSError, ValueError) as error:  # of a file that a data set names
-        found = reason(error)
+    content = content_of(picture)
+    if isinstance(content, str):  # of a file that a data set names
+        found: Pixels | str = content
+    else:
+        asked = Asked(replace(picture, **reading.limits), content)
+        found = pixels_from(answers("pixels", [asked], **reading.how)[0], reading.how)
     if not isinstance(found, str):
         return found.values
     if reading.skip_bad:

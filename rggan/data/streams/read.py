@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,12 +28,12 @@ from rggan.data.images import (
     ImageSet,
     Progress,
     decode,
-    depth_of,
     identity_of,
     natural_resolution,
     short_sides,
 )
-from rggan.data.picture import MAX_PIXELS, Picture
+from rggan.data.picture import MAX_PIXELS, Picture, parse_formats
+from rggan.data.pixels import depth_of
 from rggan.data.store import machine_memory
 from rggan.data.streams.address import SAMPLE, first_pictures, open_shards, training_shards
 from rggan.data.streams.order import Reading, unreadable
@@ -42,7 +43,7 @@ from rggan.errors import UserError
 BUFFER = 10_000  # images of a stream that are held in memory, unless `shuffle_buffer` says otherwise
 HELD_OUT = 10_000  # images of the last shard that the score compares with
 HELD_OUT_BYTES = 2 << 30  # that they take at most
-CHUNK = 64  # encoded pictures that are held at a time
+CHUNK, CHUNK_BYTES = 64, 1 << 28  # encoded pictures that are held at a time, and bytes after which there are fewer
 PASSES = 8  # shards whose classes are read at a time
 
 
@@ -120,6 +121,7 @@ def load_stream(
     skip_bad: bool = False,
     white_level: float | str | None = None,
     max_pixels: int = MAX_PIXELS,
+    formats: Sequence[str] = (),
     cond: bool = False,
     shuffle_buffer: int = BUFFER,
     progress: Progress | None = None,
@@ -138,13 +140,14 @@ def load_stream(
     shards = open_shards(data)
     count = training_shards(shards)
     pictures, about = first_pictures(shards, labels=cond)
+    pictures = [replace(picture, formats=parse_formats(formats)) for picture in pictures]
     size = None if resolution is None else parse_size(resolution)
     if size is None:
         side = natural_resolution(short_sides(pictures), sides)
         size = (side, side)
     how: dict[str, Any] = {"size": size, "channels": channels, "resize": resize, "background": parse_color(background)}
     white = None if white_level is None else float(white_level)
-    limits: dict[str, Any] = {"white_level": white, "max_pixels": max_pixels}
+    limits: dict[str, Any] = {"white_level": white, "max_pixels": max_pixels, "formats": parse_formats(formats)}
     counted = classes_of(shards, count) if cond else Counter()
     classes = class_names([Picture(name, bytes, label=name) for name in counted])
     if cond and not classes:
@@ -245,9 +248,25 @@ def image_set(
 
 def chunks(pictures: Iterator[Picture], most: int, limits: dict[str, Any]) -> Iterator[list[Picture]]:
     """Yields at most `most` pictures, a few at a time, with these limits."""
-    while part := [replace(picture, **limits) for picture in islice(pictures, min(CHUNK, most))]:
-        most -= len(part)
+    part, size = list[Picture](), 0
+    for picture in islice(pictures, most):
+        part.append(replace(picture, **limits))
+        size += held(picture)
+        if len(part) == CHUNK or size >= CHUNK_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
         yield part
+
+
+def held(picture: Picture) -> int:
+    """Bytes of a picture whose content is in memory; 0 for others.
+
+    >>> held(Picture("a.png", partial(bytes, b"four"))), held(Picture("a.png", bytes))
+    (4, 0)
+    """
+    read = picture.read
+    return len(read.args[0]) if isinstance(read, partial) and read.func is bytes else 0
 
 
 def classes_of(shards: Shards, count: int) -> Counter[str]:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import re
 import tarfile
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from typing import Any
 from urllib.parse import urlparse
 
+from rggan.bounded import parse_json, regular_size
 from rggan.data.forms.labels import class_of
-from rggan.data.picture import Picture, picture_endings
+from rggan.data.picture import MAX_BYTES, Picture, endings_of, every_format
 from rggan.data.source import named_form
+from rggan.data.tar import PIECE, Member, members, unpacked
 from rggan.errors import UserError, reason
 from rggan.registry import COMMAND, TRUSTED
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 BRACES = re.compile(r".*\{.+\}.*", re.S)
 LABELS = (".cls", ".json")
-PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # how gzip, bzip2 and xz files begin
+META = re.compile(r"__[^/]*__($|/)")  # members that are about the shard
 END = 1024  # zero bytes at the end of a tar
 STOPPED = (0, None, 141, -13)  # exit codes of a command that we read no further
+ENDINGS = endings_of(every_format())  # of a sample's picture, whether it is read or not
 FIRST = 20  # members of a .tar among which a picture is looked for
+FIRST_BYTES = 256 * 2**20  # of a .tar, within which these are
+MOST_MEMBERS, MOST_BYTES = 10_000, 4 * MAX_BYTES  # of a sample, with what is none before the next
 
 
 def runs_command(data: str) -> bool:
@@ -59,7 +66,7 @@ def shards_in(folder: str) -> list[str]:
         with os.scandir(folder) as inside:
             for entry in inside:
                 ending = os.path.splitext(entry.name)[1].lower()
-                if not entry.name.startswith(".") and (entry.is_dir() or ending in picture_endings()):
+                if not entry.name.startswith(".") and (entry.is_dir() or ending in ENDINGS):
                     return []
                 if ending == ".tar" and not entry.name.startswith("."):
                     found.append(entry.path)
@@ -71,10 +78,13 @@ def shards_in(folder: str) -> list[str]:
 def has_pictures(path: str) -> bool:
     """Whether there is a picture among the first members of a .tar."""
     try:
-        with tarfile.open(path) as tar:
-            found = (member for member, _ in zip(tar, range(FIRST), strict=False) if member.isreg())
-            return any(os.path.splitext(member.name)[1].lower() in picture_endings() for member in found)
-    except (OSError, tarfile.TarError, EOFError):
+        regular_size(path)
+        with open(path, "rb") as file:
+            found = (
+                member.name for member in islice(members(unpacked(file), most=FIRST_BYTES), FIRST) if member.regular
+            )
+            return any(os.path.splitext(name)[1].lower() in ENDINGS for name in found)
+    except Exception:  # tarfile, zlib and lzma raise many types: reading it reports the error
         return False
 
 
@@ -135,17 +145,13 @@ class TarShards:
             yield picture_of(sample, shard)[0], label_of(sample, shard)
 
     def samples(
-        self, shard: str, members: Callable[[Callable[[str], bool]], Iterable[dict[str, Any]]]
+        self, shard: str, files: Callable[[Callable[[str], None]], Iterable[dict[str, Any]]]
     ) -> Iterator[dict[str, Any]]:
         """Yields the samples of one shard, as webdataset groups its members; whatever fails names shard and member."""
-        last: list[str] = []
-
-        def seen(name: str) -> bool:
-            last[:] = [name]
-            return True
-
+        last = deque[str](maxlen=1)
         try:
-            yield from self.tar.group_by_keys({**member, "__url__": shard} for member in members(seen))
+            named = ({**member, "__url__": shard} for member in files(last.append))
+            yield from self.tar.group_by_keys(named, keys=key_of)
         except UserError:
             raise
         except Exception as error:  # tarfile, zlib, urllib and the library itself raise many types
@@ -153,19 +159,23 @@ class TarShards:
             where = f", at its member {last[0]}" if last else ""
             raise UserError(f"Cannot read the shard {shard}{where}: {why}.") from error
 
-    def streamed(self, shard: str, seen: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
-        """Yields {"fname": name, "data": content} for each member, as webdataset opens and reads it.
+    def streamed(self, shard: str, seen: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+        """Yields {"fname": name, "data": content} for each file of a sample, as webdataset opens it.
 
         seen: is told the name of each before its content is read.
         """
         stream = self.gopen.gopen(shard)
         known = Remembered(stream)
+        raw = io.BufferedReader(known, PIECE)
         try:
-            yield from self.tar.tar_file_iterator(known, select_files=seen)
-            while known.read(1 << 16):  # what stands behind it, so that its command ends
+            tar = unpacked(raw)
+            for member in of_samples(members(tar)):
+                seen(member.name)
+                yield {"fname": member.name, "data": member.read()}
+            while raw.read(PIECE):  # what stands behind it, so that its command ends
                 pass
             stream.close()  # raises where its command failed
-            if not known.head.startswith(PACKED) and known.tail.strip(b"\0"):
+            if tar is raw and known.tail.strip(b"\0"):
                 raise ValueError("it is cut off: the end of a tar is missing")
         except Exception as error:
             if (code := exit_code(stream)) not in STOPPED:
@@ -176,27 +186,53 @@ class TarShards:
                 stream.close()
 
 
-class Remembered:
-    """A stream of bytes whose first and last ones are remembered."""
+class Remembered(io.RawIOBase):
+    """A stream of bytes whose last ones are remembered."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream, self.head, self.tail = stream, b"", b""
+        self.stream, self.tail = stream, b""
 
-    def read(self, size: int = -1) -> bytes:
-        part: bytes = self.stream.read(size)
-        self.head = self.head or part[:6]
-        self.tail = (self.tail + part)[-END:]
-        return part
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part: bytes = self.stream.read(len(buffer))
+        buffer[: len(part)] = part
+        self.tail = (self.tail + part[-END:])[-END:]
+        return len(part)
 
 
-def headers(path: str, seen: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+def headers(path: str, seen: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Like `TarShards.streamed`, for a file; skips the contents of all members but those that tell classes."""
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            if member.isreg() and seen(member.name):
-                file = tar.extractfile(member) if member.name.lower().endswith(LABELS) else None
-                yield {"fname": member.name, "data": b"" if file is None else file.read()}
-            setattr(tar, "members", [])  # noqa: B010  # else all headers stay in memory
+    with open(path, "rb") as file:
+        for member in of_samples(members(unpacked(file))):
+            seen(member.name)
+            yield {"fname": member.name, "data": member.read() if member.name.lower().endswith(LABELS) else b""}
+
+
+def of_samples(found: Iterable[Member]) -> Iterator[Member]:
+    """Yields the files that belong to samples. Raises ValueError where more is between two samples than this reads."""
+    last, count, size = "", 0, 0
+    for member in found:
+        sample = key_of(member.name)[0] if member.regular and not META.match(member.name) else None
+        if sample is not None and sample != last:
+            last, count, size = sample, 0, 0
+        count, size = count + 1, size + member.size
+        if count > MOST_MEMBERS or size > MOST_BYTES:
+            raise ValueError(f"over {MOST_MEMBERS:,} members or {MOST_BYTES:,} bytes without another sample")
+        if sample is not None:
+            yield member
+
+
+def key_of(path: str) -> tuple[str, str] | tuple[None, None]:
+    """What names the sample of a member, and what names the member in it: all before and behind the first dot.
+
+    >>> key_of("a/7.seg.png"), key_of("a/.7.png"), key_of("a/7")
+    (('a/7', 'seg.png'), (None, None), (None, None))
+    """
+    folder, slash, name = path.rpartition("/")
+    stem, dot, ending = name.partition(".")
+    return (folder + slash + stem, ending) if stem and dot else (None, None)
 
 
 def exit_code(stream: Any) -> int | None:
@@ -227,8 +263,8 @@ def picture_of(sample: dict[str, Any], shard: str) -> tuple[str, bytes]:
     'a/7.jpg'
     """
     members = [name for name in sample if not name.startswith("__")]
-    exact = [name for name in members if f".{name}" in picture_endings()]
-    found = exact or [name for name in members if os.path.splitext(f".{name}")[1] in picture_endings()]
+    exact = [name for name in members if f".{name}" in ENDINGS]
+    found = exact or [name for name in members if os.path.splitext(f".{name}")[1] in ENDINGS]
     if len(found) != 1:
         told = f"{len(found)} pictures" if found else "no picture"
         raise UserError(
@@ -249,8 +285,8 @@ def label_of(sample: dict[str, Any], shard: str) -> str:
     try:
         if "cls" in sample:
             return str(sample["cls"].decode().strip())
-        told = json.loads(sample["json"]) if "json" in sample else None
-    except (ValueError, RecursionError) as error:
+        told = parse_json(sample["json"]) if "json" in sample else None
+    except ValueError as error:
         raise UserError(
             f"The class of the sample {sample['__key__']} of the shard {shard} cannot be read: {reason(error)}."
         ) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from rggan.errors import UserError
 from rggan.files import write_whole
+from rggan.generation.discreet import told
 from rggan.options import HERE
 from rggan.report.page.charts import Chart, Series
 from rggan.report.page.content import Content, gather
@@ -19,7 +20,7 @@ from rggan.report.page.options import shown
 from rggan.report.page.page import environment
 from rggan.report.page.sheets import BUDGET
 from rggan.report.plot import Row, series
-from rggan.run.differ import labels, meant
+from rggan.run.differ import labels, meant, numbered
 from rggan.run.folder import Run
 
 COLOURS = 10  # of the page's palette
@@ -83,9 +84,8 @@ def write_comparison(runs: Sequence[Run], path: Path) -> None:
 
 
 def names(runs: Sequence[Run]) -> list[str]:
-    """The folders' names, with the one above where they are the same."""
-    short = [run.path.resolve().name for run in runs]
-    return short if len(set(short)) == len(short) else [f"{run.path.resolve().parent.name}/{run.name}" for run in runs]
+    """The folders' names, with a number where they are the same."""
+    return numbered([run.path.resolve().name for run in runs], [str(run.path.resolve()) for run in runs])
 
 
 def arms_of(options: Sequence[dict[str, Any]]) -> list[list[int]]:
@@ -168,7 +168,7 @@ def differences(runs: Sequence[Content]) -> list[Difference]:
     options = [meant(run.options) for run in runs]
     names = dict.fromkeys(name for each in options for name in each if name not in HERE)
     return [
-        Difference(name, [shown(each.get(name)) for each in options])
+        Difference(name, [shown(told(each.get(name))) for each in options])
         for name in names
         if len({json.dumps(each.get(name)) for each in options}) > 1
     ]
@@ -176,15 +176,15 @@ def differences(runs: Sequence[Content]) -> list[Difference]:
 
 def notes(runs: Sequence[Content]) -> list[str]:
     """What stands in the way of comparing them."""
-    told = []
+    found = []
     if distinct(run.head.get("key") for run in runs) > 1:
-        told.append("These runs were trained on different pictures.")
+        found.append("These runs were trained on different pictures.")
     if distinct(json.dumps(run.score_of, sort_keys=True) for run in runs if run.score_of) > 1:
-        told.append(
+        found.append(
             "Their scores do not compare: they are by other networks, of other numbers of samples, or against "
             "other pictures."
         )
-    return told
+    return found
 
 
 def distinct(values: Any) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
+from rggan.bounded import read_json
 from rggan.errors import UserError
 from rggan.generation.generator import Generator
 from rggan.report.page.charts import Chart
@@ -42,11 +42,11 @@ class Samples:
 class Content:
     """A run as the page shows it.
 
-    path: as commands name it. head: of data.jsonl. score_of: where its score comes from, which compares with no other.
+    name: of its folder, which is all that a page tells of where it lies. head: of data.jsonl. score_of: where its score
+    comes from, which compares with no other.
     """
 
     name: str
-    path: str
     rows: list[Row]
     options: dict[str, Any]
     head: dict[str, Any]
@@ -70,7 +70,7 @@ class Content:
     @property
     def verdict(self) -> Verdict | None:
         """None before the first evaluation."""
-        return verdict(self.rows, Scale.of(self.head), self.options, self.path) if self.rows else None
+        return verdict(self.rows, Scale.of(self.head), self.options, self.name) if self.rows else None
 
 
 def gather(run: Run, look: bool = True, budget: int = BUDGET) -> Content:
@@ -92,7 +92,6 @@ def gather(run: Run, look: bool = True, budget: int = BUDGET) -> Content:
     samples = gather_samples(run, rows, head, budget)
     return Content(
         name=run.path.resolve().name,
-        path=str(run),
         rows=rows,
         options=options,
         head=head,
@@ -113,8 +112,8 @@ def gather(run: Run, look: bool = True, budget: int = BUDGET) -> Content:
 
 def last_snapshot(run: Run) -> dict[str, Any]:
     """What the last snapshot tells of its training; {} if there is none."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        config = json.loads((run.last / CONFIG).read_text())
+    with contextlib.suppress(OSError, ValueError):
+        config = read_json(run.last / CONFIG)
         if isinstance(config, dict) and isinstance(trained := config.get("trained"), dict):
             return trained
     return {}

@@ -9,14 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rggan.bounded import read_json
 from rggan.data.audit.doctor import Health, advice, inspect, shown
 from rggan.data.depth import with_limits
 from rggan.data.forms.hub import PREFIX
+from rggan.data.named import named
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
 from rggan.data.streams.address import is_stream
-from rggan.errors import UserError, listed, one_line
+from rggan.errors import UserError, listed
 from rggan.files import write_whole
+from rggan.generation.discreet import shown as discreet
 from rggan.report.health import counts, lines
 from rggan.run.folder import Run
 from rggan.run.places import HEALTH
@@ -38,21 +41,24 @@ def findings(run: Run, look: bool = True) -> Findings:
     """What was found before, or what is found now, or else what the run noted of its pictures.
 
     Args:
-        look: look over the pictures if nobody did; where that takes long, or they are gone, it is left out.
+        look: look over the pictures if nobody did; where that takes long, or they are gone or were never named
+            (`rggan.data.named`), it is left out.
     """
     if (kept := read_findings(run)) is not None:
         return kept
     reason = "`rggan show` and `rggan check` look over the pictures themselves."
     config = run.config() if look else None
-    if config is not None and not config.data.startswith(PREFIX) and not is_stream(config.data):
+    if config is not None and not named(config.data):
+        reason = f"They are {discreet(config.data)}, never trained on from this account: `rggan check` looks over them."
+    elif config is not None and not config.data.startswith(PREFIX) and not is_stream(config.data):
         try:
-            listing = list_pictures(config.data, config.pattern)
+            listing = list_pictures(config.data, config.pattern, config.formats)
             if quick(listing):
                 pictures, white = with_limits(listing, config.white_level, config.max_pixels)
                 return keep(inspect(pictures), run, white)
             reason = "Looking over so many pictures takes longer: `rggan check` does."
-        except (UserError, OSError) as error:
-            reason = f"The pictures themselves cannot be looked over any more. {one_line(str(error))}"
+        except (UserError, OSError):  # the sentence may name places, and the page goes to others
+            reason = "The pictures themselves cannot be looked over any more; `rggan check` says why."
     return Findings(noted(run), missing=reason)
 
 
@@ -95,7 +101,7 @@ def quick(pictures: Sequence[Picture]) -> bool:
 
 def read_findings(run: Run) -> Findings | None:
     """None if nothing was kept, or nothing that can be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        found = json.loads((run.path / HEALTH).read_text())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = read_json(run.path / HEALTH)
         return Findings([(str(a), str(b)) for a, b in found["lines"]], [str(each) for each in found["advice"]])
     return None

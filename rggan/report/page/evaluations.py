@@ -22,6 +22,7 @@ from rggan.evaluation.arms import (
 from rggan.evaluation.chosen import builtin_numbers
 from rggan.evaluation.compare import OF_ONE_PAIR, check_provenance
 from rggan.evaluation.reference import ALL
+from rggan.generation.discreet import told, without
 from rggan.metrics.provenance import differences
 from rggan.report.page.page import against, interval_of
 from rggan.run.folder import Row, Run
@@ -71,6 +72,8 @@ def evaluated(runs: Sequence[Run], arms: Sequence[Sequence[int]]) -> Evaluated:
     Args:
         arms: of each arm the places of its runs.
 
+    Of where the runs and their pictures lie, what is said has the last parts alone: it stands on a page.
+
     Raises:
         OSError: a file of a run is there and cannot be read.
     """
@@ -78,15 +81,15 @@ def evaluated(runs: Sequence[Run], arms: Sequence[Sequence[int]]) -> Evaluated:
     found: list[Found] = []
     missing: list[Run] = []
     for run in runs:
-        mine, told = current(run)
+        mine, said = current(run)
         found.append(mine)
-        made.notes.extend(map(Note, told))
+        made.notes.extend(map(Note, said))
         if not mine:
             missing.append(run)
     if not any(found):
         text = "No run has a number of `rggan evaluate` yet. This makes them:"
-        made.notes.append(Note(text, evaluate_command([run.path for run in runs])))
-        return made
+        made.notes.append(Note(text, evaluate_command([named(run) for run in runs])))
+        return discreet(made, runs, found)
     known = dict.fromkeys([*builtin_numbers(), COPIES, *(name for mine in found for name in mine)])
     apart: dict[str, list[Judged]] = {}
     for name in known:
@@ -105,16 +108,29 @@ def evaluated(runs: Sequence[Run], arms: Sequence[Sequence[int]]) -> Evaluated:
                 made.notes.append(Note(OWN))
     if apart:
         judged = next(iter(apart.values()))
-        command = alike([run.path for run in runs], judged)
+        command = alike([named(run) for run in runs], judged)
         made.notes.extend(Note(text, command if place == len(apart) - 1 else "") for place, text in enumerate(apart))
     elif missing:
         sample = next(number for mine in found for _, number in mine.values())
         text = f"No evaluation yet: {', '.join(map(str, missing))}. This makes one that compares:"
-        made.notes.append(Note(text, evaluate_command([run.path for run in missing], sample)))
+        made.notes.append(Note(text, evaluate_command([named(run) for run in missing], told(sample))))
     if made.lines and len(arms) > 1 and all(len(arm) > 1 for arm in arms) and not missing:
-        words = " -- ".join(shlex.join(str(runs[place].path) for place in arm) for arm in arms)
+        words = " -- ".join(shlex.join(named(runs[place]).name for place in arm) for arm in arms)
         made.notes.append(Note("Whether an arm is better, and by how much:", f"rggan compare {words}"))
-    return Evaluated(made.lines, list(dict.fromkeys(made.notes)))
+    return discreet(made, runs, found)
+
+
+def named(run: Run) -> Path:
+    return Path(run.path.resolve().name)
+
+
+def discreet(made: Evaluated, runs: Sequence[Run], found: Sequence[Found]) -> Evaluated:
+    """Each note once, and without the places that runs and numbers name."""
+    places = [text for run in runs for text in (str(run), *(run.options() or {}).values()) if isinstance(text, str)]
+    for each, _ in (pair for mine in found for pair in mine.values()):
+        places += [text for text in each.provenance.values() if isinstance(text, str)]
+    notes = [Note(without(places, note.text), note.command) for note in made.notes]
+    return Evaluated(made.lines, list(dict.fromkeys(notes)))
 
 
 def current(run: Run) -> tuple[Found, list[str]]:
@@ -128,11 +144,11 @@ def current(run: Run) -> tuple[Found, list[str]]:
         return {}, [str(error)]
     weights = weights_hash(run.path)
     fresh = {name: number for name, number in known.items() if not outdated(number, weights)}
-    told = [] if fresh else [f"{run} was trained on since it was evaluated."]
+    said = [] if fresh else [f"{run} was trained on since it was evaluated."]
     found: Found = {}
     for name, number in fresh.items():
         found.setdefault(general(name), (judgement(run.path, options, name, number), number))
-    return found, told
+    return found, said
 
 
 def by_seed(groups: Sequence[Sequence[Judged]]) -> bool:
@@ -150,10 +166,10 @@ def line(name: str, found: Sequence[Mapping[str, tuple[Judged, Row]]]) -> Line:
 
 def alike(paths: Sequence[Path], judged: Sequence[Judged]) -> str:
     """The command after which numbers compare that do not."""
-    by = judged[0].provenance
+    by = told(judged[0].provenance)
     command = evaluate_command(paths, {"provenance": by})
     apart = itertools.chain.from_iterable(differences(by, one.provenance) for one in judged)
     if by["reference_split"] != ALL and any(text.startswith(OF_ONE_PAIR) for text in apart):
-        names = {str(one.provenance["reference"]) for one in judged}
+        names = {str(told(one.provenance["reference"])) for one in judged}
         command += f" `reference` {shlex.quote(names.pop()) if len(names) == 1 else 'PICTURES'}"
     return command

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rggan.config import TrainConfig
+from rggan.generation.discreet import told
 from rggan.run.differ import base, given
 
 
@@ -25,9 +26,12 @@ class Option:
 def command(options: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(option with underscores, its value quoted for a shell) for `rggan train`; ("", PICTURES) first, (flag, "").
 
+    A page goes to others, so that of places it has the last part alone (`discreet`).
+
     >>> command(TrainConfig.of("sngan", data="my pictures", mirror=True).to_json())
     [('', "'my pictures'"), ('cfg', 'sngan'), ('mirror', '')]
     """
+    options = told(options)
     network = options.get("network", TrainConfig.network)
     words = [("", shlex.quote(str(options.get("data", TrainConfig.data)))), ("cfg", shlex.quote(str(network)))]
     for name, value in given(options).items():
@@ -41,7 +45,8 @@ def command(options: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def described(options: Mapping[str, Any]) -> list[Option]:
-    """All options, those that differ from the defaults of the run's network first."""
+    """All options, those that differ from the defaults of the run's network first; of places the last part."""
+    options = told(options)
     defaults = base(options, given(options))
     rows = [
         Option(name, shown(value), shown(defaults[name]) if name in defaults else "", value != defaults.get(name))

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from rggan.config import TrainConfig
 from rggan.files import write_whole
+from rggan.generation.discreet import shown
 from rggan.report.page.charts import label
 from rggan.report.page.content import Content, gather
 from rggan.report.page.sheets import embedded
@@ -98,7 +99,7 @@ def against(provenance: Mapping[str, Any]) -> str:
     >>> against({"samples": 500, "reference_images": 541, "reference": "digits"})
     '500 samples against 541 of digits'
     """
-    count, name = provenance.get("reference_images"), provenance.get("reference")
+    count, name = provenance.get("reference_images"), shown(str(provenance.get("reference")))
     return f"{provenance.get('samples')} samples against {count} of {name}"
 
 
