@@ -162,3 +162,23 @@ def near(path: Path) -> list[Path]:
         begun = [name for name in names if name.startswith(path.name)]
         found += [folder / name for name in begun or get_close_matches(path.name[:LONGEST], names)]
     return found
+
+
+def check_name(name: str, value: object) -> None:
+    """Raises UserError for the text of an option that no file can be called by, or for a path that is too long.
+
+    >>> check_name("data", "my pictures")
+    >>> check_name("outdir", Path("a\\0b"))
+    Traceback (most recent call last):
+    rggan.errors.UserError: `outdir` cannot be 'a\\x00b': no file has such a name.
+    """
+    try:
+        possible = not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
+        if possible and isinstance(value, Path):
+            os.lstat(value)
+    except UnicodeEncodeError:
+        possible = False
+    except OSError as error:
+        possible = error.errno != errno.ENAMETOOLONG
+    if not possible:
+        raise UserError(f"`{name}` cannot be {str(value)!r}: no file has such a name.")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -14,6 +12,7 @@ from rggan.data.decode import parse_color, parse_size
 from rggan.data.depth import parse_white
 from rggan.data.picture import parse_formats
 from rggan.errors import UserError, nearest
+from rggan.files import check_name
 from rggan.methods import RULES, SCHEDULES, kind_of_rule, rules_with, schedules_with
 from rggan.networks import FAMILIES, check_resolution
 from rggan.pairs import as_words, read_pairs
@@ -343,26 +342,6 @@ def number_of(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def check_name(name: str, value: object) -> None:
-    """Raises UserError for the text of an option that no file can be called by, or for a path that is too long.
-
-    >>> check_name("data", "my pictures")
-    >>> check_name("outdir", Path("a\\0b"))
-    Traceback (most recent call last):
-    rggan.errors.UserError: `outdir` cannot be 'a\\x00b': no file has such a name.
-    """
-    try:
-        possible = not isinstance(value, str | Path) or b"\0" not in os.fsencode(value)
-        if possible and isinstance(value, Path):
-            os.lstat(value)
-    except UnicodeEncodeError:
-        possible = False
-    except OSError as error:
-        possible = error.errno != errno.ENAMETOOLONG
-    if not possible:
-        raise UserError(f"`{name}` cannot be {str(value)!r}: no file has such a name.")
 
 
 def listed(names: Any) -> Any:

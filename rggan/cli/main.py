@@ -50,6 +50,7 @@ SMALLER = {  # what takes less memory
     "evaluate": "take a smaller `subset`, or fewer `samples`",
     "compare": "compare fewer runs at once",
     "show": "show fewer runs at once",
+    "info": "end other programs",
     "plot": "draw fewer runs at once",
 }
 FLAGS = ("--help", "--version")  # without a command
@@ -117,7 +118,8 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    0; 2 for bad input; 1 for a run that diverged or could not write; 130 after Ctrl-C, 143 after SIGTERM.
+    0; 2 for bad input; 1 for a run that diverged or could not write; 130 after Ctrl-C, 143 after SIGTERM, 129 after
+    SIGHUP.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["help"]:

@@ -13,7 +13,7 @@ import tyro
 
 from rggan.cli.spelling import flags, positional
 from rggan.errors import UserError, nearest
-from rggan.options import check_name
+from rggan.files import check_name
 from rggan.ranges import check_ranges
 
 

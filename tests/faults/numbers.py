@@ -11,7 +11,7 @@ from rggan.cli.spelling import flags
 
 LONG = 5_000  # letters or digits; Python reads no whole number of more than 4,300, and no file has such a name
 INTEGERS = ("9" * 400, "-" + "9" * LONG)
-FLOATS = ("nan", "-1e400", "1e300", "9" * LONG)
+FLOATS = ("nan", "1e300", "-" + "9" * LONG)
 TEXTS = ("x" * LONG, "a\0b")
 PATHS = (*TEXTS, "x/" * (LONG // 2))
 # What a command is given besides: nothing is there, so that none goes on where a value is taken.
