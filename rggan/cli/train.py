@@ -24,11 +24,12 @@ from rggan.registry import PLACE, trust
 from rggan.run.log import say
 from rggan.training.asked import asked
 from rggan.training.describe import summary
+from rggan.training.ended import NOT_BEGUN
 from rggan.training.estimate import estimate, sample_of
 from rggan.training.interrupt import stop_told
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.together import agreed, joined
-from rggan.training.train import NOT_BEGUN, resumed, train
+from rggan.training.train import resumed, train
 
 SHORT = {"-n": "--dry-run"}
 MEASURED = 1.0  # seconds of steps for the time that a training will take

@@ -21,8 +21,6 @@ from typing import IO, Any, NamedTuple
 from rggan.data.decode import BadPicture, header_size, reason
 from rggan.data.picture import Picture
 
-OPEN_SECONDS = 2.0  # of processor time, for a header; it takes milliseconds
-DECODE_SECONDS = 3.0  # for the pixels, besides those by their number
 PIXELS_PER_SECOND = 6_000_000  # of common formats ten times as many are decoded
 FREE_BYTES, BYTES_PER_PIXEL = 4 << 20, 256  # a file that has more besides is no picture of its size
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
@@ -44,7 +42,8 @@ class Request(NamedTuple):
     """Asks for some pictures: their contents follow, of these lengths.
 
     limits: the fields of each `Picture` beside its content. arguments: of the task. memory: bytes that each may take.
-    large: whether large ones are decoded, or reported as that.
+    to_open, to_decode: seconds of processor time for a header, and for the pixels besides those by their number. large:
+    whether large ones are decoded, or reported as that.
     """
 
     task: str
@@ -52,6 +51,8 @@ class Request(NamedTuple):
     lengths: list[int]
     arguments: dict[str, Any]
     memory: int
+    to_open: float
+    to_decode: float
     large: bool
 
 
@@ -67,14 +68,14 @@ def answer(task: Task, picture: Picture, content: bytes, request: Request) -> An
     The answer has 'bad', why it cannot be read; or 'machine', why it cannot now; or 'large'; or what the task answers.
     """
     try:
-        limit_time(OPEN_SECONDS)
+        limit_time(request.to_open)
         width, height = header_size(picture)
         pixels = width * height
         if pixels > LARGE and not request.large:
             return {"large": True}, []
         if pixels and len(content) > FREE_BYTES + BYTES_PER_PIXEL * pixels:
             raise BadPicture(f"its {len(content):,} bytes are far more than {width}x{height} pixels need")
-        limit_time(DECODE_SECONDS + pixels / PIXELS_PER_SECOND)
+        limit_time(request.to_decode + pixels / PIXELS_PER_SECOND)
         return task(picture, content, **request.arguments)
     except MemoryError:
         return {"bad" if limited_by_us(request.memory) else "machine": too_much_memory(request.memory)}, []

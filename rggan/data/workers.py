@@ -29,6 +29,7 @@ from rggan.data.worker import LARGE, OUT_OF_MEMORY, TASKS, Request, Task, task_o
 from rggan.errors import UserError
 
 MEMORY, BYTES_PER_PIXEL = 1 << 30, 20  # that decoding may take: at least, and of pictures of up to so many pixels
+TO_OPEN, TO_DECODE = 2.0, 3.0  # seconds of processor time for a header, and for pixels besides those by their number
 WAIT = 120.0  # seconds without an answer after which a process is ended; its own limits come first
 MOST = 16  # processes: each takes about 50 MB
 MOST_TOLD = 1 << 20  # bytes of JSON in an answer
@@ -168,7 +169,8 @@ class Workers:
                 continue
             part = part[: next((place for place, why in enumerate(ended) if why is not None), len(part))]
             lengths = [len(each.content) for each in part]
-            request = Request(task, [each.limits for each in part], lengths, arguments, memory, large)
+            limits = [each.limits for each in part]
+            request = Request(task, limits, lengths, arguments, memory, TO_OPEN, TO_DECODE, large)
             try:
                 self.ask(request, part, found)
                 again = False

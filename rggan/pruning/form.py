@@ -27,7 +27,7 @@ def fitted(expected: Any, found: Any, place: str = "state") -> Any:
             raise ValueError(f"{place} is no tensor")
         if found.shape != expected.shape or found.dtype != expected.dtype:
             raise ValueError(f"{place} is {told(found)}, not {told(expected)}")
-        return torch.empty_like(expected, device=found.device).copy_(found)
+        return torch.empty_like(expected, device=found.device).copy_(found.detach())
     if type(found) is not type(expected) and not (isinstance(expected, dict) and isinstance(found, dict)):
         raise ValueError(f"{place} is a {type(found).__name__}, not a {type(expected).__name__}")
     if isinstance(expected, dict):

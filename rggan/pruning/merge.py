@@ -60,6 +60,8 @@ def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
         chain = f"{path}parametrizations.{tensor}."
         mask, threshold = state.pop(name), state.pop(f"{chain}{place}.threshold")
         weight = state.pop(f"{chain}original")
+        if mask.shape != weight.shape:
+            raise ValueError(f"the mask of {path}{tensor} is {list(mask.shape)}, its weight {list(weight.shape)}")
         others = [other for other in state if other.startswith(chain)]
         for other in others:  # a spectral norm after the mask takes its index
             number, _, rest = other.removeprefix(chain).partition(".")

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from rggan.errors import UserError, one_line
-from rggan.files import flush, flush_folder
+from rggan.files import flush, flush_folder, open_part, part_of
 from rggan.memory import is_used_up
 from rggan.pruning.merge import split_state
+from rggan.training.screen import MOST_BYTES, refuse_foreign, refuse_large, refuse_odd
 
-FORMAT = 7
+FORMAT = 8
 KEPT = 2
-NAME = re.compile(r"state-(\d+\.\d+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
+NAME = re.compile(r"state-([0-9]+\.[0-9]+)(?:-([0-9a-f]{16}))?\.pt")  # format 1 had no hash
+LONGEST = 200  # letters of why a state is passed over
 
 
 def save_checkpoint(folder: Path, kimg: float, state: dict[str, Any], keep: int = KEPT) -> Path:
@@ -29,10 +31,11 @@ def save_checkpoint(folder: Path, kimg: float, state: dict[str, Any], keep: int 
     Raises:
         OSError: the disk is full or read-only. Those that were there stay, and nothing half-written.
     """
-    beside = folder / ".state.part"
+    beside = part_of(folder / "state")
+    folder.mkdir(exist_ok=True)
+    opened = open_part(beside)
     try:
-        folder.mkdir(exist_ok=True)
-        with beside.open("wb") as file:
+        with opened as file:
             try:
                 torch.save({"format": FORMAT, **state}, file)
             except RuntimeError as error:  # torch's own words for a write that failed
@@ -53,6 +56,10 @@ def save_checkpoint(folder: Path, kimg: float, state: dict[str, Any], keep: int 
 
 
 def kimg_of(path: Path) -> float:
+    """
+    >>> kimg_of(Path("state-1000000.500-0123456789abcdef.pt"))
+    1000000.5
+    """
     return float(path.name.split("-")[1].removesuffix(".pt"))
 
 
@@ -72,48 +79,63 @@ def remove(path: Path) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(path for path in folder.glob("state-*.pt") if NAME.fullmatch(path.name))
+    found = [path for path in folder.glob("state-*.pt") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (kimg_of(path), path.name))
 
 
-def readable(folder: Path, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def readable(folder: Path, say: Callable[[str], None], most: int = MOST_BYTES) -> Iterator[dict[str, Any]]:
     """The states that can be read, on the CPU, newest first. Says which ones are damaged.
+
+    most: bytes that one may take.
 
     Raises:
         UserError: one of a newer format, which must not be passed over for an older one.
     """
     for path in reversed(checkpoints(folder)):
         try:
-            yield migrate(load(path), path)
-        except (UserError, GeneratorExit):
+            state = migrate(load(path, most), path)
+        except UserError:
             raise
         except Exception as error:  # whatever foreign bytes raise in zipfile and torch
             if is_used_up(error):
                 raise
-            foreign = isinstance(error, pickle.UnpicklingError)  # torch's text tells people to load it all the same
-            lines = str(error).strip().rstrip(".").splitlines()
-            reason = "it holds more than numbers" if foreign else lines[0] if lines else type(error).__name__
-            say(f"{path} is damaged ({one_line(reason)}); using the one before.")
+            say(f"{path} is damaged ({why(error)}); using the one before.")
+        else:
+            yield state
 
 
-def load(path: Path) -> dict[str, Any]:
+def why(error: Exception) -> str:
+    """The first line of what reading a state raised.
+
+    >>> why(ValueError("its content is not what was written.")), why(KeyError())
+    ('its content is not what was written', 'KeyError')
+    """
+    if isinstance(error, pickle.UnpicklingError):  # torch's text tells people to load it all the same
+        return "it holds more than numbers"
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0].rstrip("."))[:LONGEST]
+
+
+def load(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
     """One state, verified by its hash, or by the zip's own checksums where its name holds none.
+
+    Its tensors are mapped from the file: what is not copied takes no memory. most: bytes that it may take.
 
     Raises:
         Many kinds of exception for a file that is no whole state.
     """
+    refuse_large(path, most)
     name = NAME.fullmatch(path.name)
     expected = name[2] if name else None
     if expected is not None and content_hash(path) != expected:
         raise ValueError("its content is not what was written")
     with zipfile.ZipFile(path) as archive:
-        # torch stores tensors uncompressed: what unpacks to more than the file holds is not torch's.
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise ValueError("it would unpack to more than it holds")
+        refuse_foreign(archive, path.stat().st_size)
         if expected is None and (damaged := archive.testzip()) is not None:
             raise ValueError(f"bad checksum of {damaged}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, dict):
         raise ValueError("it holds no training state")
+    refuse_odd(state)
     return state
 
 
@@ -124,7 +146,9 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         UserError: a newer format.
     """
     version = state.get("format", 1)
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or version < 1:
+        raise ValueError("its format is none")
+    if version > FORMAT:
         raise UserError(f"{path} was written by a newer rggan (format {version}): upgrade to continue this run.")
     if version == 1:
         timed = [{k: v for k, v in row.items() if k != "sec_per_kimg"} for row in state["rows"]]
@@ -142,6 +166,8 @@ def migrate(state: dict[str, Any], path: Path) -> dict[str, Any]:
         state = {**state, "training": swapped(state["training"])}
     if version < 6 and "training" in state:
         state = {**state, "training": apart(state["training"])}
+    if version < 8:  # states did not tell where they were made
+        state = {**state, "origin": None}
     return {**state, "format": FORMAT}
 
 

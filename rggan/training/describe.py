@@ -14,6 +14,7 @@ from rggan.methods import kind_of_rule
 from rggan.report.verdict import Scale
 from rggan.run.folder import Row, Run
 from rggan.run.versions import versions
+from rggan.training.origin import id_of, new_id
 from rggan.training.trainer import Training
 
 TOLERANCE = 0.02  # of a density above its target
@@ -125,7 +126,13 @@ def record(config: TrainConfig, data: ImageSet, held_out: ImageSet | None, run: 
     stream = data if isinstance(data, Streamed) else None
     apart = set(held_out.rows.tolist()) if held_out and stream is None else set()
     channels, height, width = data.shape
-    head: dict[str, Any] = {"data": config.data, "key": data.key, "size": [height, width], "channels": channels}
+    head: dict[str, Any] = {
+        "run": id_of(run) or new_id(),
+        "data": config.data,
+        "key": data.key,
+        "size": [height, width],
+        "channels": channels,
+    }
     head |= {name: getattr(config, name) for name in ("resize", "background", "pattern", "max_images", "fraction")}
     head |= {"subset_seed": config.seed, "images": len(data), "held_out": len(apart), "skipped": list(data.skipped)}
     if stream is not None:  # whose images are not listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -9,19 +10,22 @@ from typing import Any
 
 from rggan import ranks
 from rggan.config import TrainConfig
-from rggan.errors import Failed, UserError, one_line
+from rggan.errors import Failed, UserError
 from rggan.memory import is_used_up
 from rggan.report.verdict import Scale, Verdict, verdict
 from rggan.run.folder import Row, Run, is_row
 from rggan.run.log import RunLog, status_line
 from rggan.training.agreement import check_agreement
 from rggan.training.callbacks import Callback, Callbacks
-from rggan.training.checkpoint import checkpoints, readable
+from rggan.training.checkpoint import checkpoints, readable, why
 from rggan.training.evaluator import Judgement
 from rggan.training.instruments import instruments, phases
 from rggan.training.interrupt import Interrupted, stop_on_signal
 from rggan.training.keeper import Keeper
+from rggan.training.origin import compared, origin_of
 from rggan.training.progress import training_bar
+from rggan.training.screen import most_bytes
+from rggan.training.state import MOST
 from rggan.training.together import agreed
 from rggan.training.trainer import Training
 
@@ -47,10 +51,33 @@ def given_up(rows: Sequence[Row], patience: int | None) -> bool:
     return all(row["score"] > best + FAR_ABOVE * abs(best) for row in rows[-patience:])
 
 
+def refuse_odd_rows(rows: Any, kimg: float) -> None:
+    """Raises ValueError or TypeError where these are no evaluations of a run that has seen so many images.
+
+    >>> row = {"tick": 0, "kimg": 2.0, "score": 0.5, "density_g": 1.0, "density_d": 1.0, "phase": "prune"}
+    >>> refuse_odd_rows([row], 2.5)
+    >>> refuse_odd_rows([row], 1.5)
+    Traceback (most recent call last):
+    ValueError: its evaluations are none
+    """
+    last = 0.0
+    for tick, row in enumerate(rows):
+        if not is_row(row) or row["tick"] != tick or not last <= row["kimg"] <= kimg or not abs(row["score"]) <= MOST:
+            raise ValueError("its evaluations are none")
+        if not all(0 <= row[name] <= 1 for name in ("density_g", "density_d")):
+            raise ValueError("its densities are none")
+        last = row["kimg"]
+    json.dumps(rows)  # neither tensors nor other objects
+
+
 class Loop:
     """Steps until the run is as long as asked, with a tick every `snap` kimg.
 
     key: what the images are known by (`ImageSet.key`); a state of other images is refused.
+
+    Attributes:
+        run_id: what the run is known by, a state of another is refused; None: it has no name.
+        changed: lines about what is not as it was when the state was made that was taken up last.
     """
 
     def __init__(
@@ -68,6 +95,8 @@ class Loop:
         self.keeper = Keeper(config, training, run, log, self.state_dict)
         self.rows: list[Row] = []
         self.rollbacks = 0
+        self.run_id: str | None = None
+        self.changed: list[str] = []
         self.started = time.perf_counter()
         self.steps_in_tick, self.images_at_tick = 0, training.images
 
@@ -78,23 +107,30 @@ class Loop:
             "rollbacks": self.rollbacks,
             "tick": [self.steps_in_tick, self.images_at_tick, time.perf_counter() - self.started],
             "images": self.key,
+            "origin": origin_of(self.config, self.training.gan, self.run_id),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises UserError where the images are not those that the run was trained on."""
+        """Raises UserError where the images, the run or its fixed options are others; then nothing is changed."""
+        changed = compared(state["origin"], self.config, self.training.gan, self.run, self.run_id)
         if not self.same_images(state["images"]):
             raise UserError(
                 f"The images of {self.config.data} are not those that {self.run} was trained on; give another `outdir` "
                 "to train anew."
             )
         rows, rollbacks, (steps, images, elapsed) = state["rows"], state["rollbacks"], state["tick"]
-        if not all(is_row(row) for row in rows) or not all(
-            type(n) is int and n >= 0 for n in (rollbacks, steps, images)
-        ):
-            raise ValueError("its rows or counts are none")
-        float(elapsed)
+        seen = state["training"]["images"]
+        if not all(type(n) is int and 0 <= n <= MOST for n in (rollbacks, steps, images, seen)) or images > seen:
+            raise ValueError("its counts are none")
+        if type(elapsed) not in (int, float) or not 0 <= elapsed <= MOST:
+            raise ValueError("the time since its last evaluation is none")
+        refuse_odd_rows(rows, seen / 1000)
+        if not rows and seen >= self.config.kimg * 1000:
+            raise UserError(f"`kimg` {self.config.kimg:g} is no more than {self.run} has trained already.")
         self.training.load_state_dict(state["training"])
-        self.rows, self.rollbacks = list(rows), rollbacks
+        self.rows, self.rollbacks, self.changed = list(rows), rollbacks, changed
+        if self.run_id is None and state["origin"] is not None:  # data.jsonl is gone
+            self.run_id = state["origin"]["run"]
         self.training.scale_learning_rates(self.config.rollback_lr**self.rollbacks)
         self.steps_in_tick, self.images_at_tick = steps, images
         self.started = time.perf_counter() - elapsed
@@ -119,16 +155,16 @@ class Loop:
                 return
             except UserError:  # a ValueError, but no fault of the state
                 raise
-            except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            except Exception as error:  # whatever a foreign state raises
                 if is_used_up(error):
                     raise
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                self.log.say(f"a checkpoint of {self.run} does not fit ({one_line(reason)}); using the one before.")
+                self.log.say(f"a checkpoint of {self.run} does not fit ({why(error)}); using the one before.")
         raise UserError(f"No checkpoint of {self.run} can be read; move the folder away to train anew.")
 
     def states(self) -> Iterator[dict[str, Any]]:
         """Those that can be read, newest first; of several ranks the first one reads."""
-        found = readable(self.run.checkpoints, self.log.say) if ranks.first() else iter(())
+        most = most_bytes(self.training.gan.g, self.training.gan.d)
+        found = readable(self.run.checkpoints, self.log.say, most) if ranks.first() else iter(())
         while True:
             with agreed():
                 state = next(found, None)

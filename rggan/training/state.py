@@ -20,6 +20,8 @@ from rggan.training.rates import in_finale
 from rggan.training.rewinding import Rewinding
 from rggan.training.sparsity import checked_pruner
 
+MOST = 10**15  # of images, steps, seconds and whatever else a state counts
+
 
 class Stateful:
     """A training as its state sees it: what decides the next step."""
@@ -46,7 +48,7 @@ class Stateful:
         return state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError, KeyError or TypeError for a state of another form, and then nothing is changed."""
+        """Raises what `checked` raises for a state of another form, and then nothing is changed."""
         take_up(self, checked(self, state))
 
 
@@ -79,7 +81,7 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
     """The state, if every part of it has the form of the present one.
 
     Raises:
-        ValueError: something does not fit. KeyError: it is not there.
+        ValueError, RuntimeError, TypeError: something does not fit. KeyError: it is not there.
     """
     own = state_of(training)
     parts = ("g", "d", "ema", "loss_sums", "logit_sums", "random", "images")
@@ -105,14 +107,17 @@ def checked(training: Stateful, state: dict[str, Any]) -> dict[str, Any]:
         clean["balance"] = {"sums": None if sums is None else fitted_numbers(sums, 3, "balance", 3)}
         clean["balance"]["ratio"] = balance["ratio"]
     clean["batches"] = training.gan.batches.checked(state["batches"])
+    torch.Generator().set_state(clean["random"])  # raises RuntimeError where it is none
     clean["random_cuda"] = state["random_cuda"]
+    if clean["random_cuda"] is not None and training.gan.device.type == "cuda":
+        torch.Generator(training.gan.device).set_state(clean["random_cuda"])
     # States of older formats have no steps and no ADA: these begin afresh. Up to format 6 the former was "objective".
     steps = training.steps.migrated(state["objective"]) if "objective" in state else state.get("steps", own["steps"])
     clean["steps"] = fitted(own["steps"], steps, "steps")
     found = state.get("ada")
     clean["ada"] = own["ada"] if found is None or own["ada"] is None else fitted(own["ada"], found, "ada")
-    if clean["images"] < 0:
-        raise ValueError("a negative number of images")
+    if not all(0 <= count <= MOST for count in (clean["images"], clean["ema"]["updates"])):
+        raise ValueError("its numbers of images and updates are none")
     return clean
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -30,11 +29,13 @@ from rggan.training.callbacks import Callback, checked, make_callbacks
 from rggan.training.checkpoint import checkpoints, kimg_of
 from rggan.training.describe import left_out, record, sizes, summary, unreached
 from rggan.training.drawing import draw_page, draw_progress, draw_replays, drawn
+from rggan.training.ended import NOT_BEGUN, finished, left, undrawn
 from rggan.training.interrupt import stop_told
 from rggan.training.keeper import WriteFailed
-from rggan.training.loop import Loop, given_up
+from rggan.training.loop import Loop
 from rggan.training.needed import enough_memory
 from rggan.training.notebook import Watched
+from rggan.training.origin import id_of
 from rggan.training.progress import in_notebook
 from rggan.training.reading import read_data, read_fresh
 from rggan.training.scale import scale_of
@@ -44,8 +45,6 @@ from rggan.training.together import agreed, joined
 from rggan.training.track import Tracker, Tracking, make_trackers
 from rggan.training.trainer import Training
 from rggan.training.transfer import begun_anew, shapes_in
-
-NOT_BEGUN = "stopped before the training; nothing was written."
 
 
 def train(
@@ -139,7 +138,7 @@ def train_here(
             with agreed():
                 if ranks.first():
                     held.enter_context(locked(run.path, busy(run)))
-            if ranks.of_first(ranks.first() and finished(run, config)):
+            if ranks.of_first(ranks.first() and finished(run, config) and not undrawn(run)):
                 if ranks.first():
                     tell_finished(run, config, console, trackers)
                 return run.path
@@ -160,7 +159,7 @@ def train_here(
         with drawn(run, console), written(run):
             loop = begin(training, data, run, log, rules, watching)
             if config.resume:
-                take_over(config, run, log)
+                take_over(config, run, log, loop.changed)
             loop.go()
             if ranks.first():
                 for line in [*unreached(config, loop.rows[-1]), *left_out(training)]:
@@ -278,12 +277,16 @@ def begin(
     config = training.config
     loop = Loop(config, training, data.identity, run, log, callbacks)
     if ranks.of_first(checkpoints(run.checkpoints)):
+        loop.run_id = ranks.of_first(id_of(run))
         loop.load_newest()
         log.say(f"continuing {run} at kimg {training.images / 1000:.1f}")
+        for line in loop.changed:
+            log.say(line)
         return loop
     with agreed(), written(run):
         if ranks.first():
             describe_run(training, data, run, log, rules)
+    loop.run_id = ranks.of_first(id_of(run))
     return loop
 
 
@@ -315,25 +318,8 @@ def describe_run(training: Training, data: ImageSet, run: Run, log: RunLog, rule
     save_picture(grid(data.stored(rows)), run.path / REALS)
 
 
-def left(run: Run | None, config: TrainConfig) -> str:
-    """What a training that Ctrl-C stopped at once leaves on disk, and how it goes on."""
-    if run is None:
-        return NOT_BEGUN
-    if not (states := checkpoints(run.checkpoints)):
-        return f"stopped before the first step; {run} holds no state yet, and the same command begins it anew."
-    if finished(run, config):
-        return f"stopped after the training, which is whole; the page: rggan show {shlex.quote(str(run))}"
-    kimg = max(map(kimg_of, states))
-    return f"stopped at once; {run} holds the state of kimg {kimg:.1f}, and the same command continues from there."
-
-
 def busy(run: Run) -> str:
     return f"Another process is training in {run}; wait for it, or change an option to train beside it."
-
-
-def finished(run: Run, config: TrainConfig) -> bool:
-    rows = run.rows()
-    return bool(rows) and (rows[-1]["kimg"] >= config.kimg or given_up(rows, config.patience))
 
 
 def resumed(config: TrainConfig) -> Run:
@@ -357,11 +343,14 @@ def resumed(config: TrainConfig) -> Run:
     return run
 
 
-def take_over(config: TrainConfig, run: Run, log: RunLog) -> None:
-    """Say which options change in a resumed run, and keep them, so that the next `resume` knows them."""
+def take_over(config: TrainConfig, run: Run, log: RunLog, told: Sequence[str]) -> None:
+    """Say which options change in a resumed run, if that was not told, and keep them, so that the next `resume` knows
+    them."""
     with agreed(), written(run):
         if ranks.first() and (changed := config.differences(run.options() or {})):
-            log.say(f"changed    {', '.join(changed.values())}")
+            line = f"changed    {', '.join(changed.values())}"
+            if line not in told:
+                log.say(line)
             run.write_options(config)
 
 

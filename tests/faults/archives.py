@@ -46,12 +46,12 @@ def deflated_zeros(mib: int) -> bytes:
 
 def zipped(entries: Sequence[Entry], quoted: bool = False) -> bytes:
     """quoted: each file lies within the one before, which so holds them all."""
-    body, offsets, ends = b"", list[int](), list[Entry]()
+    body, offsets, ends = bytearray(), list[int](), list[Entry]()
     if quoted:
         for each in reversed(entries):
-            stored = each.stored + body
+            stored = each.stored + bytes(body)
             each = replace(each, stored=stored, method=0, crc=zlib.crc32(stored), packed=len(stored), size=len(stored))
-            body = b"PK\3\4" + each.fields() + each.name + each.extra + stored
+            body = bytearray(b"PK\3\4" + each.fields() + each.name + each.extra + stored)
             ends.insert(0, each)
         for each in ends:
             offsets.append(len(body) - 30 - len(each.name) - len(each.extra) - len(each.stored))
@@ -59,9 +59,22 @@ def zipped(entries: Sequence[Entry], quoted: bool = False) -> bytes:
         offsets.append(len(body) if each.same_as is None else offsets[each.same_as])
         if each.same_as is None:
             body += b"PK\3\4" + each.fields() + each.name + each.extra + each.stored
-    central = b""
+    central = bytearray()
     for each, offset in zip(ends or entries, offsets, strict=True):
         rest = struct.pack("<HHHII", 0, 0, 0, each.attributes, offset)
         central += b"PK\1\2" + b"\x14\3" + each.fields() + rest + each.name + each.extra
-    counts = (0, 0, len(offsets), len(offsets), len(central), len(body), 0)
-    return body + central + b"PK\5\6" + struct.pack("<HHHHIIH", *counts)
+    return bytes(body + central + end(len(offsets), len(central), len(body)))
+
+
+def end(count: int, central: int, body: int) -> bytes:
+    """The end of a zip of so many entries, which need not be so, and with so many bytes of directory and files."""
+    return b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, count % 2**16, count % 2**16, central, body, 0)
+
+
+def many_entries(count: int, ending: str = ".png", extra: bytes = b"") -> bytes:
+    """A zip of so many entries that share one place, so that it is as small as it can be."""
+    first = Entry(b"%07d" % 0 + ending.encode(), extra=extra)
+    body = b"PK\3\4" + first.fields() + first.name + extra
+    header = b"PK\1\2\x14\3" + first.fields() + struct.pack("<HHHII", 0, 0, 0, 0, 0)
+    central = b"".join(header + b"%07d" % i + ending.encode() + extra for i in range(count))
+    return body + central + end(count, len(central), len(body))

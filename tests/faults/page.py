@@ -21,8 +21,8 @@ command runs to the end, and weights, `stats.jsonl`, `data.jsonl`, pictures and 
 bit for bit, with those of a run that nothing happened to. {made}
 
 Half-written: the file is cut to half its length when it is about to be flushed, and the process dies by SIGKILL. Which
-of those places, of the renames, the evaluations and the steps, and which random moments, the seed decides{late}. After a
-signal that asks a run to stop, no step is made again.
+of those places, of the renames, the evaluations and the steps, and which random moments, the seed decides{late}. After
+a signal that asks a run to stop, no step is made again.
 
 | instant | tried | exact |
 |---|---|---|

@@ -10,6 +10,8 @@ import pytest
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
 from rggan.pretrained import LITE1
+from rggan.run.places import replays
+from tests.conftest import folders
 from tests.faults.configurations import CONFIGURATIONS
 from tests.faults.drill import Drill, compare, fingerprint, half_written
 from tests.faults.traps import MARK, processes, started_by, survivors
@@ -32,6 +34,13 @@ def test_a_few_instants_of_every_sort_resume_exactly(drill):
 @pytest.mark.parametrize("place", ["half-written", "evaluating"])
 def test_places_that_matter_most_are_always_tried(drill, place):
     assert drill.trapped(place, 2)[1] is None
+
+
+@pytest.mark.slow
+def test_run_that_ended_before_its_last_picture_was_drawn_draws_it(drill):
+    (run,) = folders(drill.folder / "warm")
+    (run / replays()).unlink()
+    assert drill.resumed(drill.folder / "warm") is None
 
 
 @pytest.mark.slow

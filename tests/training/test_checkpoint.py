@@ -41,6 +41,15 @@ def test_as_many_are_kept_as_asked(tmp_path):
     assert names(tmp_path) == ["state-000006.000"]
 
 
+def test_the_newest_is_the_newest_by_number(tmp_path):
+    """As text a state of a million kimg lies before one of less."""
+    for kimg in (999_999.5, 999_999.9995, 1_000_000.0, 1_000_000.001, 10_000_000.0):
+        path = save_checkpoint(tmp_path, kimg, {"kimg": kimg})
+        assert checkpoints(tmp_path)[-1] == path
+        assert newest(tmp_path)["kimg"] == kimg
+    assert names(tmp_path) == ["state-1000000.001", "state-10000000.000"]
+
+
 def test_going_back_drops_what_lay_ahead(tmp_path):
     """After a return to kimg 2 another course leads to 3: the old 3 must not be taken for the newest."""
     for kimg in (2, 3, 4):
@@ -112,6 +121,18 @@ def test_what_would_unpack_to_more_than_it_holds_is_not_loaded(tmp_path, monkeyp
     said = []
     assert newest(tmp_path, said.append) is None
     assert "more than it holds" in said[0]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_somebody_elses_is_not_written_over(tmp_path, kind):
+    """Where a state is written before it gets its name."""
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    place = tmp_path / ".state.rggan.part"
+    {"link": lambda: place.symlink_to("theirs"), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[kind]()
+    before = os.lstat(place)
+    with pytest.raises(FileExistsError):
+        save_checkpoint(tmp_path, 2.0, {"kimg": 2.0})
+    assert (os.lstat(place).st_ino, (tmp_path / "theirs").read_bytes()) == (before.st_ino, b"theirs")
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -22,7 +22,7 @@ from rggan.errors import UserError
 PIXELS = 3 * 32 * 32
 TAR = (".tar", ".tar.gz", ".tgz")
 MAX_BYTES = 256 * 2**20  # of an unpacked .tar: the largest CIFAR has 186 million
-MAX_FILE = 160 * 2**20  # bytes of one of its files: the largest has 155 million
+MAX_FILE = 156_000_000  # bytes of one of its files: the largest has 155,249,918
 MAX_MEMBERS = 1000  # of a .tar: CIFAR has 9
 MAX_OPCODES = 2_000_000  # of a pickle: CIFAR-100 has about 300,000
 TEXTS = ("SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "SHORT_BINUNICODE", "BINUNICODE")

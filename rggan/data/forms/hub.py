@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from rggan.bounded import read_json
 from rggan.data.form import Form
 from rggan.data.forms.labels import classified
 from rggan.data.picture import Listing, Picture, read_file
@@ -71,13 +72,17 @@ def library() -> Any:
 
 def load_table(datasets: Any, name: str, split: str | None) -> Any:
     """Loads one split as a `datasets.Dataset`."""
-    if (Path(name) / "dataset_dict.json").is_file():  # save_to_disk, all splits
+    saved = [Path(name) / each for each in ("dataset_dict.json", "state.json")]
+    if any(path.is_file() for path in saved):
+        for path in (*Path(name).glob("*.json"), *Path(name).glob("*/*.json")):  # which the library reads whole
+            read_json(path)
+    if saved[0].is_file():  # save_to_disk, all splits
         tables = datasets.load_from_disk(name)
         part = split or "train"
         if part not in tables:
             raise ValueError(f"it has no split {part}; give hf:{name}:SPLIT with one of {', '.join(tables)}.")
         return tables[part]
-    if (Path(name) / "state.json").is_file():  # save_to_disk, one split
+    if saved[1].is_file():  # save_to_disk, one split
         table = datasets.load_from_disk(name)
         if split and split != str(table.split):
             raise ValueError(f"it was saved as a single split; give hf:{name}.")

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -42,7 +43,7 @@ from rggan.errors import UserError
 BUFFER = 10_000  # images of a stream that are held in memory, unless `shuffle_buffer` says otherwise
 HELD_OUT = 10_000  # images of the last shard that the score compares with
 HELD_OUT_BYTES = 2 << 30  # that they take at most
-CHUNK = 64  # encoded pictures that are held at a time
+CHUNK, CHUNK_BYTES = 64, 1 << 28  # encoded pictures that are held at a time, and bytes after which there are fewer
 PASSES = 8  # shards whose classes are read at a time
 
 
@@ -247,9 +248,25 @@ def image_set(
 
 def chunks(pictures: Iterator[Picture], most: int, limits: dict[str, Any]) -> Iterator[list[Picture]]:
     """Yields at most `most` pictures, a few at a time, with these limits."""
-    while part := [replace(picture, **limits) for picture in islice(pictures, min(CHUNK, most))]:
-        most -= len(part)
+    part, size = list[Picture](), 0
+    for picture in islice(pictures, most):
+        part.append(replace(picture, **limits))
+        size += held(picture)
+        if len(part) == CHUNK or size >= CHUNK_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
         yield part
+
+
+def held(picture: Picture) -> int:
+    """Bytes of a picture whose content is in memory; 0 for others.
+
+    >>> held(Picture("a.png", partial(bytes, b"four"))), held(Picture("a.png", bytes))
+    (4, 0)
+    """
+    read = picture.read
+    return len(read.args[0]) if isinstance(read, partial) and read.func is bytes else 0
 
 
 def classes_of(shards: Shards, count: int) -> Counter[str]:
