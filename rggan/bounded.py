@@ -16,7 +16,8 @@ MOST_BYTES = 16 << 20  # of a file of JSON, unless its reader says otherwise
 MOST_VALUES = 1_000_000  # of a JSON text: each takes about 60 bytes of memory, though two or three of the text
 MOST_LEVELS = 64  # of lists and objects within each other
 MOST_IN_LINES = 1 << 30  # bytes of a file with JSON in each line
-MOST_VALUES_IN_LINES = 15_000_000  # of 100,000 ticks with their layers, or 3,000,000 images
+MOST_VALUES_IN_LINES = 15_000_000  # of 100,000 ticks with their layers, or 1,000,000 images
+LINE = 8  # values that each line counts as, which takes about as long
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.S)  # one that does not end reaches to the end
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 TURNS = np.zeros(256, dtype=np.int8)
@@ -105,7 +106,7 @@ def json_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yields the JSON objects of a regular file with one in each line; other lines are left out.
 
-    most: bytes of the file. values: of all lines, each of which counts as one too. line: bytes of a line.
+    most: bytes of the file. values: of all lines, each of which counts as `LINE` more. line: bytes of a line.
 
     Raises:
         OSError: it cannot be read, or is no regular file. ValueError: it has more.
@@ -115,7 +116,7 @@ def json_lines(
         raise ValueError(f"its {size:,} bytes are more than this reads ({most:,})")
     with open(path, "rb") as file:
         while text := file.readline(line):
-            left -= 1 + values_of(text)
+            left -= LINE + values_of(text)
             if left < 0:
                 raise ValueError(f"it has more than {values:,} lines and values")
             if text.isspace():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def train_steps(
         optimizer.zero_grad()
         model(batch()).square().mean().backward()
         optimizer.step()
+
+
+@pytest.fixture
+def hang_up_is_heard() -> Iterator[None]:
+    """Here and in processes that a test starts, also where the tests run under nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def folders(outdir: Path) -> list[Path]:

@@ -80,3 +80,12 @@ def test_lines_that_are_no_objects_are_left_out(tmp_path):
     assert list(json_lines(path, 1000, line=50)) == [{"a": 1}, {"c": 2}]
     with pytest.raises(ValueError, match="more than this reads"):
         list(json_lines(path, 10))
+
+
+@pytest.mark.parametrize("content", ["\n" * 100, "[]\n" * 100, '{"a": 1}\n' * 100, "[" + "[]," * 790 + "[]]"])
+def test_lines_and_their_values_are_counted_together(tmp_path, content):
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="more than 780 lines and values"):
+        list(json_lines(path, values=780))
+    assert len(list(json_lines(path, values=2000))) == 100 * ("a" in content)

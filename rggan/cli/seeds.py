@@ -18,9 +18,10 @@ from rggan.run.differ import labels
 from rggan.run.folder import Run
 from rggan.run.log import say
 from rggan.run.outdir import find_run, runs
+from rggan.training.ended import finished
 from rggan.training.loop import Diverged
 from rggan.training.together import agreed
-from rggan.training.train import finished, train
+from rggan.training.train import train
 
 OPTION = "--seeds"
 ALONE = ("--seed", "--resume", "--dry-run", "-n")  # options of one run

@@ -24,17 +24,8 @@ MOST_ABOUT = 64 << 20  # bytes of what is told of a million pictures
 ANEW = "the cache of decoded images {}: it is made anew"
 DAMAGED = ANEW.format("was not as it was written")
 EARLIER = ANEW.format("is of an earlier version, which kept no hash of it")
-PASSED = ANEW.format("lacks pictures that could not be read when it was made, for want of memory or open files")
 
 CUT = "The cache of decoded images was cut while it was read; start again, and it is made anew."
-
-
-class Passing(str):
-    """Why a picture cannot be read, where the reason comes from the machine and not from the file: it is not kept.
-
-    >>> isinstance(Passing("out of memory"), str)
-    True
-    """
 
 
 @dataclass(frozen=True)
@@ -79,15 +70,24 @@ class Tally:
 
 
 def cache_folder() -> Path:
-    """Returns $RGGAN_CACHE, or rggan/ in $XDG_CACHE_HOME or ~/.cache."""
+    """Returns $RGGAN_CACHE, or rggan/ in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        UserError: none of them is known.
+    """
     if own := os.environ.get("RGGAN_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rggan"
+    except RuntimeError as error:  # a user id of a container, say
+        raise UserError(
+            "A cache is needed, and this user has no home folder: name one in the environment variable RGGAN_CACHE."
+        ) from error
 
 
 def made_anew(notes: Iterable[str]) -> list[str]:
     """Those notes that tell of a cache which was made anew, as sentences."""
-    return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER, PASSED)]
+    return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER)]
 
 
 def machine_memory() -> int:
@@ -148,8 +148,6 @@ def write_cache(results: Results, shape: tuple[int, int, int], about: Path, besi
                 digest.update(row)
         flush(file)
         told = {"bytes": file.tell(), "shape": shape, **vars(tally)}
-    if any(isinstance(reason, Passing) for reason in tally.bad.values()):
-        told["passing"] = True
     digest.update(json.dumps(told).encode())
     told["sha256"] = digest.hexdigest()
     write_whole(about, json.dumps(told).encode())
@@ -171,7 +169,7 @@ def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded
         digest.update(json.dumps(told).encode())  # the same text as was written
         if digest.hexdigest() != expected:
             return DAMAGED
-        return PASSED if "passing" in told else mapped(path, told)
+        return mapped(path, told)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # foreign JSON

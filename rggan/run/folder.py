@@ -205,7 +205,7 @@ class Run:
         return {}
 
     def append_log(self, line: str) -> None:
-        with (self.path / places.LOG).open("a") as file:
+        with (self.path / places.LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
 
 

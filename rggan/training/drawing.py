@@ -68,7 +68,8 @@ def draw_page(run: Run, console: Console, look: bool) -> None:
         told = f"page       {write_page(run, look=look)}"
     except Exception as error:
         told = f"No page was made: {reason(error)}."
-    say(console, told)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        say(console, told)
 
 
 def draw_progress(run: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -68,6 +68,11 @@ def training_bar(console: Console, total: int, done: int) -> Iterator[Callable[[
         *(TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images")),
         *(TimeElapsedColumn(), TimeRemainingColumn()),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training", total=total, completed=done)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("training", total=total, completed=done)
+    bar.start()
+    try:
         yield lambda images: bar.update(task, completed=images)
+    finally:
+        with suppress(OSError):  # the terminal may be gone
+            bar.stop()

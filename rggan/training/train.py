@@ -16,6 +16,7 @@ from rggan.config import TrainConfig
 from rggan.data import ImageSet
 from rggan.data.named import remember
 from rggan.data.pictures import grid, save_picture
+from rggan.data.store import made_anew
 from rggan.errors import UserError
 from rggan.options import CHANGEABLE
 from rggan.run.folder import Run
@@ -75,8 +76,8 @@ def train(
         UserError: bad input, before anything is written; or another process trains in the same run.
         Diverged: no finite images, or one and the same picture, after all returns to a good state.
         WriteFailed: the disk is full or read-only, and `on_write_error` is 'stop'.
-        Interrupted: stopped by Ctrl-C (SIGINT) or SIGTERM, after saving; or by Ctrl-C at once, after saying what is
-            there.
+        Interrupted: stopped by Ctrl-C (SIGINT), SIGTERM or SIGHUP, after saving; or by Ctrl-C at once, after saying
+            what is there.
 
     >>> import io, tempfile
     >>> options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 4, "score_samples": 8, "max_images": 9}
@@ -150,7 +151,7 @@ def train_here(
                     config, data, not ranks.of_first(checkpoints(run.checkpoints)), rules, schedules, run
                 )
         log = RunLog(run, console) if ranks.first() else Silent(run, console)
-        for line in lines:
+        for line in lines or made_anew(data.notes):  # of a new run all notes are told
             log.say(line)
         if ranks.first():
             point_to(run)

@@ -9,6 +9,7 @@ from rggan import TrainConfig
 from rggan.cli import seeds as cli_seeds
 from rggan.cli.main import main
 from rggan.run.outdir import LONGEST, apart, describe, runs
+from rggan.run.places import WEIGHTS
 from rggan.training.interrupt import Interrupted
 from rggan.training.loop import Diverged
 
@@ -39,6 +40,8 @@ def pretended(monkeypatch):
             raise happens[config.seed]
         row = {"tick": 0, "kimg": config.kimg, "score": 1.0, "density_g": 1.0, "density_d": 1.0, "phase": "prune"}
         run.write_rows([row])
+        run.best.mkdir()
+        (run.best / WEIGHTS).touch()
         return run.path
 
     monkeypatch.setattr(cli_seeds, "train", train)

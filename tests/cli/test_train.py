@@ -132,6 +132,7 @@ def test_ctrl_c_before_the_first_step_says_what_is_there_and_how_it_goes_on(tmp_
     assert capsys.readouterr().out.splitlines()[-1] == told
     row = {"tick": 0, "kimg": 0.016, "score": 1.0, "density_g": 1.0, "density_d": 1.0, "phase": "dense"}
     (run / "stats.jsonl").write_text(json.dumps(row) + "\n")
+    (run / "checkpoints" / "state-000000.016.pt").touch()
     monkeypatch.setattr("rggan.training.train.draw_page", stopping)
     assert main(line) == 130
     told = f"stopped after the training, which is whole; the page: rggan show {run}"

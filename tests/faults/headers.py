@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.faults.archives import entry, zipped
+from tests.faults.archives import Entry, entry, zipped
 
 MIB = 2**20
 PIXEL = b"\x89PNG\r\n\x1a\n"  # how a picture begins
@@ -53,11 +54,19 @@ def tars(short: bool = False) -> dict[str, bytes]:
 
 
 def gzipped(*parts: bytes | int) -> bytes:
-    """A gzip of these, without the checksum at its end; a number: so many MiB of zeros, which take a thousandth."""
-    packed = b"\x1f\x8b\x08\0\0\0\0\0\2\3"
+    """A gzip of these; a number: so many MiB of zeros, which take a thousandth, and without its checksum."""
+    known = [part for part in parts if not isinstance(part, int)]
+    check = zlib.crc32(b"".join(known)) if len(known) == len(parts) else 0
+    end = struct.pack("<II", check, sum(map(len, known)) % 2**32)
+    return b"\x1f\x8b\x08\0\0\0\0\0\2\3" + deflated(*parts) + end
+
+
+def deflated(*parts: bytes | int, zeros: bytes = b"\0") -> bytes:
+    """zeros: what stands for them."""
+    packed = b""
     for part in parts:
         packer = zlib.compressobj(9, wbits=-15)
-        block = packer.compress(bytes(MIB) if isinstance(part, int) else part) + packer.flush(zlib.Z_FULL_FLUSH)
+        block = packer.compress(zeros * MIB if isinstance(part, int) else part) + packer.flush(zlib.Z_FULL_FLUSH)
         packed += block * (part if isinstance(part, int) else 1)
     return packed + packer.flush()
 
@@ -92,9 +101,12 @@ def accents(count: int) -> str:
     return "a" + "\u0301\u0323" * (count // 2)
 
 
-def npy(text: str, length: int) -> bytes:
-    """The beginning of an .npy whose header is filled up with blanks to so many bytes."""
-    return b"\x93NUMPY\2\0" + length.to_bytes(4, "little") + text.encode().ljust(length)
+def npz_of_blanks(mib: int) -> bytes:
+    """An .npz of an array whose header is filled up with so many MiB of blanks."""
+    text = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 4, 4), }"
+    head = b"\x93NUMPY\2\0" + (len(text) + mib * MIB).to_bytes(4, "little") + text
+    stored = deflated(head, mib, bytes(32), zeros=b" ")
+    return zipped([Entry(b"images.npy", stored, 8, 0, len(stored), len(head) + mib * MIB + 32)])
 
 
 def npz(arrays: Mapping[str, bytes]) -> bytes:
@@ -107,12 +119,12 @@ def array(values: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def npz_of_labels(classes: int, count: int = 64) -> bytes:
+def npz_of_labels(classes: int, count: int) -> bytes:
     """An .npz of few small pictures with one-hot labels of so many classes."""
     return npz(
         {
-            "images": array(np.zeros((count, 4, 4), dtype=np.uint8)),
-            "labels": array(np.zeros((count, classes), dtype=np.uint8)),
+            "images": array(np.zeros((count, 6, 6), dtype=np.uint8)),
+            "labels": array(np.random.default_rng(0).integers(0, 2, (count, classes), dtype=np.uint8)),
         }
     )
 
@@ -137,6 +149,6 @@ LINES: dict[str, Callable[[], bytes]] = {
 }
 PICKLES: dict[str, Callable[[], bytes]] = {
     "opcodes": lambda: pickle_of_opcodes(100 * MIB),
-    "text": lambda: pickle_of_text(150 * MIB),
+    "text": lambda: pickle_of_text(130 * MIB),
     "larger than any": lambda: pickle.dumps(bytes(170 * MIB)),
 }

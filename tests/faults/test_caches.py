@@ -12,9 +12,11 @@ from PIL import Image
 from rggan import UserError
 from rggan.data import Batches, depth, load_images
 from rggan.data import images as images_module
+from rggan.data import parallel as parallel_module
 from rggan.data.batches import placed
 from rggan.data.source import list_pictures
-from rggan.data.store import Passing, in_cache
+from rggan.data.store import in_cache
+from rggan.data.workers import answers, no_memory
 from rggan.evaluation.features import collect_cached
 from rggan.evaluation.saved import read_statistics
 from rggan.files import json_text
@@ -81,21 +83,22 @@ def test_a_link_in_the_place_of_the_unfinished_cache_is_not_followed(pictures):
     assert own.read_text() == "mine"
 
 
-def test_a_picture_that_memory_did_not_suffice_for_is_bad_in_that_run_alone(pictures, monkeypatch):
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_picture_that_memory_did_not_suffice_for_is_not_remembered_as_bad(pictures, monkeypatch, skip_bad):
     expected = load_images(pictures, 16)
-    original = images_module.pixels_of
 
-    def starved(picture, content, how):
-        return Passing("out of memory") if picture.name == "3.png" else original(picture, content, how)
+    def starved(task, asked, **how):
+        if task == "pixels" and any(each.picture.name == "3.png" for each in asked):
+            raise no_memory(asked[0].picture)
+        return answers(task, asked, **how)
 
-    monkeypatch.setattr(images_module, "pixels_of", starved)
-    assert mapped(pictures, skip_bad=True).skipped == ("3.png",)
-    monkeypatch.undo()
-    monkeypatch.setenv("RGGAN_CACHE", str(pictures.parent / "cache"))
-    found = mapped(pictures, skip_bad=True)
-    assert (found.skipped, torch.equal(found.images, expected.images)) == ((), True)
-    assert "could not be read when it was made" in found.notes[0]
-    assert mapped(pictures).notes == ()
+    monkeypatch.setattr(parallel_module, "answers", starved)
+    with pytest.raises(UserError, match=r"Cannot decode .* now: there is no memory left"):
+        mapped(pictures, skip_bad=skip_bad)
+    assert not list((pictures.parent / "cache").glob("*.u8"))
+    monkeypatch.setattr(parallel_module, "answers", answers)
+    found = mapped(pictures)
+    assert (found.skipped, found.notes, torch.equal(found.images, expected.images)) == ((), (), True)
 
 
 def test_a_damaged_picture_is_remembered(tmp_path):
@@ -104,7 +107,6 @@ def test_a_damaged_picture_is_remembered(tmp_path):
     results.clear()
     found = in_cache(lambda: pytest.fail("decoded again"), "k", (2, 2, 1), tmp_path)
     assert (found.bad, found.notes, len(found.pixels)) == ({0: "it is damaged"}, (), 0)
-    assert "passing" not in json.loads((tmp_path / "k.json").read_text())
 
 
 # What is mapped and cut in these tests ends the process by SIGBUS, if nothing looks at its size before.

@@ -25,12 +25,14 @@ WIDE = 8000  # of those whose pixels are: as many as a picture may have
 @dataclass(frozen=True)
 class Work:
     """A kind of long work: make(count) -> the file. count: so many that it was seen to take over 20 seconds or 1 GB
-    where nothing bounds it, in a file of at most 128 MiB; few: so many that it takes a second, about."""
+    where nothing bounds it, in a file of at most 128 MiB; few: so many that it takes a second, about. format: as Pillow
+    names it, where it is not among those that are always read."""
 
     ending: str
     make: Callable[[int], bytes]
     count: int
     few: int
+    format: str = ""
 
 
 @cache
@@ -285,12 +287,12 @@ WORKS = {
     "PPM, comments": Work(".pgm", ppm_comments, 4_000_000, 200_000),
     "PPM, numbers": Work(".pgm", ppm_numbers, 64_000_000, 1_000_000),
     "PPM, scaled": Work(".ppm", ppm_scaled, 128_000_000, 1_000_000),
-    "DDS, masks": Work(".dds", dds, 64_000_000, 500_000),
-    "QOI, indices": Work(".qoi", qoi, 64_000_000, 1_000_000),
-    "BLP, blocks": Work(".blp", blp, 64_000_000, 1_000_000),
-    "FITS, packed": Work(".fits", fits_packed, 64_000_000, 1_000_000),
-    "PSD, resources": Work(".psd", psd_resources, 11_100_000, 500_000),
-    "IM, fields": Work(".im", im, 44_000_000, 500_000),
+    "DDS, masks": Work(".dds", dds, 64_000_000, 500_000, "DDS"),
+    "QOI, indices": Work(".qoi", qoi, 64_000_000, 1_000_000, "QOI"),
+    "BLP, blocks": Work(".blp", blp, 64_000_000, 1_000_000, "BLP"),
+    "FITS, packed": Work(".fits", fits_packed, 64_000_000, 1_000_000, "FITS"),
+    "PSD, resources": Work(".psd", psd_resources, 11_100_000, 500_000, "PSD"),
+    "IM, fields": Work(".im", im, 44_000_000, 500_000, "IM"),
 }
 LIGHT = {  # at their largest they take some seconds
     "PNG, empty pixels": Work(".png", png_empty_pixels, 11_000_000, 500_000),
@@ -299,11 +301,11 @@ LIGHT = {  # at their largest they take some seconds
     "WEBP, chunks": Work(".webp", webp_chunks, 16_000_000, 500_000),
     "WEBP, frames": Work(".webp", webp_frames, 2_600_000, 100_000),
     "JPEG 2000, boxes": Work(".jp2", jp2_boxes, 16_000_000, 500_000),
-    "FITS, cards": Work(".fits", fits_cards, 1_600_000, 30_000),
-    "ICO, entries": Work(".ico", ico, 65_535, 65_535),
-    "ICNS, blocks": Work(".icns", icns, 16_000_000, 500_000),
-    "PSD, layers": Work(".psd", psd_layers, 32_767, 32_767),
-    "IPTC, fields": Work(".iim", iptc, 26_000_000, 500_000),
-    "XV, comments": Work(".xv", xv, 64_000_000, 1_000_000),
-    "TGA, runs": Work(".tga", tga, 500_000, 500_000),
+    "FITS, cards": Work(".fits", fits_cards, 1_600_000, 30_000, "FITS"),
+    "ICO, entries": Work(".ico", ico, 65_535, 65_535, "ICO"),
+    "ICNS, blocks": Work(".icns", icns, 16_000_000, 500_000, "ICNS"),
+    "PSD, layers": Work(".psd", psd_layers, 32_767, 32_767, "PSD"),
+    "IPTC, fields": Work(".iim", iptc, 26_000_000, 500_000, "IPTC"),
+    "XV, comments": Work(".xv", xv, 64_000_000, 1_000_000, "XVThumb"),
+    "TGA, runs": Work(".tga", tga, 500_000, 500_000, "TGA"),
 }

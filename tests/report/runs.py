@@ -5,6 +5,7 @@ import json
 import torch
 
 from rggan import TrainConfig
+from rggan.data.named import remember
 from rggan.data.pictures import grid, save_picture
 from rggan.run.places import fakes
 
@@ -44,9 +45,10 @@ def make_sheet(seed):
 
 
 def make_run(folder, rows=None, pictures=(("a.png", "cat"), ("b.png", "dog")), sheets=(0, 2, 4, 6, 8), **options):
-    """A run of 16 x 24 pixels in this folder, with a sheet at each of these kimg."""
+    """A run of 16 x 24 pixels in this folder, with a sheet at each of these kimg, of data that were named here."""
     folder.mkdir(parents=True)
     config = TrainConfig.of("sngan", **{"data": "pictures", "snap": 2.0, "kimg": 8.0, **options})
+    remember(config.data)
     (folder / "config.json").write_text(json.dumps(config.to_json()))
     head = {"data": config.data, "key": "k1", "size": [16, 24], "channels": 3, "images": len(pictures), "skipped": []}
     lines = [head, *({"name": name, "sha256": f"{name}", "class": label} for name, label in pictures)]

@@ -186,8 +186,8 @@ def test_patience_counts_from_the_best_also_below_zero():
     assert not given_up([{"score": 1.0}] * 3, 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number, hang_up_is_heard):
     original, before = Training.step, signal.getsignal(number)  # a shell's background job ignores SIGINT
 
     def step(self):

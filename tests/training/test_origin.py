@@ -14,8 +14,8 @@ from rggan.cli.main import main
 from rggan.run.folder import Run
 from rggan.training import origin
 from rggan.training.checkpoint import checkpoints, load, save_checkpoint
+from rggan.training.ended import finished
 from rggan.training.reading import read_data
-from rggan.training.train import finished
 from rggan.training.trainer import Training
 from tests.conftest import folders
 

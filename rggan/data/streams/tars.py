@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlparse
 
-from rggan.bounded import parse_json
+from rggan.bounded import parse_json, regular_size
 from rggan.data.forms.labels import class_of
 from rggan.data.picture import MAX_BYTES, Picture, endings_of, every_format
 from rggan.data.source import named_form
@@ -78,6 +78,7 @@ def shards_in(folder: str) -> list[str]:
 def has_pictures(path: str) -> bool:
     """Whether there is a picture among the first members of a .tar."""
     try:
+        regular_size(path)
         with open(path, "rb") as file:
             found = (
                 member.name for member in islice(members(unpacked(file), most=FIRST_BYTES), FIRST) if member.regular

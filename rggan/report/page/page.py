@@ -55,8 +55,8 @@ def environment() -> Environment:
     templates = Path(__file__).parent / "templates"
     made.globals |= {
         "version": versions()["rggan"],
-        "style": Markup((templates / "page.css").read_text()),  # ours
-        "script": Markup((templates / "page.js").read_text()),
+        "style": Markup((templates / "page.css").read_text("utf-8")),  # ours
+        "script": Markup((templates / "page.js").read_text("utf-8")),
         "verdicts": NAMES,
         "options": OPTIONS,
     }
