@@ -14,12 +14,16 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch.autograd.graph import saved_tensors_hooks
 
 from rggan import TrainConfig, UserError, memory, train
-from rggan.cli.main import COMMANDS, SMALLER, kind, main
+from rggan.cli.generate import generate
+from rggan.cli.main import COMMANDS, SMALLER, kind, main, parse
+from rggan.evaluation.features import collect
 from rggan.generation.build import build
 from rggan.generation.storage import write_generator
+from rggan.metrics import feature_network
 from rggan.networks import FAMILIES
 from rggan.options import network_arguments
 from rggan.ranges import RANGES
@@ -271,6 +275,24 @@ def test_memory_that_is_not_there_is_known_as_that_by_whatever_asks_for_it(take)
     assert memory.is_used_up(found.value)
     with pytest.raises(type(found.value)):  # and is no fault of somebody's code
         called("`network` a:B", take)
+
+
+def test_features_that_do_not_fit_are_refused(digits, monkeypatch):
+    monkeypatch.setattr("rggan.memory.available", lambda: 20_000)
+    with pytest.raises(UserError, match=r"^`subset` 40 needs .*, and 0 MB are free: take at most 11\.$"):
+        collect(feature_network("steering"), digits.take(np.arange(40)), ["whole"], 10_000, "digits")
+    assert collect(feature_network("steering"), digits.take(np.arange(40)), ["whole"], 11, "digits")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("--seeds 0-99 --grid", "`seeds` 100 needs"), ("--seeds 0-99 --walk 9", "`walk` 9 needs")]
+)
+def test_pictures_that_do_not_fit_are_refused(line, told, generator, tmp_path, monkeypatch):
+    monkeypatch.setattr("rggan.memory.available", lambda: 40_000)
+    config = parse(["generate", str(generator), "--outdir", str(tmp_path / "out"), *line.split()])
+    with pytest.raises(UserError, match=f"^{told} about 0 MB of memory"):
+        generate(config, Console(quiet=True))
+    assert os.listdir(tmp_path) == []
 
 
 def raising(error):
