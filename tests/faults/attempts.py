@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,20 +26,30 @@ from rggan.data.images import ImageSet
 from rggan.data.picture import Picture
 from rggan.data.source import list_pictures
 from rggan.errors import UserError
+from rggan.evaluation.features import collect_cached
+from rggan.evaluation.saved import read_statistics
 from rggan.generation.generator import Generator
+from rggan.metrics import feature_network, frechet_distance
 from rggan.run.folder import Run
 from rggan.run.log import RunLog
 from rggan.run.outdir import find_run
 from rggan.training.checkpoint import FORMAT
 from rggan.training.loop import Loop, given_up
+from rggan.training.setup import description_of, make_gan
 from rggan.training.trainer import Training
 from tests.faults import inputs
 from tests.faults.drill import flat
 from tests.faults.fuzz import Broken, faults
 from tests.faults.hostile import Seeds, make_seeds
+from tests.faults.work import LIGHT, WORKS
 
 RULES = ("threshold", "published")
-ROW = {"tick": 0, "kimg": 0.008, "score": 1.0, "diversity": 1.0, "density_g": 1.0, "density_d": 1.0, "phase": "prune"}
+SIZES: dict[str, Any] = {
+    **{"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 4, "d_steps": 1},
+    **{"device": "cpu", "precision": "fp32"},
+}
+UNUSUAL = tuple(sorted({one.format for one in (WORKS | LIGHT).values()} - {""}))
+ROW = {"tick": 0, "kimg": 0.004, "score": 1.0, "diversity": 1.0, "density_g": 1.0, "density_d": 1.0, "phase": "prune"}
 
 
 class Heard(RunLog):
@@ -74,13 +85,14 @@ class Tools:
             self.good[rule] = torch.load(io.BytesIO(files[rule]), weights_only=True)
             self.loops[rule] = loop
         self.seeds: Seeds = make_seeds(seed, count, folder, files)
+        self.network = feature_network("steering")
+        self.few = self.data.take(np.arange(6))
 
     def take_loop(self, rule: Any) -> Loop:
         """One that nothing is amiss with: who takes it, gives it back in `loops` if that is still so."""
         if rule in self.loops:
             return self.loops.pop(rule)
-        sizes: Any = {"width_g": 8, "width_d": 8, "z_dim": 8, "batch": 4, "score_samples": 4, "d_steps": 1}
-        config = TrainConfig(**sizes, device="cpu", precision="fp32", rule=rule, outdir=self.folder)
+        config = TrainConfig(**SIZES, rule=rule, outdir=self.folder)
         return Loop(config, Training(config, self.data, self.data), "key", Run(self.folder), Heard(self.folder))
 
 
@@ -216,9 +228,78 @@ def content(loop: Loop) -> bytes:
     return b"".join(flat(state))
 
 
+def begin(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """Another run begins from these weights."""
+    config = TrainConfig(**SIZES, init=path, outdir=out)
+    gan = make_gan(config, tools.data, description_of(config, tools.data)["network"], None, True)
+    for network in (gan.g, gan.d):
+        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+            raise Broken("weights that are no finite numbers")
+    return "read"
+
+
+def read_cached(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """What is read from a cache that was spoiled is what was written, or is made anew with a line."""
+    os.environ["RGGAN_CACHE"] = str(out / "cache")
+    if random.random() < 0.3:
+        return read_features(tools, random, out / "cache" / "features")
+    expected = load_images(path, 16)
+    load_images(path, 16, memory_share=1e-15)
+    (pixels,) = (out / "cache").glob("*.u8")
+    inputs.spoil(random, pixels, pixels.with_suffix(".json"))
+    found = load_images(path, 16, memory_share=1e-15)
+    if not torch.equal(found.images, expected.images) or found.skipped or found.hashes != expected.hashes:
+        raise Broken("other images than are there")
+    for note in found.notes:
+        tell(note)
+    return "left out" if found.notes else "read"
+
+
+def read_features(tools: Tools, random: Random, folder: Path) -> str:
+    """The same of features."""
+    notes: list[str] = []
+    expected = collect_cached(tools.network, tools.few, 4, "few", notes=notes)["whole"]
+    (path,) = folder.glob("*.safetensors")
+    inputs.spoil_features(random, path)
+    found = collect_cached(tools.network, tools.few, 4, "few", notes=notes)["whole"]
+    if not torch.equal(found.rows, expected.rows) or not torch.equal(found.statistics.mean, expected.statistics.mean):
+        raise Broken("other features than were written")
+    for note in notes:
+        tell(note)
+    return "left out" if notes else "read"
+
+
+def read_moments(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """Statistics that are taken have a finite distance to others, and none to themselves."""
+    found = read_statistics(path).statistics
+    scale = float(found.covariance.diagonal().sum())
+    for distance, expected in (
+        (frechet_distance(found, found), 0.0),
+        (frechet_distance(found, found._replace(mean=found.mean + 1)), float(len(found.mean))),
+    ):
+        if not math.isfinite(distance):
+            raise Broken(f"a distance of {distance}")
+        if abs(distance - expected) > 1e-3 * scale + 1e-6 and float(found.mean.abs().max()) < 1e6:
+            raise Broken(f"a distance of {distance} instead of {expected}")
+    return "read"
+
+
+def read_work(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    """The good picture is read whatever the other one is."""
+    kept = load_images(path, 16, skip_bad=True, formats=UNUSUAL)
+    if "good.png" not in kept.names or len(kept.names) + len(kept.skipped) != 2:
+        raise Broken(f"of two pictures {kept.names} are accepted and {kept.skipped} left out")
+    return "left out" if kept.skipped else "read"
+
+
+def read_archive(tools: Tools, path: Path, random: Random, out: Path) -> str:
+    kept = load_images(path, 16, skip_bad=True)
+    return "left out" if kept.skipped else "read"
+
+
 Make = Callable[[Random, Path, Seeds], Path]
 Attempt = Callable[[Tools, Path, Random, Path], str]
-KINDS: dict[str, tuple[int, Make, Attempt]] = {  # how often, how it is made, what is done
+KINDS: dict[str, tuple[float, Make, Attempt]] = {  # how often, how it is made, what is done
     "pictures": (34, inputs.pictures, read_set),
     "zips": (18, inputs.zips, read_zip),
     "arrays": (12, inputs.arrays, read_set),
@@ -227,4 +308,9 @@ KINDS: dict[str, tuple[int, Make, Attempt]] = {  # how often, how it is made, wh
     "configs": (8, inputs.configs, read_config),
     "runs": (4, inputs.runs, read_runs),
     "checkpoints": (8, inputs.checkpoints, read_state),
+    "inits": (6, inputs.inits, begin),
+    "caches": (6, inputs.caches, read_cached),
+    "statistics": (5, inputs.statistics, read_moments),
+    "archives": (3, inputs.tars, read_archive),
+    "work": (1.5, inputs.work, read_work),
 }

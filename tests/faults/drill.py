@@ -37,7 +37,8 @@ from tests.faults.configurations import CONFIGURATIONS, Configuration
 from tests.faults.traps import PLACES, child, survivors
 
 TOO_LATE = "after the end"
-KILLS, STOPS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP), (signal.SIGTERM, signal.SIGINT)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KILLS = (signal.SIGKILL, *STOPS)
 PRELOADED = ["sklearn.datasets", "rggan.cli.train", "rggan.report.page.page", "rggan.report.plot", "torch._dynamo"]
 PRELOADED += ["webdataset", "pillow_heif", "matplotlib.backends.backend_agg"]
 RUN = "run"  # the id of a run, in its data.jsonl and its states

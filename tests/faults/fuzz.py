@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -39,6 +40,8 @@ CHANGES = {"rename", "mkdir", "rmdir", "remove", "symlink", "link", "truncate", 
 NEVER = {"os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill"}
 NEVER |= {"subprocess.Popen", "pty.spawn", "webbrowser.open", "ctypes.dlopen", "pickle.find_class"}
 NEVER |= {"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"}
+DECODING = ["-P", "-m", "rggan.data.worker"]  # the processes that decode pictures, which may be started and ended
+FRESH = 64.0  # MB that one of these takes before it has decoded anything
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -68,11 +71,11 @@ class Witness:
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.allowed is None:
             return
-        if event in NEVER:
+        if event in NEVER and not own_process(event, arguments):
             self.seen.append(f"{event} {arguments!r:.200}")
         elif event == "open":
             path, _, flags = arguments
-            if isinstance(path, str | bytes) and isinstance(flags, int) and flags & WRITING:
+            if isinstance(path, str | bytes) and path != os.devnull and isinstance(flags, int) and flags & WRITING:
                 self.changed(event, path, -1)
         elif event.removeprefix("os.") in CHANGES:
             numbers = [value for value in arguments if type(value) is int]
@@ -85,6 +88,24 @@ class Witness:
         place = os.path.realpath(os.path.join(base, os.fsdecode(path)))
         if self.allowed is not None and os.path.commonpath([place, self.allowed]) != self.allowed:
             self.seen.append(f"{event} {place}")
+
+
+def own_process(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether a process that decodes pictures is started, or one of this process's own is ended."""
+    if event == "subprocess.Popen":
+        executable, words = arguments[:2]
+        return list(words) == [sys.executable, *DECODING] and executable == sys.executable
+    return event == "os.kill" and arguments[1] == signal.SIGKILL and arguments[0] in children()
+
+
+def children() -> list[int]:
+    """The process ids of the children of this process."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children") as file:
+                found += [int(number) for number in file.read().split()]
+    return found
 
 
 WITNESS = Witness()
@@ -103,7 +124,7 @@ class Verdict:
 def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> Verdict:
     """Call `attempt`, which may write in `folder`/out and nowhere else, and returns an outcome or raises UserError."""
     before = listing(folder)
-    resident = mark_memory()
+    resident = mark_all()
     started = time.perf_counter()
     outcome, wrong = "failed", list[str]()
     with WITNESS.watching(folder / "out"):
@@ -119,7 +140,7 @@ def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> V
         except BaseException as error:
             wrong.append(f"{place(error)}{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}")
     seconds = time.perf_counter() - started
-    growth = max(0.0, memory("VmHWM") - resident)
+    growth = sum(max(0.0, memory("VmHWM", who) - resident.get(who, FRESH)) for who in everyone())
     wrong += [f"not allowed: {what}" for what in dict.fromkeys(WITNESS.seen)]
     wrong += [f"changed: {name}" for name in sorted({name for name, _ in before.items() ^ listing(folder).items()})]
     if seconds > limit:
@@ -161,21 +182,30 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def memory(field: str) -> float:
-    """MB, of /proc/self/status; 0 on other systems."""
-    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+def memory(field: str, process: int | str = "self") -> float:
+    """MB, of /proc/PROCESS/status; 0 on other systems."""
+    with contextlib.suppress(OSError, StopIteration), open(f"/proc/{process}/status") as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
     return 0.0
 
 
-def mark_memory() -> float:
+def everyone() -> list[int | str]:
+    """This process, and those that it has started."""
+    return ["self", *children()]
+
+
+def mark_all() -> dict[int | str, float]:
+    return {who: mark_memory(who) for who in everyone()}
+
+
+def mark_memory(process: int | str = "self") -> float:
     """Let the peak begin anew, at the MB that are resident now; where that cannot be, what was peak counts as now."""
     try:
-        with open("/proc/self/clear_refs", "w") as file:
+        with open(f"/proc/{process}/clear_refs", "w") as file:
             file.write("5")
-        return memory("VmRSS")
+        return memory("VmRSS", process)
     except OSError:
-        return memory("VmHWM")
+        return memory("VmHWM", process)
 
 
 @dataclass

@@ -25,8 +25,13 @@ from PIL import Image
 from rggan.config import TrainConfig
 from rggan.run.places import CONFIG, WEIGHTS
 from tests.data.test_cifar import files_of
+from tests.faults import caches as cache_faults
+from tests.faults import headers, states
 from tests.faults.archives import Entry, deflated_zeros, entry, zipped
 from tests.faults.hostile import NUMBERS, ODD_TEXTS, Evil, Seeds, altered, large_png, mutated, one_picture, text_of
+from tests.faults.work import LIGHT, WORKS
+
+HUGE = ("of a million", "million", "of a long number", "no mask of its weight")  # states that take long to be made
 
 
 def ending(random: Random, kind: str) -> str:
@@ -311,6 +316,10 @@ def checkpoints(random: Random, folder: Path, seeds: Seeds) -> Path:
     (root / f"state-000001.000-{short_hash(good)}.pt").write_bytes(good)
     act = random.random()
     content, named = good, None
+    if act < 0.05:  # what is no file
+        places = states.odd_places(folder)
+        places[random.choice(sorted(places))](root / "state-000002.000-0123456789abcdef.pt")
+        return root.parent
     if act < 0.2:  # as a disk or a cut power damages it
         content, named = mutated(random, good, good), short_hash(good)
     elif act < 0.4:
@@ -326,11 +335,48 @@ def checkpoints(random: Random, folder: Path, seeds: Seeds) -> Path:
             [entry("archive/data.pkl", pickle.dumps(Evil(random, folder / "marker")))]
         )
     else:
-        state = torch.load(io.BytesIO(good), weights_only=True)
-        content = saved(random, altered(random, state, lambda: odd_part(random, seeds)))
+        content = odd_state(random, good, seeds)
     ending = "" if random.random() < 0.1 else f"-{named or short_hash(content)}"
     (root / f"state-000002.000{ending}.pt").write_bytes(content)
     return root.parent
+
+
+def odd_state(random: Random, good: bytes, seeds: Seeds) -> bytes:
+    """A whole file of a state that nothing has made."""
+    act = random.random()
+    if act < 0.1:
+        contents = states.odd_contents(good)
+        return contents[a_name(random, contents)]()
+    state = torch.load(io.BytesIO(good), weights_only=True)
+    if act < 0.5:
+        made = states.odd_states(state)
+        return states.saved(made[a_name(random, made)]())
+    return saved(random, altered(random, state, lambda: odd_part(random, seeds)))
+
+
+def a_name(random: Random, made: dict[str, Any]) -> str:
+    """One of them; seldom one of those that take long."""
+    names = [name for name in made if not any(part in name for part in HUGE)]
+    return random.choice(sorted(made if random.random() < 0.01 else names))
+
+
+def inits(random: Random, folder: Path, seeds: Seeds) -> Path:
+    """A folder of a run to begin another from: its only state is damaged or foreign; or it is another thing."""
+    good = seeds.states[random.choice(sorted(seeds.states))]
+    states_in = folder / "run" / "checkpoints"
+    states_in.mkdir(parents=True)
+    act = random.random()
+    if act < 0.05:
+        places = states.odd_places(folder)
+        places[random.choice(sorted(places))](states_in / "state-000001.000-0123456789abcdef.pt")
+        return states_in.parent
+    if act < 0.15:  # a generator alone
+        for name, content in random.choice(seeds.generators).items():
+            (folder / name).write_bytes(mutated(random, content, content) if random.random() < 0.5 else content)
+        return folder
+    content = mutated(random, good, good) if act < 0.3 else odd_state(random, good, seeds) if act < 0.95 else good
+    (states_in / states.name_of(content, 1.0)).write_bytes(content)
+    return states_in.parent
 
 
 def saved(random: Random, state: Any) -> bytes:
@@ -354,3 +400,83 @@ def odd_part(random: Random, seeds: Seeds) -> Any:
     return random.choice(
         (tensor, tensor * torch.nan, tensor.bool(), tensor.double(), torch.zeros(1).expand(10**12), tensor.to_sparse())
     )
+
+
+def caches(random: Random, folder: Path, seeds: Seeds) -> Path:
+    """Pictures, and what is done to their cache: `spoil` does it, once there is one."""
+    root = folder / "set"
+    root.mkdir()
+    for number in range(random.choice((1, 3, 6))):
+        pixels = np.random.default_rng(random.getrandbits(32)).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    return root
+
+
+def spoil(random: Random, pixels: Path, about: Path) -> None:
+    """Damage a decoding cache: by a description, or anyhow."""
+    act = random.random()
+    faults = cache_faults.DECODED if act < 0.4 else cache_faults.REFUSED
+    if act < 0.45:
+        faults[random.choice(sorted(faults))](pixels, about)
+        return
+    for path in random.choice(((pixels,), (about,), (about,), (pixels, about))):
+        path.write_bytes(mutated(random, path.read_bytes(), random.choice(ODD_TEXTS)[:5000]))
+
+
+def spoil_features(random: Random, path: Path) -> None:
+    if random.random() < 0.5:
+        cache_faults.FEATURES[random.choice(sorted(cache_faults.FEATURES))](path)
+    else:
+        path.write_bytes(mutated(random, path.read_bytes(), path.read_bytes()))
+
+
+def statistics(random: Random, folder: Path, seeds: Seeds) -> Path:
+    """Saved statistics: covariances and what is none, of odd numbers, types and shapes; damaged bytes."""
+    act = random.random()
+    if act < 0.3:
+        arrays_in: dict[str, Any] = dict(random.choice(list(cache_faults.STATISTICS.values()))[0])
+    elif act < 0.5:
+        arrays_in = dict(random.choice(list(cache_faults.COVARIANCES.values())))
+    else:
+        spread = [random.choice((0.0, 1.0, -1.0, 1e-12, 1e30, 1e300, -1e-9)) for _ in range(random.choice((1, 2, 5)))]
+        arrays_in = cache_faults.statistics(cache_faults.spectrum(*spread), random.choice((0.0, 1.0, 1e200, np.nan)))
+    if random.random() < 0.3:
+        name = random.choice(("mu", "sigma"))
+        values = np.atleast_1d(arrays_in[name])
+        arrays_in[name] = random.choice((random.choice(seeds.arrays), values[:1], values.astype("f4"), np.array(3.0)))
+    if random.random() < 0.3:
+        arrays_in["rggan"] = np.array(text_of(random, {"images": 5, "extractor": "steering"}, seeds).decode("latin-1"))
+    path = folder / "statistics.npz"
+    np.savez(path, **{name: np.asarray(values) for name, values in arrays_in.items()})
+    if random.random() < 0.2:
+        path.write_bytes(mutated(random, path.read_bytes(), b""))
+    return path
+
+
+def work(random: Random, folder: Path, seeds: Seeds) -> Path:
+    """A good picture, and one that is much work for its pixels: a second's, and seldom as much as fits into a file."""
+    kind = random.choice(sorted(WORKS | LIGHT))
+    one, root = (WORKS | LIGHT)[kind], folder / "set"
+    root.mkdir()
+    count = one.count if random.random() < 0.02 else int(one.few * random.random() ** 3)
+    (root / "good.png").write_bytes(LIGHT["PNG, empty pixels"].make(1))
+    (root / f"work{one.ending}").write_bytes(one.make(count))
+    return root
+
+
+def tars(random: Random, folder: Path, seeds: Seeds) -> Path:
+    """An archive called like CIFAR's whose headers are much work, packed or not, or damaged; or JSON in a zip."""
+    made = headers.tars(short=True)
+    content = made[random.choice(sorted(made))]
+    act = random.random()
+    if act < 0.15:
+        content = headers.with_dataset(headers.empty_lists(int(10 ** random.uniform(1, 6))))
+        (folder / "set.zip").write_bytes(content)
+        return folder / "set.zip"
+    if act < 0.3:
+        content = headers.digits(random.choice((3, 300, 3000, 30_000)))
+    elif act < 0.5:
+        content = mutated(random, content, content)
+    path = folder / random.choice(("cifar-10-python.tar", "cifar-10-binary.tar.gz", "c.tgz"))
+    path.write_bytes(content if path.suffix == ".tar" else headers.gzipped(content))
+    return path

@@ -11,6 +11,30 @@ PAGE = """# Reliability
 Made by `make drill` (the raw figures: [reliability.json](reliability.json)); a short version of it runs in `make test`.
 `python -m tests.faults --page docs/reliability.md --only ranks` makes one part anew: drill, disks, ranks or inputs.
 
+## What is promised
+Bad input is answered with one sentence that says what to do next and exit code 2. Nothing is executed, nothing
+half-written stays, and what is not ours stays as it is. A generator of each kind of input below is in
+`tests/faults/`.
+
+- **A run continues to the same bits** on a CPU wherever it was stopped: Ctrl-C, SIGTERM and a closed terminal
+  (SIGHUP) save first, and what SIGKILL or a full disk ends goes on from the state before.
+- **A state knows its run**, its options and how it was made. One of another run, or options that a run cannot change,
+  are refused by name; another precision, PyTorch, device, number of threads or of ranks is told in a line.
+- **A hostile state** is looked through before PyTorch loads it, and refused by `--init` as by `--resume`: tensors
+  without content, numbers out of any range, pipes and devices. Nothing is written before all is checked.
+- **A cache is never trusted half.** Decoded images and features lie beside their hash, which is looked at when they
+  are opened; what does not fit is made anew, with a line. What the machine lacked for a moment is not remembered of a
+  picture.
+- **Statistics of others** are a mean and a symmetric, finite, positive semi-definite covariance, or refused.
+- **Pictures are decoded by processes** with limits of time, memory and output. A file that exceeds them, or brings a
+  decoder down, is unreadable and no more. Unusual formats are read where `--formats` names them.
+- **Archives, JSON and headers** have limits that hold before they are parsed.
+- **Numbers have ranges**, and what needs more memory than is free is refused before it is taken, by the limits of the
+  process and the container too. Memory that is used up all the same is one sentence, and the state is kept.
+- **Only what carries our mark** is removed or written over.
+- **Code runs where you name it**: `package.module:OBJECT`, TorchScript or .pt2 given to `--features`, and `pipe:`
+  alone. The data of a run folder that others made are read with `--trust-data` only.
+
 {parts}"""
 
 DRILL = """## Stopped anywhere, continued exactly

@@ -26,8 +26,8 @@ def drill(tmp_path_factory):
 def test_a_few_instants_of_every_sort_resume_exactly(drill):
     outcome = drill.instants(traps=3, stops=1, moments=1)
     assert outcome.failures == []
-    assert outcome.tried.total() == outcome.exact.total() == 9
-    assert {"SIGTERM after a step", "SIGINT after a step"} <= outcome.exact.keys()
+    assert outcome.tried.total() == outcome.exact.total() == 10
+    assert {"SIGTERM after a step", "SIGINT after a step", "SIGHUP after a step"} <= outcome.exact.keys()
 
 
 @pytest.mark.slow
