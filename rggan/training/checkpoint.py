@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import re
@@ -17,7 +18,7 @@ from rggan.errors import UserError, one_line
 from rggan.files import flush, flush_folder, open_part, part_of
 from rggan.memory import is_used_up
 from rggan.pruning.merge import split_state
-from rggan.training.screen import MOST_BYTES, refuse_foreign, refuse_large, refuse_odd
+from rggan.training.screen import MOST_BYTES, Directory, refuse_foreign, refuse_large, refuse_odd
 
 FORMAT = 8
 KEPT = 2
@@ -128,7 +129,7 @@ def load(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
     expected = name[2] if name else None
     if expected is not None and content_hash(path) != expected:
         raise ValueError("its content is not what was written")
-    with zipfile.ZipFile(path) as archive:
+    with Directory(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
         refuse_foreign(archive, path.stat().st_size)
         if expected is None and (damaged := archive.testzip()) is not None:
             raise ValueError(f"bad checksum of {damaged}")

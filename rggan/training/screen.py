@@ -6,6 +6,7 @@ nested, quantised or meta tensors of any size, and tensors that repeat a single 
 
 from __future__ import annotations
 
+import io
 import pickletools
 import zipfile
 from pathlib import Path
@@ -23,6 +24,7 @@ BYTES_PER_VALUE = 64  # of the networks: weights, moments, average, masked weigh
 MOST_PICKLED = 64 << 20  # bytes of what is no tensor
 MOST_INSTRUCTIONS = 4_000_000  # of the pickle: those of 50,000 evaluations
 MOST_CALLS = 100_000  # of them: each makes a tensor
+ENTRY = b"PK\1\2"  # what each entry of a zip's directory begins with
 MOST_LEVELS = 32  # of lists and dicts within each other
 MOST_BITS = 64  # of a whole number
 
@@ -40,6 +42,18 @@ def refuse_large(path: Path, most: int) -> None:
     """Raises OSError for what is no regular file, which is not opened; ValueError for one of more than `most` bytes."""
     if (size := regular_size(path)) > most:
         raise ValueError(f"its {size:,} bytes are more than a state of these networks takes ({most:,})")
+
+
+class Directory(io.BufferedReader):
+    """The file of a zip; raises ValueError where its directory, which `zipfile` reads whole, has too many entries."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > 2 * MOST_PICKLED:
+            raise ValueError("its directory is too long")
+        content = super().read(size)
+        if content.startswith(ENTRY) and content.count(ENTRY) > MOST_CALLS:
+            raise ValueError("it holds too many files")
+        return content
 
 
 def refuse_foreign(archive: zipfile.ZipFile, size: int) -> None:

@@ -129,10 +129,12 @@ def npz_of_labels(classes: int, count: int) -> bytes:
     )
 
 
-def safetensors(length: int, fill: bytes = b" ") -> bytes:
-    """A generator's file that is a header of so many bytes and no tensor."""
-    text = b'{"__metadata__":{"rggan":"{}"}' + fill * ((length - 31) // len(fill))
-    return length.to_bytes(8, "little") + (text + b"}").ljust(length)
+def safetensors(length: int) -> bytes:
+    """A generator's file that is a header of so many bytes, of many empty tensors."""
+    tensor = '"%08d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    count = (length - 40) // len(tensor % 0 + ",")
+    text = '{"__metadata__":{"rggan":"{}"},' + ",".join(tensor % i for i in range(count)) + "}"
+    return length.to_bytes(8, "little") + text.encode().ljust(length)
 
 
 def sparse_file(path: Path, size: int) -> Path:

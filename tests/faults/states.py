@@ -148,7 +148,7 @@ def odd_states(good: dict[str, Any]) -> dict[str, Callable[[], Any]]:
             "empty": lambda: torch.zeros(0),
         }.items():
             made[f"{place} {what}"] = lambda place=place, make=make: placed(good, place, make())
-    made["random of zeros, all of them 255"] = lambda: placed(
+    made["random numbers that are none"] = lambda: placed(
         good, "training/random", torch.full_like(good["training"]["random"], 255)
     )
     made["no dict"] = lambda: [good]
@@ -220,7 +220,10 @@ def odd_contents(good: bytes) -> dict[str, Callable[[], bytes]]:
         return [(name, inside), (name.upper(), inside)] if name.endswith("/data.pkl") else [(name, inside)]
 
     def pickled(make: Callable[[], bytes]) -> Callable[[str, bytes], list[tuple[str, bytes]]]:
-        return lambda name, inside: [(name, make() if name.endswith("/data.pkl") else inside)]
+        numbers = {"/data.pkl": make, "/data/0": lambda: bytes(4)}
+        return lambda name, inside: [
+            (name, next((new() for end, new in numbers.items() if name.endswith(end)), inside))
+        ]
 
     return {
         "empty": lambda: b"",
@@ -229,18 +232,36 @@ def odd_contents(good: bytes) -> dict[str, Callable[[], bytes]]:
         "with a pickle twice": lambda: repacked(good, twice),
         "of a million evaluations": lambda: repacked(good, pickled(lambda: pickle.dumps({"rows": rows(1_000_000)}, 2))),
         "of 9 million lists": lambda: repacked(good, pickled(lambda: b"\x80\x02(" + b"]" * 9_000_000 + b"l.")),
-        "of 3 million tensors": lambda: repacked(good, pickled(lambda: many_tensors(3_000_000))),
+        "of a million tensors": lambda: repacked(good, pickled(lambda: many_tensors(1_000_000))),
         "of a long number": lambda: repacked(
             good, pickled(lambda: b"\x80\x02\x8b" + (1 << 26).to_bytes(4, "little") + b"\1" * (1 << 26) + b".")
         ),
     }
 
 
+def of_many_files(count: int) -> bytes:
+    """A zip that is nothing but its directory."""
+    directory = b"".join(b"PK\1\2" + bytes(24) + b"\7\0" + bytes(16) + b"%07d" % number for number in range(count))
+    return directory + end_of_zip(len(directory))
+
+
+def end_of_zip(size: int) -> bytes:
+    return b"PK\5\6" + bytes(4) + b"\xff\xff\xff\xff" + size.to_bytes(4, "little") + bytes(4) + bytes(2)
+
+
+def write_long_directory(path: Path, size: int) -> None:
+    """A sparse zip that is nothing but its directory."""
+    with path.open("wb") as file:
+        file.write(b"PK\1\2")
+        file.seek(size)
+        file.write(end_of_zip(size))
+
+
 def many_tensors(count: int) -> bytes:
     """A pickle that makes the same tensor many times, at three bytes each."""
     storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" + b"0X\3\0\0\0cpuK\1tQ"
     arguments = b"(" + storage + b"K\0K\1\x85K\1\x85\x89ccollections\nOrderedDict\n)Rtq\1"
-    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\0" + b"0" + arguments + b"0](" + b"h\0h\1R" * count + b"e."
+    return b"\x80\x02(ctorch._utils\n_rebuild_tensor_v2\nq\0" + arguments + b"](" + b"h\0h\1R" * count + b"et."
 
 
 def odd_places(folder: Path) -> dict[str, Callable[[Path], None]]:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
-from rggan import UserError
+from rggan import UserError, train
+from rggan.cli.main import main
 from rggan.data import Batches, depth, load_images
 from rggan.data import images as images_module
 from rggan.data import parallel as parallel_module
@@ -22,7 +24,7 @@ from rggan.evaluation.saved import read_statistics
 from rggan.files import json_text
 from rggan.metrics import feature_network, frechet_distance
 from rggan.training.evaluator import real_diversity
-from tests.faults.caches import COVARIANCES, DECODED, FEATURES, REFUSED, STATISTICS
+from tests.faults.caches import COVARIANCES, DECODED, FEATURES, REFUSED, STATISTICS, one_byte
 
 
 @pytest.fixture
@@ -211,3 +213,39 @@ def test_json_has_words_for_all_numbers_in_it(value):
         "a": [1.5, None, {"b": [None, 2]}],
         **{"c": None, "d": "NaN", "e": True},
     }
+
+
+def test_an_evaluation_tells_of_caches_that_are_made_anew(pictures, monkeypatch, capfd):
+    words = [
+        "evaluate",
+        str(pictures),
+        "--reference",
+        str(pictures),
+        "--metrics",
+        "kid",
+        "--memorisation",
+        "off",
+        "--json",
+    ]
+
+    def notes():
+        assert main(words) == 0
+        return json.loads(capfd.readouterr().out)["notes"]
+
+    assert notes() == []
+    FEATURES["one byte"](next((pictures.parent / "cache" / "features").iterdir()))
+    (note,) = notes()
+    assert note.startswith("The cached features of ")
+    assert notes() == []
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_tells_of_a_cache_that_is_made_anew(pictures):
+    options = {"width_g": 2, "width_d": 2, "z_dim": 2, "batch": 2, "score_samples": 4, "device": "cpu"}
+    options |= {"memory_share": 1e-12, "snap": 0.002, "outdir": pictures.parent / "runs"}
+    run = train(str(pictures), Console(quiet=True), kimg=0.002, **options)
+    one_byte(*files(pictures))
+    train(None, Console(quiet=True), resume=run, kimg=0.008, **options, data=str(pictures))
+    log = (run / "log.txt").read_text()
+    assert log.count("is made anew") == 1
+    assert log.index("is made anew") < log.index("continuing")

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from rggan import TrainConfig, UserError, train
 from rggan.data import ImageSet, load_images
+from rggan.pruning.form import fitted
 from rggan.run.folder import Run
 from rggan.training import transfer
 from rggan.training.checkpoint import FORMAT, load
@@ -57,12 +58,16 @@ def good(data: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return torch.load(io.BytesIO(stream.getvalue()), weights_only=True)
 
 
+class Hung(BaseException):
+    """It cannot be taken for an error of what is read."""
+
+
 @pytest.fixture(autouse=True)
 def _bounded() -> Iterator[None]:
-    """Each test stays within the bounds of one input, as all of the module together do."""
+    """What takes too long ends as a failure."""
 
     def hung(number: int, frame: object) -> None:
-        raise AssertionError(f"no end after {SECONDS} seconds")
+        raise Hung(f"no end after {SECONDS} seconds")
 
     before = signal.signal(signal.SIGALRM, hung)
     yield
@@ -131,7 +136,20 @@ def test_a_hostile_state_is_passed_over(what: str, loop: Loop, good: dict[str, A
 @pytest.mark.parametrize("what", sorted(states.odd_contents(b"")))
 def test_a_hostile_file_is_passed_over(what: str, loop: Loop, good: dict[str, Any], tmp_path: Path) -> None:
     states.write_state(tmp_path / "checkpoints", states.odd_contents(states.saved(good))[what](), 0.002)
-    assert "is damaged (" in passed_over(loop, tmp_path, good)
+    line = passed_over(loop, tmp_path, good)
+    assert "is damaged (" in line
+    assert ("it holds too much beside its tensors" in line) == what.startswith("of ")
+    assert ("it holds two files of one name" in line) == (what == "with a pickle twice")
+
+
+def test_directories_of_zips_are_bounded(loop: Loop, good: dict[str, Any], tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    states.write_state(many / "checkpoints", states.of_many_files(200_000), 0.002)
+    assert "(it holds too many files)" in passed_over(loop, many, good)
+    long = tmp_path / "long"
+    (long / "checkpoints").mkdir(parents=True)
+    states.write_long_directory(long / "checkpoints" / "state-000000.002.pt", 3 << 30)
+    assert "(its directory is too long)" in passed_over(loop, long, good)
 
 
 def test_a_tensor_that_claims_more_than_the_file_holds_ends_with_the_file(good: dict[str, Any], tmp_path: Path) -> None:
@@ -150,6 +168,7 @@ def test_what_is_no_file_is_never_opened(what: str, loop: Loop, good: dict[str, 
     line = passed_over(loop, tmp_path, good)
     assert f"{place} is damaged (" in line
     assert ("no regular file" in line) == (what in ("a pipe", "a link to a device", "a folder"))
+    assert ("bytes are more than" in line) == (what == "a terabyte")
 
 
 def test_without_another_state_there_is_one_sentence(loop: Loop, tmp_path: Path) -> None:
@@ -165,6 +184,21 @@ def test_a_good_state_is_taken_up(loop: Loop, good: dict[str, Any], tmp_path: Pa
     loop.load_newest()
     assert loop.log.lines == []
     assert loop.training.images == good["training"]["images"]
+
+
+def test_random_numbers_that_are_none_change_nothing(loop: Loop, good: dict[str, Any]) -> None:
+    training = loop.training
+    training.images, before = 77, copy.deepcopy(training.gan.g.state_dict())
+    bad = states.odd_states(good)["random numbers that are none"]()["training"]
+    bad = states.placed(bad, f"g/{states.weight_in(bad['g'])}", bad["g"][states.weight_in(bad["g"])] + 1)
+    with pytest.raises(RuntimeError):
+        training.load_state_dict(bad)
+    assert training.images == 77
+    assert all(torch.equal(tensor, before[name]) for name, tensor in training.gan.g.state_dict().items())
+
+
+def test_tensors_that_ask_for_gradients_get_none() -> None:
+    assert not fitted(torch.zeros(2), torch.ones(2, requires_grad=True)).requires_grad
 
 
 # ---- another run that begins from it ----

@@ -83,7 +83,11 @@ class Zip(zipfile.ZipFile):
 
     def __init__(self, file: Watched) -> None:
         self.file = file
-        super().__init__(file)
+        try:
+            super().__init__(file)
+        except BaseException:
+            file.close()
+            raise
 
     def close(self) -> None:
         super().close()
