@@ -69,7 +69,7 @@ class Drill:
 
     def __init__(self, folder: Path, configuration: Configuration = CONFIGURATIONS["threshold"], seed: int = 0) -> None:
         self.folder, self.options = folder, configuration.options
-        self.random = random.Random(seed)
+        self.random = random.Random(f"{seed}: {configuration.options}")  # other places for each
         self.numbers = iter(range(10**6))
         # Processes are forked from one that has imported everything: a fresh start would take seconds.
         self.context = multiprocessing.get_context("forkserver")

@@ -470,8 +470,9 @@ def tars(random: Random, folder: Path, seeds: Seeds) -> Path:
     content = made[random.choice(sorted(made))]
     act = random.random()
     if act < 0.15:
-        content = headers.with_dataset(headers.empty_lists(int(10 ** random.uniform(1, 6))))
-        (folder / "set.zip").write_bytes(content)
+        lists = headers.empty_lists(int(10 ** random.uniform(1, 6)))
+        picture = entry("a.png", random.choice(seeds.pictures["PNG"]))
+        (folder / "set.zip").write_bytes(zipped([picture, entry("dataset.json", lists, deflated=True)]))
         return folder / "set.zip"
     if act < 0.3:
         content = headers.digits(random.choice((3, 300, 3000, 30_000)))

@@ -161,6 +161,8 @@ def test_hostile_input_is_read_refused_or_left_out(tmp_path):
     assert outcomes.failures == []
     assert sum(sum(counts.values()) for counts in outcomes.counts.values()) == 400
     for kind, counts in outcomes.counts.items():  # neither is everything refused nor everything read
+        if sum(counts.values()) < 15:
+            continue
         assert counts["read"] > 0, kind
         assert counts["refused"] + counts["left out"] > 0, kind
 
