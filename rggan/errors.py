@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-TOO_LONG = re.compile(r"([^\s/\\]{300,}|\S{4097,})(?<![.,:;?')])")
+TOO_LONG = re.compile(r"[^\s/\\]{300,}|\S{4097,}")
+ENDINGS = ".,:;?')"  # of a sentence, behind a word
 LONGEST = 100  # letters of a word that are compared with others
 
 
@@ -44,7 +45,8 @@ def shortened(word: re.Match[str]) -> str:
     >>> TOO_LONG.sub(shortened, f"not {'9' * 5000}.")
     'not 9999999999999999...9999 (5,000 letters).'
     """
-    return f"{word[0][:16]}...{word[0][-4:]} ({len(word[0]):,} letters)"
+    text = word[0].rstrip(ENDINGS) or word[0]
+    return f"{text[:16]}...{text[-4:]} ({len(text):,} letters){word[0][len(text) :]}"
 
 
 def listed(entries: Sequence[str], most: int = 5) -> str:

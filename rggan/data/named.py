@@ -72,4 +72,7 @@ def check_named(run: object, data: str, how: str) -> None:
         UserError: the data were never named on this account.
     """
     if not named(data):
-        raise UserError(f"{run} names its data as {data}, which was never trained on from this account: {how}.")
+        raise UserError(
+            f"{run} names its data as {data}, and nothing on this account tells that you trained on them (earlier "
+            f"versions noted nothing): {how}."
+        )

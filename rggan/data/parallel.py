@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rggan.data.decode import reason
 from rggan.data.picture import Picture
-from rggan.data.workers import Asked, NoRoom, Told, answers, no_memory, worker_count
+from rggan.data.workers import Asked, NoRoom, Told, answers, hint, no_memory, worker_count
 
 CHUNK = 256  # pictures decoded ahead
 GROUP, GROUP_BYTES = 16, 4 << 20  # pictures that are sent together, and bytes of their files
@@ -77,5 +77,7 @@ def content_of(picture: Picture) -> bytes | str:
         raise no_memory(picture) from error
     except Exception as error:  # sources raise arbitrary exceptions
         if {getattr(each, "errno", None) for each in (error, error.__cause__)} & PASSING:
-            raise NoRoom(f"Cannot read {picture.name} now: {reason(error)}.") from error
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            told = hint(cause) if isinstance(cause, OSError) else ""
+            raise NoRoom(f"Cannot read {picture.name} now: {reason(error)}{told}.") from error
         return reason(error)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rggan import memory
 from rggan.bounded import read_json, regular_size
 from rggan.data.pixels import Pixels
+from rggan.data.workers import Limited
 from rggan.errors import UserError, make_folder
 from rggan.files import flush, write_whole
 
@@ -148,6 +149,8 @@ def write_cache(results: Results, shape: tuple[int, int, int], about: Path, besi
                 digest.update(row)
         flush(file)
         told = {"bytes": file.tell(), "shape": shape, **vars(tally)}
+    if any(isinstance(reason, Limited) for reason in tally.bad.values()):
+        told["limited"] = True
     digest.update(json.dumps(told).encode())
     told["sha256"] = digest.hexdigest()
     write_whole(about, json.dumps(told).encode())
@@ -169,7 +172,7 @@ def open_cached(path: Path, about: Path, shape: tuple[int, int, int]) -> Decoded
         digest.update(json.dumps(told).encode())  # the same text as was written
         if digest.hexdigest() != expected:
             return DAMAGED
-        return mapped(path, told)
+        return None if "limited" in told else mapped(path, told)  # another time it may be read
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # foreign JSON

@@ -20,8 +20,11 @@ from typing import IO, Any, NamedTuple
 
 from rggan.data.decode import BadPicture, header_size, reason
 from rggan.data.picture import Picture
+from rggan.data.pixels import may_be_stack
 
 PIXELS_PER_SECOND = 6_000_000  # of common formats ten times as many are decoded
+SLOW = (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # JPEG 2000, of which a quarter is
+LONGEST = 16.0  # seconds of processor time that pixels may take at most
 FREE_BYTES, BYTES_PER_PIXEL = 4 << 20, 256  # a file that has more besides is no picture of its size
 LARGE = 16_000_000  # pixels from which pictures are decoded one at a time: each may take hundreds of MB
 OUT_OF_MEMORY = 77  # exit code where the system limits no memory, and this process watched its own
@@ -73,9 +76,11 @@ def answer(task: Task, picture: Picture, content: bytes, request: Request) -> An
         pixels = width * height
         if pixels > LARGE and not request.large:
             return {"large": True}, []
-        if pixels and len(content) > FREE_BYTES + BYTES_PER_PIXEL * pixels:
+        frames = may_be_stack(content)  # of which the first is used
+        if pixels and not frames and len(content) > FREE_BYTES + BYTES_PER_PIXEL * pixels:
             raise BadPicture(f"its {len(content):,} bytes are far more than {width}x{height} pixels need")
-        limit_time(request.to_decode + pixels / PIXELS_PER_SECOND)
+        slow = 4 if content.startswith(SLOW) else 1
+        limit_time(min(LONGEST, request.to_decode + slow * pixels / PIXELS_PER_SECOND))
         return task(picture, content, **request.arguments)
     except MemoryError:
         return {"bad" if limited_by_us(request.memory) else "machine": too_much_memory(request.memory)}, []

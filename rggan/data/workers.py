@@ -8,6 +8,7 @@ first needed, and end with this process.
 from __future__ import annotations
 
 import atexit
+import errno
 import hashlib
 import json
 import os
@@ -42,6 +43,10 @@ Told = tuple[dict[str, Any], list[bytes]]
 
 class NoRoom(UserError):
     """A picture cannot be decoded now, for a reason of this machine; the picture may be good."""
+
+
+class Limited(str):
+    """Why a picture cannot be read that met a limit of time or memory, which it may not meet on a faster machine."""
 
 
 class Gone(Exception):
@@ -82,17 +87,19 @@ class Worker:
                 start_new_session=True,
             )
         except OSError as error:
-            raise NoRoom(f"Cannot start a process to decode pictures: {error.strerror or error}.") from error
+            raise NoRoom(
+                f"Cannot start a process to decode pictures: {error.strerror or error}{hint(error)}."
+            ) from error
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.requests, self.answers = self.process.stdin, self.process.stdout
 
     def ask(self, request: Request, contents: Sequence[bytes]) -> Iterator[Told]:
         """Yields an answer for each content. Raises Gone."""
-        head = pickle.dumps(request)
+        head, until = pickle.dumps(request), time.monotonic() + WAIT
         try:
             for part in (len(head).to_bytes(8, "little"), head, *contents):
-                write_all(self.requests.fileno(), part)
+                self.write(part, until)
             for _ in contents:
                 yield self.answer()
         except OSError as error:
@@ -122,6 +129,18 @@ class Worker:
             count -= len(part)
         return b"".join(parts)
 
+    def write(self, content: bytes, until: float) -> None:
+        """Raises OSError where the process ends first; Gone where it takes too long."""
+        number, view = self.requests.fileno(), memoryview(content)
+        os.set_blocking(number, False)
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        while view:
+            if not poll.poll(max(0, 1000 * (until - time.monotonic()))):
+                self.close()
+                raise Gone(None)
+            view = view[os.write(number, view) :]
+
     def ended(self) -> int:
         self.close()
         return self.process.returncode
@@ -136,19 +155,13 @@ class Worker:
             self.process.wait()
 
 
-def write_all(number: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(number, view) :]
-
-
 class Workers:
     """At most `count` processes, which threads of this one share."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.free: list[Worker] = []
-        self.ended: dict[tuple[bytes, int], str] = {}  # what ended a process, and its memory: it is not tried again
+        self.ended: dict[tuple[str, bytes, int], str] = {}  # task, content and memory that ended a process -> why
         self.room = threading.Semaphore(count)
         self.owner = os.getpid()
 
@@ -158,12 +171,14 @@ class Workers:
         Raises:
             NoRoom: the machine has no memory, or no room for a process.
         """
-        memory = max(MEMORY, *(BYTES_PER_PIXEL * each.picture.max_pixels for each in asked))
+        memory = self.memory_of(asked)
         found: list[Told] = []
         again = False
         while (done := len(found)) < len(asked):
             part = asked[done : done + 1] if again else asked[done:]
-            ended = [self.ended.get((digest(each), memory)) for each in part] if self.ended else [None] * len(part)
+            ended = (
+                [self.ended.get((task, digest(each), memory)) for each in part] if self.ended else [None] * len(part)
+            )
             if ended[0] is not None:
                 found.append(({"bad": ended[0]}, []))
                 continue
@@ -178,13 +193,16 @@ class Workers:
                 again = again and len(found) == done
                 why = reason_of(gone.code, memory, again)
                 if why is None and again:
+                    fails = gone.code is not None and gone.code >= 0
+                    mend = (
+                        "`python -m rggan.data.worker` says why" if fails else "free some memory, or start again later"
+                    )
                     raise NoRoom(
-                        f"Cannot decode {asked[done].picture.name} now: its process {how_ended(gone.code)}; free some "
-                        "memory, or start again when the machine does less."
+                        f"Cannot decode {asked[done].picture.name} now: its process {how_ended(gone.code)}; {mend}."
                     ) from gone
                 if again := why is None:
                     continue
-                self.ended[digest(asked[len(found)]), memory] = why
+                self.ended[task, digest(asked[len(found)]), memory] = why
                 found.append(({"bad": why}, []))
         return [self.meant(task, each, told, arguments) for each, told in zip(asked, found, strict=True)]
 
@@ -195,12 +213,21 @@ class Workers:
         if "large" in told:
             with ONE_LARGE:
                 return self.answers(task, [asked], large=True, **arguments)[0]
-        return str(told["bad"]) if "bad" in told else found
+        if "bad" not in told:
+            return found
+        return Limited(told["bad"]) if told["bad"] == too_much_memory(self.memory_of([asked])) else told["bad"]
+
+    def memory_of(self, asked: Sequence[Asked]) -> int:
+        """Bytes that decoding one of these may take."""
+        return max(MEMORY, *(BYTES_PER_PIXEL * each.picture.max_pixels for each in asked))
 
     def ask(self, request: Request, asked: Sequence[Asked], found: list[Told]) -> None:
         """Appends the answers. Raises Gone where the process ends; it is not used any more then."""
         with self.room:
-            worker = self.free.pop() if self.free else Worker()
+            try:
+                worker = self.free.pop()
+            except IndexError:
+                worker = Worker()
             whole = False
             try:
                 for told in worker.ask(request, [each.content for each in asked]):
@@ -228,11 +255,16 @@ def reason_of(code: int | None, memory: int, again: bool) -> str | None:
     again: whether it ended so for the second time.
     """
     if code == TOO_LONG:
-        return "decoding it takes far longer than a picture of its size needs"
+        return Limited("decoding it takes far longer than a picture of its size needs")
     if code == OUT_OF_MEMORY:
-        return too_much_memory(memory)
+        return Limited(too_much_memory(memory))
     crashed = code is not None and code < 0 and signal.Signals(-code).name in CRASHES
     return f"its decoder crashed ({how_ended(code)})" if crashed and again else None
+
+
+def hint(error: OSError) -> str:
+    """What to do about it, for the end of a sentence."""
+    return "; raise the limit (`ulimit -n 1024`)" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
 
 
 def how_ended(code: int | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rggan import ranks
+from rggan.bounded import MOST_IN_LINES, MOST_VALUES_IN_LINES, parse_json
 from rggan.config import TrainConfig
 from rggan.errors import Failed, UserError
 from rggan.memory import is_used_up
@@ -103,7 +104,7 @@ class Loop:
     def state_dict(self) -> dict[str, Any]:
         return {
             "training": self.training.state_dict(),
-            "rows": self.rows,
+            "rows": json.dumps(self.rows),  # a text: to pickle, each number would be an instruction
             "rollbacks": self.rollbacks,
             "tick": [self.steps_in_tick, self.images_at_tick, time.perf_counter() - self.started],
             "images": self.key,
@@ -124,6 +125,8 @@ class Loop:
             raise ValueError("its counts are none")
         if type(elapsed) not in (int, float) or not 0 <= elapsed <= MOST:
             raise ValueError("the time since its last evaluation is none")
+        if isinstance(rows, str):  # before format 8 they were a list
+            rows = parse_json(rows, MOST_IN_LINES, MOST_VALUES_IN_LINES)
         refuse_odd_rows(rows, seen / 1000)
         if not rows and seen >= self.config.kimg * 1000:
             raise UserError(f"`kimg` {self.config.kimg:g} is no more than {self.run} has trained already.")

@@ -80,7 +80,7 @@ def test_a_picture_that_takes_long_is_unreadable_and_the_others_are_read(pool, m
     assert isinstance(first, tuple)
     assert isinstance(last, tuple)
     monkeypatch.setattr(pool, "ask", lambda *given: pytest.fail("decoded again"))
-    assert pool.answers("size", pictures[1:2]) == [long]
+    assert pool.answers("pixels", pictures[1:2], **HOW) == [long]
 
 
 def test_memory_is_limited(pool, monkeypatch):
@@ -108,6 +108,15 @@ def test_a_file_far_beyond_its_pixels_is_refused(pool):
     assert pool.answers("pixels", [asked(encoded() + bytes(5 << 20))], **HOW) == [
         f"its {len(encoded()) + (5 << 20):,} bytes are far more than 24x20 pixels need"
     ]
+
+
+def test_of_a_stack_the_first_is_read_however_many_there_are(pool):
+    noise = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), dtype=np.uint8)) for i in range(1200)]
+    stream = io.BytesIO()
+    noise[0].save(stream, "gif", save_all=True, append_images=noise[1:])
+    assert len(stream.getvalue()) > worker_module.FREE_BYTES + 64 * 64 * worker_module.BYTES_PER_PIXEL
+    ((told, _),) = pool.answers("pixels", [asked(stream.getvalue())], **HOW)
+    assert told["stack"]
 
 
 class Dying(Worker):

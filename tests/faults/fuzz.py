@@ -125,7 +125,7 @@ def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> V
     """Call `attempt`, which may write in `folder`/out and nowhere else, and returns an outcome or raises UserError."""
     before = listing(folder)
     resident = mark_all()
-    started = time.perf_counter()
+    started = processor_time()
     outcome, wrong = "failed", list[str]()
     with WITNESS.watching(folder / "out"):
         try:
@@ -139,7 +139,7 @@ def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> V
             raise
         except BaseException as error:
             wrong.append(f"{place(error)}{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}")
-    seconds = time.perf_counter() - started
+    seconds = processor_time() - started
     growth = sum(max(0.0, memory("VmHWM", who) - resident.get(who, FRESH)) for who in everyone())
     wrong += [f"not allowed: {what}" for what in dict.fromkeys(WITNESS.seen)]
     wrong += [f"changed: {name}" for name in sorted({name for name, _ in before.items() ^ listing(folder).items()})]
@@ -148,6 +148,11 @@ def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> V
     if growth > GROWTH:
         wrong.append(f"took {growth:,.0f} MB of memory")
     return Verdict("failed" if wrong else outcome, "; ".join(map(str, wrong)) or None, seconds, growth)
+
+
+def processor_time() -> float:
+    """Seconds, of this process and of the children that have ended."""
+    return sum(os.times()[:4])
 
 
 def faults(message: str) -> list[str]:

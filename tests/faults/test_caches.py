@@ -16,9 +16,10 @@ from rggan.data import Batches, depth, load_images
 from rggan.data import images as images_module
 from rggan.data import parallel as parallel_module
 from rggan.data.batches import placed
+from rggan.data.pixels import Pixels
 from rggan.data.source import list_pictures
 from rggan.data.store import in_cache
-from rggan.data.workers import answers, no_memory
+from rggan.data.workers import Limited, answers, no_memory
 from rggan.evaluation.features import collect_cached
 from rggan.evaluation.saved import read_statistics
 from rggan.files import json_text
@@ -109,6 +110,15 @@ def test_a_damaged_picture_is_remembered(tmp_path):
     results.clear()
     found = in_cache(lambda: pytest.fail("decoded again"), "k", (2, 2, 1), tmp_path)
     assert (found.bad, found.notes, len(found.pixels)) == ({0: "it is damaged"}, (), 0)
+
+
+def test_a_limit_that_a_faster_machine_may_not_meet_is_not_remembered(tmp_path):
+    row = np.ones((2, 2, 1), dtype=np.uint8)
+    first = in_cache(lambda: iter([Limited("it takes too long"), Pixels(row, True)]), "k", (2, 2, 1), tmp_path)
+    assert (first.bad, len(first.pixels)) == ({0: "it takes too long"}, 1)
+    again = in_cache(lambda: iter([Pixels(row, True), Pixels(row, True)]), "k", (2, 2, 1), tmp_path)
+    assert (again.bad, len(again.pixels), again.notes) == ({}, 2, ())
+    assert len(in_cache(lambda: pytest.fail("decoded again"), "k", (2, 2, 1), tmp_path).pixels) == 2
 
 
 # What is mapped and cut in these tests ends the process by SIGBUS, if nothing looks at its size before.

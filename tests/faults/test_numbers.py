@@ -53,13 +53,13 @@ def test_every_option_of_every_command_refuses_what_it_cannot_be(command, tmp_pa
     monkeypatch.setattr("rggan.cli.demo.library", lambda: None)  # takes seconds to import
     for option, words, absurd in tries(command):
         what = f"{option}={words[-1].partition('=')[2][:12]}"
-        begun = time.perf_counter()
+        begun = time.process_time()
         code, line = told(words)
         assert code == 2, (what, line)
         assert not faults(line), (what, faults(line))
         assert len(line) < 1000, what
         assert not absurd or option in line or option == "--data", (what, line)
-        assert time.perf_counter() - begun < 20, what
+        assert time.process_time() - begun < 20, what
     assert os.listdir(tmp_path) == []
 
 

@@ -185,7 +185,10 @@ PLACES = [
     "https://example.org/faces.tar",
     "{folder}/shards-{{0..3}}.tar",
 ]
-NAMES = "names its data as {data}, which was never trained on from this account: "
+NAMES = (
+    "names its data as {data}, and nothing on this account tells that you trained on them (earlier versions noted "
+    "nothing): "
+)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -217,7 +220,7 @@ def test_a_strangers_run_opens_nothing(
     assert not [event for event, _ in events if event in privacy.ASKED]
     assert not (tmp_path / "o").exists()
     page = (run / "page.html").read_text()
-    assert "never trained on from this account" in page
+    assert "nothing here tells that you named them" in page
     assert str(secret.parent) not in page
 
 

@@ -31,6 +31,7 @@ def test_long_work_is_ended(name, pool, monkeypatch):
     asked = Asked(Picture(f"work{work.ending}", lambda: content, formats=every_format()), content)
     (found,) = pool.answers("record", [asked])
     assert isinstance(found, str)
+    monkeypatch.undo()
     (good,) = pool.answers("size", [Asked(Picture("good", bytes), LIGHT["PNG, empty pixels"].make(1))])
     assert good == ({"size": [8, 8]}, [])
 

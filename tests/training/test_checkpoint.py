@@ -1,6 +1,7 @@
 """Whole or not at all; the last few kept; a damaged one is passed over aloud; newer refused, older migrated."""
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -188,3 +189,10 @@ def test_before_format_6_there_was_one_schedule_whose_sums_counted_no_images(tmp
         taken = Overfitting.sums_from(one["sums"])
         assert Overfitting.told(taken, "r_t") == (0.25, 8)
         assert Overfitting.told(taken, "r_v")[0] == (0.5 + 0.5) / (0.5 + 0.5)
+
+
+def test_the_lines_of_a_long_run_of_large_networks_are_read(tmp_path):
+    """As many numbers as StyleGAN2 of 64 pixels tells of its layers, ten thousand times."""
+    row = {"tick": 0, "kimg": 1.0, "layers": {f"layer{i}": [0.1 * i, i] for i in range(120)}}
+    path = save_checkpoint(tmp_path, 1.0, {"rows": json.dumps([row] * 10_000)})
+    assert json.loads(load(path)["rows"]) == [row] * 10_000

@@ -444,7 +444,7 @@ def test_state_of_format_1_is_continued(tmp_path):
         state = torch.load(path, weights_only=True)
         images = load_images("digits", 16, max_images=60).images
         state["images"] = [*images.shape, int(images.sum(dtype=torch.int64))]
-        state["rows"] = [{"sec_per_kimg": 1.0, **row} for row in state["rows"]]
+        state["rows"] = [{"sec_per_kimg": 1.0, **row} for row in json.loads(state["rows"])]
         state["training"] = held_in_networks(state["training"])
         del state["format"], state["rollbacks"]
         torch.save(state, path.with_name(f"state-{path.name.split('-')[1]}.pt"))

@@ -74,7 +74,7 @@ def remove(part: Path, written: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):  # the first error is the one to tell
         for path in written:
             path.unlink(missing_ok=True)
-        for folder in {path.parent for path in written} - {part}:
+        for folder in [path for path in part.iterdir() if path.is_dir()]:
             folder.rmdir()
         part.rmdir()
 

@@ -49,7 +49,7 @@ def findings(run: Run, look: bool = True) -> Findings:
     reason = "`rggan show` and `rggan check` look over the pictures themselves."
     config = run.config() if look else None
     if config is not None and not named(config.data):
-        reason = f"They are {discreet(config.data)}, never trained on from this account: `rggan check` looks over them."
+        reason = f"They are {discreet(config.data)}, and nothing here tells that you named them: use `rggan check`."
     elif config is not None and not config.data.startswith(PREFIX) and not is_stream(config.data):
         try:
             listing = list_pictures(config.data, config.pattern, config.formats)
