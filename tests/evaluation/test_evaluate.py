@@ -278,7 +278,10 @@ def test_damaged_statistics_are_refused(tmp_path, refused, arrays, sentence):
         (["nothing there"], "There is nothing at nothing there"),
         (["x" * 5000, "--reference", "digits"], "There is nothing at xxx"),
         (["digits", "--reference", "x" * 5000 + ".npz"], "There is nothing at xxx"),
-        (["digits", "--reference", "digits", "--features", "x" * 5000], "x: there are reporting, steering"),
+        (
+            ["digits", "--reference", "digits", "--features", "x" * 5000],
+            "(5,000 letters): there are reporting, steering",
+        ),
         (["generator.safetensors", "--reference", "digits"], "There is nothing at generator.safetensors"),
         (["digits"], "digits is no run: say with --reference"),
         (["digits", "--reference", "nowhere"], "There is nothing at nowhere"),

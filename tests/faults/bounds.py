@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,15 +48,28 @@ class Ended:
         assert self.peak < BASE + GROWTH, f"took {self.peak:.0f} MB"
 
 
+# Starts the command and tells what it took. Linux counts the memory of whoever forks a process as its own at first:
+# this one is small, and a whole test run is not.
+LAUNCH = """
+import json, os, sys
+place, *command = sys.argv[1:]
+number = os.fork()
+if not number:
+    os.execvp(command[0], command)
+_, status, usage = os.wait4(number, 0)
+with open(place, "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss], file)
+"""
+
+
 def rggan(
     *words: str | os.PathLike[str],
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     before: Callable[[], None] | None = None,
-    started: Callable[[subprocess.Popen[bytes]], None] | None = None,
 ) -> Ended:
-    """Run `rggan WORDS` to its end. before: called in the child, to set limits. started: called with the process."""
-    return run([sys.executable, "-m", "rggan", *map(os.fspath, words)], env, cwd, before, started)
+    """Run `rggan WORDS` to its end. before: called in the child, to set limits."""
+    return run([sys.executable, "-m", "rggan", *map(os.fspath, words)], env, cwd, before)
 
 
 def run(
@@ -62,24 +77,26 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     before: Callable[[], None] | None = None,
-    started: Callable[[subprocess.Popen[bytes]], None] | None = None,
 ) -> Ended:
     root = Path(__file__).parents[2]
     known = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), **(env or {})}
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as told:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=told, env=known, cwd=cwd, preexec_fn=before
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as told:
+        place = Path(folder) / "took"
+        place.touch()
+        place.chmod(0o666)  # the command may become another user
+        launcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", LAUNCH, place, *command],
+            **{"stdin": subprocess.DEVNULL, "stdout": out, "stderr": told, "env": known, "cwd": cwd},
+            preexec_fn=before,
+            start_new_session=True,
         )
-        late = threading.Timer(KILLED_AFTER, process.kill)
+        late = threading.Timer(KILLED_AFTER, lambda: os.killpg(launcher.pid, signal.SIGKILL))
         late.start()
-        if started is not None:
-            started(process)
-        _, status, usage = os.wait4(process.pid, 0)  # of it and of its children
-        process.returncode = os.waitstatus_to_exitcode(status)
+        launcher.wait()
         late.cancel()
-        seconds = usage.ru_utime + usage.ru_stime
         texts = []
         for file in (told, out):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-    return Ended(process.returncode, *texts, seconds, usage.ru_maxrss / 1024)
+        code, seconds, peak = json.loads(place.read_text() or "[-9, 0, 0]")
+    return Ended(code, *texts, seconds, peak / 1024)

@@ -148,7 +148,9 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, name):
     command = [sys.executable, "-m", "rggan", "evaluate", "digits", "--features", str(tmp_path / name)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1, ended.stderr
+    note, _, sentence = ended.stderr.partition("\n")
+    assert note.endswith("is code, and runs here; take only such as you trust.")
+    assert sentence.count("\n") == 1, ended.stderr
     with pytest.raises(UserError, match=r"nothing\.pt: there is no such file"):
         load_extractor(str(tmp_path / "nothing.pt"))
 
