@@ -29,7 +29,8 @@ from rggan.data.picture import Picture
 from rggan.data.worker import LARGE, OUT_OF_MEMORY, TASKS, Request, Task, task_of, too_much_memory
 from rggan.errors import UserError
 
-MEMORY, BYTES_PER_PIXEL = 1 << 30, 20  # that decoding may take: at least, and of pictures of up to so many pixels
+MEMORY = 512 << 20  # bytes that decoding may take
+LARGE_MEMORY, BYTES_PER_PIXEL = 1 << 30, 16  # of a large picture: at least, and by the pixels that it may have
 TO_OPEN, TO_DECODE = 2.0, 3.0  # seconds of processor time for a header, and for pixels besides those by their number
 WAIT = 120.0  # seconds without an answer after which a process is ended; its own limits come first
 MOST = 16  # processes: each takes about 50 MB
@@ -171,7 +172,7 @@ class Workers:
         Raises:
             NoRoom: the machine has no memory, or no room for a process.
         """
-        memory = self.memory_of(asked)
+        memory = self.memory_of(asked, large)
         found: list[Told] = []
         again = False
         while (done := len(found)) < len(asked):
@@ -204,9 +205,9 @@ class Workers:
                     continue
                 self.ended[task, digest(asked[len(found)]), memory] = why
                 found.append(({"bad": why}, []))
-        return [self.meant(task, each, told, arguments) for each, told in zip(asked, found, strict=True)]
+        return [self.meant(task, each, told, memory, arguments) for each, told in zip(asked, found, strict=True)]
 
-    def meant(self, task: str, asked: Asked, found: Told, arguments: dict[str, Any]) -> Told | str:
+    def meant(self, task: str, asked: Asked, found: Told, memory: int, arguments: dict[str, Any]) -> Told | str:
         told, _ = found
         if "machine" in told:
             raise NoRoom(f"Cannot decode {asked.picture.name} now: {told['machine']}; free some memory.")
@@ -215,11 +216,13 @@ class Workers:
                 return self.answers(task, [asked], large=True, **arguments)[0]
         if "bad" not in told:
             return found
-        return Limited(told["bad"]) if told["bad"] == too_much_memory(self.memory_of([asked])) else told["bad"]
+        return Limited(told["bad"]) if told["bad"] == too_much_memory(memory) else told["bad"]
 
-    def memory_of(self, asked: Sequence[Asked]) -> int:
+    def memory_of(self, asked: Sequence[Asked], large: bool) -> int:
         """Bytes that decoding one of these may take."""
-        return max(MEMORY, *(BYTES_PER_PIXEL * each.picture.max_pixels for each in asked))
+        if not large:
+            return MEMORY
+        return max(LARGE_MEMORY, *(BYTES_PER_PIXEL * each.picture.max_pixels for each in asked))
 
     def ask(self, request: Request, asked: Sequence[Asked], found: list[Told]) -> None:
         """Appends the answers. Raises Gone where the process ends; it is not used any more then."""

@@ -84,7 +84,7 @@ def test_a_picture_that_takes_long_is_unreadable_and_the_others_are_read(pool, m
 
 
 def test_memory_is_limited(pool, monkeypatch):
-    monkeypatch.setattr(workers_module, "MEMORY", 100 << 20)
+    monkeypatch.setattr(workers_module, "LARGE_MEMORY", 100 << 20)
     monkeypatch.setattr(workers_module, "BYTES_PER_PIXEL", 0)
     stream = io.BytesIO()
     Image.new("RGB", (6000, 6000)).save(stream, "png", compress_level=1)

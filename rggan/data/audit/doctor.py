@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageCms, ImageStat
 
 from rggan.data.audit.duplicates import near_duplicates, thumbnail
-from rggan.data.decode import BadPicture, is_stack, open_file, open_picture, orientation, why
+from rggan.data.decode import BadPicture, converted, is_stack, open_file, open_picture, orientation, why
 from rggan.data.depth import told_range
 from rggan.data.parallel import CHUNK, in_order
 from rggan.data.picture import Picture
@@ -205,7 +205,7 @@ def look(image: Image.Image) -> dict[str, Any]:
 
 def on_white(image: Image.Image) -> Image.Image:
     """LA or RGBA -> RGB."""
-    rgba = image.convert("RGBA")
+    rgba = converted(image, "RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
 
 
