@@ -57,7 +57,10 @@ class Info:
     def told(self) -> Iterator[tuple[str, str]]:
         if self.run:
             yield "run", str(self.run["name"])
-            yield "trained", f"{self.run['kimg']:.4g} kimg so far; {self.run['evaluations']} evaluations"
+            yield (
+                "trained",
+                f"{self.run['kimg']:.4g} kimg; evaluated {self.run['evaluations']} times by `rggan evaluate`",
+            )
             yield "data", f"{self.run['data']} (as its config.json, data.jsonl and log.txt have it: the run's own)"
         if self.kind == "run":
             yield "generator", "none yet"

@@ -86,8 +86,9 @@ again to the end, and what is left is compared, bit for bit, with an undisturbed
 INPUTS = """## Hostile input
 **{inputs:,} inputs tried, {failed} failures.** Every input is a damaged or malicious file. It must be read, be
 refused with one clear sentence, or be left out by name; nothing may be executed, nothing written outside the folder it
-was given (an audit hook watches), and no input may take over 20 seconds or 1 GB. A damaged checkpoint counts as
-refused: it is named, and the one before is used. {made}
+was given (an audit hook watches), and no input may take over 20 seconds of processor time, or 1 GB of memory in this
+process and the largest of those that decode. A damaged checkpoint counts as refused: it is named, and the one before is
+used. {made}
 
 | input | tried | read | refused | left out | failed |
 |---|---|---|---|---|---|
