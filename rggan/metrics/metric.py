@@ -44,6 +44,7 @@ class Features:
 
         make: the cache key, so the same function object at each call, not a lambda.
 
+        >>> import torch
         >>> features = Features(Statistics(torch.zeros(2), torch.eye(2)), 3, torch.ones(3, 2))
         >>> def total(features):
         ...     print("summing")
@@ -81,6 +82,7 @@ class Metric:
     Raises:
         ValueError: a name that is not an identifier, no values, or an argument of a wrong type.
 
+    >>> import torch
     >>> def apart(reference, found):
     ...     return {"apart": (reference.statistics.mean - found.statistics.mean).norm()}
     >>> metric = Metric("apart", {"apart": "lower"}, "statistics", apart)
