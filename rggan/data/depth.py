@@ -65,9 +65,7 @@ def largest_value(pictures: Sequence[Picture]) -> float | None:
     """Returns the largest value in pictures of more than 8 bits that can be read; None if there is none."""
 
     def largest(picture: Picture, content: bytes | None, found: Told | str) -> float:
-        return (
-            0.0 if isinstance(found, str) else float(found[0]["largest"])
-        )  # why it is none is told when it is decoded
+        return 0.0 if isinstance(found, str) else float(found[0]["largest"])  # decoding tells why
 
     files = [picture for picture in pictures if picture.shape is None]
     values = [*in_order(files, "largest", largest), *map(of_levels, pictures)]

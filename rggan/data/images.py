@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rggan import ranks
+from rggan import memory, ranks
 from rggan.data.classes import balanced_subset, class_names, present
 from rggan.data.decode import Resize, parse_color, parse_size
 from rggan.data.depth import told_range, with_limits
@@ -24,7 +24,7 @@ from rggan.data.parallel import CHUNK, NOTHING, in_order
 from rggan.data.picture import MAX_PIXELS, Picture
 from rggan.data.pixels import Pixels, depth_of, pixels_from
 from rggan.data.source import list_pictures
-from rggan.data.store import CUT, Decoded, cache_folder, in_cache, in_memory, machine_memory
+from rggan.data.store import CUT, Decoded, cache_folder, in_cache, in_memory
 from rggan.data.streams.address import is_stream
 from rggan.data.workers import Told
 from rggan.errors import UserError
@@ -279,7 +279,7 @@ def decode(
     """Returns (pixels, SHA-256 of each picture, key of the whole set)."""
     shape = (*how["size"], depth_of(how))
     size = len(pictures) * int(np.prod(shape))
-    large = size > memory_share * machine_memory()
+    large = size > memory_share * memory.total()
     shared = ranks.world.here > 1 and math.isfinite(memory_share) and size > SHARED_FROM  # a stream caches nothing
     hashes: list[str] = []
 

@@ -14,7 +14,6 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from rggan import memory
 from rggan.bounded import read_json, regular_size
 from rggan.data.pixels import Pixels
 from rggan.data.workers import Limited
@@ -89,11 +88,6 @@ def cache_folder() -> Path:
 def made_anew(notes: Iterable[str]) -> list[str]:
     """Those notes that tell of a cache which was made anew, as sentences."""
     return [f"{note[0].upper()}{note[1:]}." for note in notes if note in (DAMAGED, EARLIER)]
-
-
-def machine_memory() -> int:
-    """Returns the memory in bytes that this process can have: the machine's, or a limit if lower."""
-    return memory.total()
 
 
 def in_memory(results: Results, count: int, shape: tuple[int, int, int]) -> Decoded:

@@ -117,12 +117,8 @@ class Worker:
     def read(self, count: int, until: float) -> bytes:
         """Raises Gone where the process ends first, or takes too long."""
         number, parts = self.answers.fileno(), list[bytes]()
-        poll = select.poll()
-        poll.register(number, select.POLLIN)
         while count:
-            if not poll.poll(max(0, 1000 * (until - time.monotonic()))):
-                self.close()
-                raise Gone(None)
+            self.wait(number, select.POLLIN, until)
             part = os.read(number, min(count, 1 << 24))
             if not part:
                 raise Gone(self.ended())
@@ -134,13 +130,17 @@ class Worker:
         """Raises OSError where the process ends first; Gone where it takes too long."""
         number, view = self.requests.fileno(), memoryview(content)
         os.set_blocking(number, False)
-        poll = select.poll()
-        poll.register(number, select.POLLOUT)
         while view:
-            if not poll.poll(max(0, 1000 * (until - time.monotonic()))):
-                self.close()
-                raise Gone(None)
+            self.wait(number, select.POLLOUT, until)
             view = view[os.write(number, view) :]
+
+    def wait(self, number: int, event: int, until: float) -> None:
+        """Raises Gone, and ends the process, where it neither takes nor answers anything until then."""
+        poll = select.poll()
+        poll.register(number, event)
+        if not poll.poll(max(0, 1000 * (until - time.monotonic()))):
+            self.close()
+            raise Gone(None)
 
     def ended(self) -> int:
         self.close()

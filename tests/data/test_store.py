@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from rggan import UserError, ranks
+from rggan import UserError, memory, ranks
 from rggan.data import Batches, load_images
 from rggan.data import images as images_module
 from rggan.data.batches import placed
-from rggan.data.store import cache_folder, machine_memory
+from rggan.data.store import cache_folder
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_cache_folder_follows_the_environment(monkeypatch):
     assert cache_folder() == Path("/somewhere/rggan")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "rggan"
-    assert 1 << 27 < machine_memory() < 1 << 50
+    assert 1 << 27 < memory.total() < 1 << 50
 
 
 def test_pictures_that_change_between_the_two_readings_are_not_cached(pictures, monkeypatch):

@@ -8,8 +8,9 @@ from tests.faults.drill import TOO_LATE
 
 PAGE = """# Reliability
 
-Made by `make drill` (the raw figures: [reliability.json](reliability.json)); a short version of it runs in `make test`.
-`python -m tests.faults --page docs/reliability.md --only ranks` makes one part anew: drill, disks, ranks or inputs.
+Made by `python -m tests.faults --page docs/reliability.md`, whole (`make drill`) or in parts (`--only` drill, disks,
+ranks or inputs), each with the versions that it names; the raw figures are in [reliability.json](reliability.json). A
+short version runs in `make test`. {failed}
 
 ## What is promised
 Bad input is answered with one sentence that says what to do next and exit code 2. Nothing is executed, nothing
@@ -39,10 +40,10 @@ half-written stays, and what is not ours stays as it is. A generator of each kin
 
 DRILL = """## Stopped anywhere, continued exactly
 **{tried:,} instants tried, {exact:,} resumes exact.** Each is a training of its own, ended at that instant: {count}
-configurations of networks of 2 or 8 channels on 48 pictures, over all families, augmentations, rules, precisions and
-forms of data. Then every visible file must be whole and no process that the run had started may be left; the same
-command runs to the end, and weights, `stats.jsonl`, `data.jsonl`, pictures and the whole training state are compared,
-bit for bit, with those of a run that nothing happened to. {made}
+configurations of networks of 2 or 8 channels on 48 pictures, those of the second table. Then every visible file must be
+whole and no process that the run had started may be left; the same command runs to the end, and weights, `stats.jsonl`,
+`data.jsonl`, pictures and the whole training state are compared, bit for bit, with those of a run that nothing happened
+to. {made}
 
 Half-written: the file is cut to half its length when it is about to be flushed, and the process dies by SIGKILL. Which
 of those places, of the renames, the evaluations and the steps, and which random moments, the seed decides{late}. After
@@ -113,15 +114,18 @@ def failures(told: dict[str, Any]) -> list[str]:
 def page(told: dict[str, Any]) -> str:
     """The page of the parts that there are, with what failed at its end."""
     writers = {"drill": drill, "disks": disks, "ranks": ranks, "inputs": inputs}
-    text = PAGE.format(parts="\n".join(write(told[name]) for name, write in writers.items() if name in told))
     failed = failures(told)
+    first = f"**{len(failed)} things came out otherwise than promised: they stand at the end.**" if failed else ""
+    parts = "\n".join(write(told[name]) for name, write in writers.items() if name in told)
+    text = PAGE.format(parts=parts, failed=first)
     return text + ("\n## Failures\n" + "\n".join(f"- {line}" for line in failed) + "\n" if failed else "")
 
 
 def made(part: dict[str, Any]) -> str:
     """With what a part was made."""
     versions = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
-    return f"(Seed {part['seed']}; {versions}; {part['minutes']:g} minutes.)"
+    minutes = f"; {part['minutes']:g} minutes" if "minutes" in part else ""
+    return f"(Seed {part['seed']}; {versions}{minutes}.)"
 
 
 def drill(part: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rggan import memory
 from rggan.data.classes import class_names
 from rggan.data.decode import Resize, parse_color, parse_size
 from rggan.data.depth import told_range
@@ -34,7 +35,6 @@ from rggan.data.images import (
 )
 from rggan.data.picture import MAX_PIXELS, Picture, parse_formats
 from rggan.data.pixels import depth_of
-from rggan.data.store import machine_memory
 from rggan.data.streams.address import SAMPLE, first_pictures, open_shards, training_shards
 from rggan.data.streams.order import Reading, unreadable
 from rggan.data.streams.shards import Shards
@@ -183,7 +183,7 @@ def load_stream(
 def refuse_memory(buffer: int, size: tuple[int, int], depth: int) -> None:
     """Raises UserError where so many images take more than half of this machine's memory, with all of its ranks."""
     each = size[0] * size[1] * depth
-    most = machine_memory() // 2 // each
+    most = memory.total() // 2 // each
     if buffer > most:
         raise UserError(
             f"`shuffle_buffer` {buffer:,} images of {size[0]}x{size[1]} take {buffer * each / 1e9:,.1f} GB, more than "
