@@ -219,3 +219,13 @@ def test_a_saved_snapshot_is_the_generator_that_was_scored(network, tmp_path):
     generator = Generator(snapshot, {"network": run.description["network"], "classes": []})
     generator.save(tmp_path)
     assert torch.equal(Generator.from_pretrained(tmp_path).images(range(3)), generator.images(range(3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", FAMILIES.builtin)
+def test_a_look_draws_no_random_numbers(network):
+    """A run that was stopped before its first evaluation makes the first pictures once more when it goes on."""
+    run = training(network, "RG-GAN", "none", "unconditional")
+    before = torch.get_rng_state()
+    run.evaluator.judge(run.snapshot())
+    assert torch.equal(torch.get_rng_state(), before)

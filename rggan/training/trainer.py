@@ -264,9 +264,13 @@ class Training(Stateful):
         )
 
     def snapshot(self) -> nn.Module:
-        """The EMA as it would be kept: live masks, fresh batch statistics, evaluation mode."""
+        """The EMA as it would be kept: live masks, fresh batch statistics, evaluation mode.
+
+        Noise that a network draws in train mode does not advance the random numbers: a look changes no training.
+        """
         runs = [lambda network, drawn=drawn: network(*drawn) for drawn in self.evaluator.latents[:STATISTICS_BATCHES]]
-        with self.gan.autocast():
+        cuda = [self.gan.device] if self.gan.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda), self.gan.autocast():
             return self.ema.snapshot(self.prune_g, runs)
 
     def losses_are_finite(self) -> bool:

@@ -59,15 +59,6 @@ def test_fewer_than_three_different_images_are_trained_on_without(few):
 
 
 @pytest.mark.slow
-def test_it_draws_no_random_numbers(few):
-    training = Training(TrainConfig(**TINY), few, few)
-    network = training.snapshot()
-    before = torch.get_rng_state()
-    training.evaluator.judge(network)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.slow
 def test_rows_and_log_have_it(tmp_path):
     run = train(TrainConfig(**TINY, max_images=60, kimg=0.1, snap=0.05, outdir=tmp_path), Console(quiet=True))
     rows = Run(run).rows()
