@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import pytest
-import torch
 from rich.console import Console
 from torch import nn
 
