@@ -41,7 +41,7 @@ def pixels_task(picture: Picture, content: bytes, **how: Any) -> tuple[dict[str,
     return {**told, "stack": stack}, [values.tobytes()]
 
 
-def pixels_from(found: tuple[dict[str, Any], list[bytes]] | str, how: dict[str, Any]) -> Pixels | str:
+def pixels_from(found: tuple[dict[str, Any], Sequence[bytes | bytearray]] | str, how: dict[str, Any]) -> Pixels | str:
     """The answer of `pixels_task`; a text says why it cannot be read."""
     if isinstance(found, str):
         return found
@@ -83,7 +83,7 @@ def small_task(picture: Picture, content: bytes, side: int) -> tuple[dict[str, A
     return {"mode": image.mode, "size": image.size}, [image.tobytes()]
 
 
-def small_from(found: tuple[dict[str, Any], Sequence[bytes]]) -> Image.Image:
+def small_from(found: tuple[dict[str, Any], Sequence[bytes | bytearray]]) -> Image.Image:
     """The answer of `small_task`."""
     told, (values,) = found
     return Image.frombytes(told["mode"], tuple(told["size"]), values)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import FileIO
 from typing import Any
 
 from rggan.data.decode import BadPicture, reason
@@ -39,7 +40,7 @@ TOO_LONG = -getattr(signal, "SIGPROF", 0)
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL")
 ONE_LARGE = threading.Lock()
 
-Told = tuple[dict[str, Any], list[bytes]]
+Told = tuple[dict[str, Any], list[bytes | bytearray]]
 
 
 class NoRoom(UserError):
@@ -92,7 +93,7 @@ class Worker:
                 f"Cannot start a process to decode pictures: {error.strerror or error}{hint(error)}."
             ) from error
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
+        assert isinstance(self.process.stdout, FileIO)
         self.requests, self.answers = self.process.stdin, self.process.stdout
 
     def ask(self, request: Request, contents: Sequence[bytes]) -> Iterator[Told]:
@@ -102,29 +103,32 @@ class Worker:
             for part in (len(head).to_bytes(8, "little"), head, *contents):
                 self.write(part, until)
             for _ in contents:
-                yield self.answer()
+                yield self.answer(request.memory)
         except OSError as error:
             raise Gone(self.ended()) from error
 
-    def answer(self) -> Told:
+    def answer(self, most: int) -> Told:
+        """Raises Gone, and ends the process, where it answers with more bytes than that."""
         until = time.monotonic() + WAIT
         length = int.from_bytes(self.read(8, until), "little")
         if length > MOST_TOLD:
             raise Gone(self.ended())
         found = json.loads(self.read(length, until))
-        return found["told"], [self.read(part, until) for part in found["parts"]]
+        parts = found["parts"]
+        if sum(parts) > most:
+            raise Gone(self.ended())
+        return found["told"], [self.read(part, until) for part in parts]
 
-    def read(self, count: int, until: float) -> bytes:
+    def read(self, count: int, until: float) -> bytearray:
         """Raises Gone where the process ends first, or takes too long."""
-        number, parts = self.answers.fileno(), list[bytes]()
-        while count:
-            self.wait(number, select.POLLIN, until)
-            part = os.read(number, min(count, 1 << 24))
+        found, done = bytearray(count), 0  # in place: a large picture is there once
+        while done < count:
+            self.wait(self.answers.fileno(), select.POLLIN, until)
+            part = self.answers.readinto(memoryview(found)[done:])
             if not part:
                 raise Gone(self.ended())
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+            done += part
+        return found
 
     def write(self, content: bytes, until: float) -> None:
         """Raises OSError where the process ends first; Gone where it takes too long."""

@@ -1,6 +1,7 @@
 """Processes that decode pictures: what they answer, and what they survive."""
 
 import io
+import json
 import os
 import signal
 import struct
@@ -257,15 +258,17 @@ def test_unusual_formats_are_read_where_they_are_asked_for(tmp_path):
         parse_formats(["tgaa"])
 
 
-def test_answers_of_another_form_end_the_process():
-    """What comes back is never trusted: an endless text is not read."""
+@pytest.mark.parametrize("sent", [None, {"told": {}, "parts": [1 << 40]}, {"told": {}, "parts": [600, 600]}])
+def test_answers_of_another_form_end_the_process(sent):
+    """What comes back is never trusted: an endless text is not read, nor more bytes than the process may have."""
     one = Worker()
     one.answers.close()
     read, write = os.pipe()
     one.answers = os.fdopen(read, "rb", buffering=0)
-    os.write(write, (1 << 40).to_bytes(8, "little"))
+    text = json.dumps(sent).encode()
+    os.write(write, (1 << 40 if sent is None else len(text)).to_bytes(8, "little") + text)
     with pytest.raises(workers_module.Gone):
-        one.answer()
+        one.answer(1000)
     assert one.process.returncode is not None
     os.close(write)
 

@@ -39,7 +39,7 @@ from rggan.training.setup import description_of, make_gan
 from rggan.training.trainer import Training
 from tests.faults import inputs
 from tests.faults.drill import flat
-from tests.faults.fuzz import Broken, faults
+from tests.faults.fuzz import Broken, Found, faults
 from tests.faults.hostile import Seeds, make_seeds
 from tests.faults.work import LIGHT, WORKS
 
@@ -96,7 +96,7 @@ class Tools:
         return Loop(config, Training(config, self.data, self.data), "key", Run(self.folder), Heard(self.folder))
 
 
-def read_set(tools: Tools, path: Path, random: Random, out: Path) -> str:
+def read_set(tools: Tools, path: Path, random: Random, out: Path) -> tuple[str, Callable[[], None]]:
     """A set of pictures: accepted and named as bad make up what was given, and the bad ones are bad alone."""
     os.environ["RGGAN_CACHE"] = str(out / "cache")
     share = 1e-15 if random.random() < 0.1 else 0.25
@@ -114,10 +114,9 @@ def read_set(tools: Tools, path: Path, random: Random, out: Path) -> str:
         path, size, skip_bad=True, channels=channels, resize=resize, background=background, memory_share=share
     )
     how = (parse_size(size), CHANNELS.get(channels, 3), resize, parse_color(background))
-    compare(list_pictures(path), kept, how)
     if (refusal is None) != (not kept.skipped):
         raise Broken(f"refused: {refusal}, but left out: {kept.skipped[:3]}")
-    return "left out" if kept.skipped else "read"
+    return "left out" if kept.skipped else "read", lambda: compare(list_pictures(path), kept, how)
 
 
 def compare(pictures: list[Picture], kept: ImageSet, how: Any) -> None:
@@ -143,16 +142,25 @@ def tell(error: Exception | str) -> None:
         raise Broken(wrong[0])
 
 
-def read_zip(tools: Tools, path: Path, random: Random, out: Path) -> str:
+def read_zip(tools: Tools, path: Path, random: Random, out: Path) -> Found:
     """The same, and a mended copy: of so many pictures as it says, each of which can be read."""
-    outcome = read_set(tools, path, random, out)
+    found = outcome, check = read_set(tools, path, random, out)
     pictures = list_pictures(path)
     try:
         told = write_copy(pictures, inspect(pictures), out / "copy")
     except UserError as error:
         tell(error)
-        return outcome
-    files = [file for file in (out / "copy").rglob("*") if file.is_file()]
+        return found
+
+    def check_both() -> None:
+        check()
+        compare_copy(pictures, told, out / "copy")
+
+    return outcome, check_both
+
+
+def compare_copy(pictures: list[Picture], told: dict[str, Any], copy: Path) -> None:
+    files = [file for file in copy.rglob("*") if file.is_file()]
     if len(files) != told["written"] or told["written"] + len(told["left_out"]) != len(pictures):
         raise Broken(
             f"{len(pictures)} given, {told['written']} written, {len(files)} there, {told['left_out']} left out"
@@ -160,7 +168,6 @@ def read_zip(tools: Tools, path: Path, random: Random, out: Path) -> str:
     for file in files:
         with Image.open(file) as image:
             image.load()
-    return outcome
 
 
 def read_generator(tools: Tools, path: Path, random: Random, out: Path) -> str:
@@ -300,7 +307,7 @@ def read_archive(tools: Tools, path: Path, random: Random, out: Path) -> str:
 
 
 Make = Callable[[Random, Path, Seeds], Path]
-Attempt = Callable[[Tools, Path, Random, Path], str]
+Attempt = Callable[[Tools, Path, Random, Path], Found]
 KINDS: dict[str, tuple[float, Make, Attempt]] = {  # how often, how it is made, what is done
     "pictures": (34, inputs.pictures, read_set),
     "zips": (18, inputs.zips, read_zip),

@@ -32,6 +32,8 @@ from typing import Any
 
 from rggan.errors import UserError
 
+Found = str | tuple[str, Callable[[], None]]  # an outcome, and what must hold then
+
 OUTCOMES = ("read", "refused", "left out")
 SECONDS, GROWTH = 20.0, 1024.0  # that one input may take, and MB by which it may raise the peak of memory
 HANGS, STARTS = 60.0, 180.0  # seconds after which a process that says nothing is ended
@@ -123,15 +125,24 @@ class Verdict:
     growth: float
 
 
-def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> Verdict:
-    """Call `attempt`, which may write in `folder`/out and nowhere else, and returns an outcome or raises UserError."""
+def judge(attempt: Callable[[], Found], folder: Path, limit: float = SECONDS) -> Verdict:
+    """Call `attempt`, which may write in `folder`/out and nowhere else, and returns an outcome or raises UserError.
+
+    With a check it returns, too: what must hold of what was accepted, which raises. That takes what it takes.
+    """
     before = listing(folder)
     resident = mark_all()
-    started = processor_time()
+    started, took = processor_time(), (0.0, 0.0)
     outcome, wrong = "failed", list[str]()
     with WITNESS.watching(folder / "out"):
         try:
-            outcome = attempt()
+            try:
+                found = attempt()
+            finally:
+                took = processor_time() - started, grown(resident)
+            outcome, check = (found, None) if isinstance(found, str) else found
+            if check is not None:
+                check()
             if outcome not in OUTCOMES:
                 wrong.append(f"the outcome {outcome!r}")
         except UserError as error:
@@ -141,9 +152,7 @@ def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> V
             raise
         except BaseException as error:
             wrong.append(f"{place(error)}{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}")
-    seconds = processor_time() - started
-    own, *others = (max(0.0, memory("VmHWM", who) - resident.get(who, FRESH)) for who in everyone())
-    growth = own + max(others, default=0.0)  # large pictures are decoded one at a time
+    seconds, growth = took
     wrong += [f"not allowed: {what}" for what in dict.fromkeys(WITNESS.seen)]
     wrong += [f"changed: {name}" for name in sorted({name for name, _ in before.items() ^ listing(folder).items()})]
     if seconds > limit:
@@ -154,8 +163,23 @@ def judge(attempt: Callable[[], str], folder: Path, limit: float = SECONDS) -> V
 
 
 def processor_time() -> float:
-    """Seconds, of this process and of the children that have ended."""
-    return sum(os.times()[:4])
+    """Seconds, of this process and of its children."""
+    return sum(os.times()[:4]) + sum(map(living_time, children()))
+
+
+def living_time(process: int) -> float:
+    """Seconds of the processor that a child has taken so far; 0: it has ended, and is counted otherwise."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def grown(resident: dict[int | str, float]) -> float:
+    """MB by which the peak of this process, and of the largest of its children, lie above what they had before."""
+    own, *others = (max(0.0, memory("VmHWM", who) - resident.get(who, FRESH)) for who in everyone())
+    return own + max(others, default=0.0)  # large pictures are decoded one at a time
 
 
 def faults(message: str) -> list[str]:
@@ -257,7 +281,8 @@ def run(
     start = 0
     while start < inputs:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=child, args=(range(start, inputs), seed, folder, kinds, sender), daemon=True)
+        arguments = (range(start, inputs), seed, folder, kinds, patience, sender)
+        process = context.Process(target=child, args=arguments, daemon=True)
         process.start()
         sender.close()
         trying: tuple[int, str] | None = None
@@ -276,7 +301,8 @@ def run(
         process.kill()
         process.join()
         if trying is not None:
-            how = "it hung" if hung else f"the process died with {process.exitcode}: {last_words(folder)}"
+            how = "it hung" if hung else f"the process died with {process.exitcode}"
+            how += f": {last_words(folder)}"
             outcomes.add(*trying, Verdict("failed", how, seconds, 0))
             start = trying[0] + 1
         elif start < inputs:
@@ -288,7 +314,7 @@ def last_words(folder: Path) -> str:
     return " | ".join((folder / "said").read_text(errors="replace").splitlines()[-12:])[-1000:]
 
 
-def child(numbers: range, seed: int, folder: Path, kinds: str, sender: Connection) -> None:
+def child(numbers: range, seed: int, folder: Path, kinds: str, patience: float, sender: Connection) -> None:
     """The process in which inputs are made and tried; what libraries print goes to `folder`/said."""
     said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(said, 1)
@@ -311,7 +337,9 @@ def child(numbers: range, seed: int, folder: Path, kinds: str, sender: Connectio
         path = make(random, box, tools.seeds)
         sender.send((number, kind, None))
         (box / "out").mkdir(exist_ok=True)
+        faulthandler.dump_traceback_later(0.8 * patience)  # into `said`: where it hangs
         verdict = judge(partial(attempt, tools, path, random, box / "out"), box)
+        faulthandler.cancel_dump_traceback_later()
         if verdict.error is None:
             shutil.rmtree(box)
         sender.send((number, kind, verdict))

@@ -22,6 +22,7 @@ from rggan.data.decode import BadPicture, converted, is_stack, open_file, open_p
 from rggan.data.depth import told_range
 from rggan.data.parallel import CHUNK, in_order
 from rggan.data.picture import Picture
+from rggan.data.workers import Told
 
 TINY = 16  # the smallest training resolution
 OPAQUE = 250  # alpha from which a pixel counts as opaque; some editors write 254 everywhere
@@ -54,7 +55,7 @@ class Record:
     uniform: bool = False
     profile: str = NO_PROFILE
     foreign: bool = False  # a profile other than sRGB
-    thumbnail: tuple[bytes, bytes] = (b"", b"")
+    thumbnail: tuple[bytes | bytearray, bytes | bytearray] = (b"", b"")
     peak: float = 0.0  # its largest value, if it has more than 8 bits
     coarse: bool = False  # it has more than 8 bits, and colours
 
@@ -151,7 +152,7 @@ def record_task(picture: Picture, content: bytes) -> tuple[dict[str, Any], list[
     return fields, list(fields.pop("thumbnail", ()))
 
 
-def record_from(picture: Picture, content: bytes | None, found: tuple[dict[str, Any], list[bytes]] | str) -> Record:
+def record_from(picture: Picture, content: bytes | None, found: Told | str) -> Record:
     """The record of one picture; unreadable files get one too."""
     if content is None:
         return Record(reason=str(found))
@@ -285,7 +286,7 @@ def summarise(names: Sequence[str], classes: Sequence[str], records: Sequence[Re
     )
 
 
-def rows_of(rows: Sequence[bytes]) -> NDArray[np.float32]:
+def rows_of(rows: Sequence[bytes | bytearray]) -> NDArray[np.float32]:
     return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1).astype(np.float32)
 
 

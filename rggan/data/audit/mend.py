@@ -16,6 +16,7 @@ from rggan.data.audit.doctor import Health, read_profile, told_names
 from rggan.data.decode import BadPicture, open_file, open_picture, orientation
 from rggan.data.parallel import in_order
 from rggan.data.picture import Picture
+from rggan.data.workers import Told
 from rggan.errors import UserError, make_folder
 from rggan.files import part_of
 
@@ -117,7 +118,7 @@ def write_all(chosen: Sequence[tuple[str, Picture]], root: Path, left_out: dict[
 
 def mended_in_order(
     chosen: Sequence[tuple[str, Picture]],
-) -> Iterator[tuple[str, Picture, tuple[str, bytes] | BadPicture]]:
+) -> Iterator[tuple[str, Picture, tuple[str, bytes | bytearray] | BadPicture]]:
     """Yields (name, picture, its file or why there is none), decoded and encoded in parallel."""
     pictures = [picture for _, picture in chosen]
     for (name, picture), result in zip(chosen, in_order(pictures, "mended", mended_from, CHUNK), strict=True):
@@ -173,8 +174,8 @@ def mended_task(picture: Picture, content: bytes) -> tuple[dict[str, Any], list[
 
 
 def mended_from(
-    picture: Picture, content: bytes | None, found: tuple[dict[str, Any], list[bytes]] | str
-) -> tuple[str, bytes] | BadPicture:
+    picture: Picture, content: bytes | None, found: Told | str
+) -> tuple[str, bytes | bytearray] | BadPicture:
     """(extension, content) of its file in the copy, or why it cannot be read."""
     if content is None or isinstance(found, str):
         return BadPicture(found)
