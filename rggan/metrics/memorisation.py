@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import betabinom
 from torch import Tensor
 
 from rggan.data.audit.duplicates import COLOR_SIDE, SIDE, near_duplicates
@@ -291,6 +290,8 @@ def chances(samples: int, count: int, rank: int, in_pairs: bool = False) -> list
     >>> [round(p, 4) for p in chances(samples=2, count=3, rank=1)]  # 5! / (3! 2!) orders
     [1.0, 0.4, 0.1]
     """
+    from scipy.stats import betabinom  # SciPy takes a second to import
+
     weight = 0.5 if in_pairs else 1.0
     a, b = weight * rank, weight * (count - rank + 1)
     tails: list[float] = betabinom.sf(np.arange(samples + 1) - 1, samples, a, b).tolist()

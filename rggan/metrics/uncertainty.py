@@ -7,9 +7,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from scipy.special import expit, logit
-from scipy.stats import binomtest, t
-
 LEVEL = 0.95  # confidence level
 SIGNIFICANT = 1 - LEVEL
 ROUNDING = 1e-12  # a spread of values of about 1 that is no larger is none
@@ -33,9 +30,16 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """
     if len(values) < 2:
         raise ValueError("an interval needs at least two values")
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    half = half_width(values, level)
     mean = statistics.fmean(values)
     return Interval(mean - half, mean + half)
+
+
+def half_width(values: Sequence[float], level: float) -> float:
+    """Of Student's t interval for the mean."""
+    from scipy.stats import t  # SciPy takes a second to import, and few commands compute an interval
+
+    return float(t.ppf((1 + level) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def share_interval(
@@ -58,6 +62,9 @@ def share_interval(
     """
     if len(values) < 2:
         raise ValueError("an interval needs at least two values")
+    from scipy.special import expit, logit
+    from scipy.stats import binomtest
+
     mean = statistics.fmean(values)
     if max(values) - min(values) <= ROUNDING:
         if images is None:
@@ -65,8 +72,7 @@ def share_interval(
         trials = images if shared else images * len(values)
         exact = binomtest(round(mean * trials), trials).proportion_ci(level)
         return Interval(min(float(exact.low), mean), max(float(exact.high), mean))
-    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    half /= mean * (1 - mean)
+    half = half_width(values, level) / (mean * (1 - mean))
     return Interval(float(expit(logit(mean) - half)), float(expit(logit(mean) + half)))
 
 
@@ -173,6 +179,8 @@ def effect(
     middle = mean
     if kind == "share" and abs(mean) < 1:
         middle, error = math.atanh(mean), error / (1 - mean**2)
+    from scipy.stats import t
+
     half = float(t.ppf((1 + level) / 2, freedom)) * error
     p = 2 * float(t.sf(abs(middle) / error, freedom))
     low, high = middle - half, middle + half

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
-from torch.distributed.tensor import DTensor
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.weight_norm import WeightNorm
@@ -286,8 +285,15 @@ def some(reasons: Mapping[str, str]) -> str:
 
 def refuse_sharded(name: str, module: nn.Module) -> None:
     """Raises ValueError if a process holds only a shard of a weight: a mask needs all of it."""
-    if isinstance(module, FullyShardedDataParallel):
+    # These take a second to import, and there is none where nobody has.
+    if is_a(module, "torch.distributed.fsdp", "FullyShardedDataParallel"):
         raise ValueError(f"{name or 'the model'} is wrapped by FSDP: {WHOLE}")
     for tensor, parameter in module._parameters.items():
-        if isinstance(parameter, DTensor):
+        if is_a(parameter, "torch.distributed.tensor", "DTensor"):
             raise ValueError(f"{name}.{tensor} is sharded over processes (fully_shard): {WHOLE}")
+
+
+def is_a(value: object, module: str, kind: str) -> bool:
+    """Whether it is of a class of a module that may not be imported."""
+    found = getattr(sys.modules.get(module), kind, None)
+    return isinstance(found, type) and isinstance(value, found)
