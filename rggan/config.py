@@ -14,7 +14,7 @@ from rggan.data.source import FORMS, named_form
 from rggan.data.streams.hub import STREAM
 from rggan.data.streams.tars import runs_command
 from rggan.declared import Options
-from rggan.errors import UserError, nearest
+from rggan.errors import UserError, first_line, nearest
 from rggan.methods import RULES, SCHEDULES
 from rggan.networks import FAMILIES
 from rggan.options import HERE, check_kinds, check_options, schedule_of
@@ -108,8 +108,8 @@ class TrainConfig(Options):
         except UserError:  # its own sentence
             raise
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-            reason = (getattr(error, "strerror", "") or str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"Cannot take options from {path}: {reason}.") from error
+            why = getattr(error, "strerror", "") or first_line(error)
+            raise UserError(f"Cannot take options from {path}: {why}.") from error
 
     def differences(self, saved: dict[str, Any]) -> dict[str, str]:
         """The options in which a saved run differs from this one, each with '`lr` (0.0002 there, 0.0001 here)'.

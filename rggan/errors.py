@@ -77,6 +77,15 @@ def reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
 
 
+def first_line(error: BaseException | str) -> str:
+    """The first line of what a library raised or said, without its full stop.
+
+    >>> first_line(ValueError("bad data. \\nat 0x7f")), first_line(ValueError())
+    ('bad data', 'ValueError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder with its parents, unless it is there.
 

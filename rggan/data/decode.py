@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from rggan.data.picture import Picture, every_format, picture_formats, scaled
-from rggan.errors import UserError
+from rggan.errors import UserError, first_line
 
 Resize = Literal["crop", "fit", "stretch"]
 CHANNELS = {"grey": 1, "rgb": 3, "rgba": 4}
@@ -161,7 +161,7 @@ def essential(png: bytes) -> bytes:
 def why(error: Exception, content: bytes) -> str:
     """Returns why a picture with this content cannot be read."""
     if not isinstance(error, UnidentifiedImageError):
-        return reason(error)
+        return first_line(error)
     if content.startswith(PNG):
         return "a damaged part of the file (checksum)"
     if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
@@ -179,12 +179,6 @@ def unusual_format(content: bytes) -> str | None:
             if accept is not None and accept(content[:16]) is True:
                 return name
     return None
-
-
-def reason(error: Exception) -> str:
-    """Returns a one-line description of an error in a picture."""
-    lines = str(error).strip().rstrip(".").splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def upright(image: Image.Image, picture: Picture) -> Image.Image:

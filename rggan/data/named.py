@@ -25,11 +25,7 @@ KNOWN: set[str] = set()  # hashes of what was named in this process
 
 
 def remember(data: str) -> None:
-    """From now on these data are read where a run names them; where nothing can be kept, in this process only.
-
-    >>> named("no such shards-{0..9}.tar"), remember("no such shards-{0..9}.tar"), named("no such shards-{0..9}.tar")
-    (False, None, True)
-    """
+    """From now on these data are read where a run names them; where nothing can be kept, in this process only."""
     if named(data):
         return
     KNOWN.add(key := digest(data))
@@ -39,7 +35,11 @@ def remember(data: str) -> None:
 
 
 def named(data: str) -> bool:
-    """Whether they were named, or nothing would be opened: built in, or a path to nothing. Opens nothing itself."""
+    """Whether they were named, or nothing would be opened: built in, or a path to nothing. Opens nothing itself.
+
+    >>> named("digits"), named("no such folder"), named("https://example.org/never-named-{0..9}.tar")
+    (True, True, False)
+    """
     if data == BUILT_IN or (is_path(data) and not os.path.lexists(data) and not FORMS.installed()):
         return True
     key = digest(data)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from rggan.data.decode import reason
 from rggan.data.picture import Picture
 from rggan.data.workers import Asked, NoRoom, Told, answers, hint, no_memory, worker_count
+from rggan.errors import first_line
 
 CHUNK = 256  # pictures decoded ahead
 GROUP, GROUP_BYTES = 16, 4 << 20  # pictures that are sent together, and bytes of their files
@@ -79,5 +79,5 @@ def content_of(picture: Picture) -> bytes | str:
         if {getattr(each, "errno", None) for each in (error, error.__cause__)} & PASSING:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
             told = hint(cause) if isinstance(cause, OSError) else ""
-            raise NoRoom(f"Cannot read {picture.name} now: {reason(error)}{told}.") from error
-        return reason(error)
+            raise NoRoom(f"Cannot read {picture.name} now: {first_line(error)}{told}.") from error
+        return first_line(error)

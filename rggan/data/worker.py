@@ -18,9 +18,10 @@ from functools import partial
 from importlib import import_module
 from typing import IO, Any, NamedTuple
 
-from rggan.data.decode import BadPicture, header_size, reason
+from rggan.data.decode import BadPicture, header_size
 from rggan.data.picture import Picture
 from rggan.data.pixels import may_be_stack
+from rggan.errors import first_line
 
 PIXELS_PER_SECOND = 6_000_000  # of common formats ten times as many are decoded
 SLOW = (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")  # JPEG 2000, of which a quarter is
@@ -85,7 +86,7 @@ def answer(task: Task, picture: Picture, content: bytes, request: Request) -> An
     except MemoryError:
         return {"bad" if limited_by_us(request.memory) else "machine": too_much_memory(request.memory)}, []
     except Exception as error:  # whatever it is: of the file
-        return {"bad": reason(error)}, []
+        return {"bad": first_line(error)}, []
     finally:
         limit_time(0)
 

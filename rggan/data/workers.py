@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from io import FileIO
 from typing import Any
 
-from rggan.data.decode import BadPicture, reason
+from rggan.data.decode import BadPicture
 from rggan.data.picture import Picture
 from rggan.data.worker import LARGE, OUT_OF_MEMORY, TASKS, Request, Task, task_of, too_much_memory
-from rggan.errors import UserError
+from rggan.errors import UserError, first_line
 
 MEMORY = 512 << 20  # bytes that decoding may take
 LARGE_MEMORY, BYTES_PER_PIXEL = 1 << 30, 16  # of a large picture: at least, and by the pixels that it may have
@@ -338,7 +338,7 @@ def here(task: Task, asked: Asked, arguments: dict[str, Any]) -> Told | str:
     except MemoryError as error:
         raise no_memory(asked.picture) from error
     except (BadPicture, ValueError, OSError) as error:
-        return reason(error)
+        return first_line(error)
 
 
 def no_memory(picture: Picture) -> NoRoom:

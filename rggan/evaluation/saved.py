@@ -19,7 +19,7 @@ from torch import Tensor
 from rggan.bounded import parse_json
 from rggan.data.forms.archive import open_zip
 from rggan.data.forms.arrays import load_member, read_header
-from rggan.errors import UserError, make_folder
+from rggan.errors import UserError, first_line, make_folder
 from rggan.files import write_whole
 from rggan.metrics import Statistics
 
@@ -66,8 +66,7 @@ def read_statistics(path: Path) -> SavedStatistics:
     except UserError:
         raise
     except Exception as error:  # NumPy and zipfile raise whatever they stumble over
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"Cannot read the statistics in {path}: {reason}.") from error
+        raise UserError(f"Cannot read the statistics in {path}: {first_line(error)}.") from error
     if mean.dim() != 1 or covariance.shape != (len(mean), len(mean)) or not len(mean):
         raise UserError(f"{path} must hold mu [D] and sigma [D, D], not {list(mean.shape)} and {list(sigma.shape)}.")
     if not (mean.isfinite().all() and covariance.isfinite().all()):

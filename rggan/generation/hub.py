@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rggan.errors import UserError
+from rggan.errors import UserError, first_line
 from rggan.run.places import WEIGHTS, find_weights
 
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -164,6 +164,5 @@ def told(name: str, doing: str) -> Iterator[None]:
             raise UserError(
                 f"{name} cannot be {doing}: the token is not valid, or may not do that ({LOGIN})."
             ) from error
-        said = getattr(error, "server_message", None) or str(error).strip() or type(error).__name__
-        line = said.splitlines()[0].rstrip(".")
+        line = first_line(getattr(error, "server_message", None) or error)
         raise UserError(f"{name} cannot be {doing} at {address}: {line}.") from error

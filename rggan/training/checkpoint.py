@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rggan.errors import UserError, one_line
+from rggan.errors import UserError, first_line, one_line
 from rggan.files import flush, flush_folder, open_part, part_of
 from rggan.memory import is_used_up
 from rggan.pruning.merge import split_state
@@ -113,7 +113,7 @@ def why(error: Exception) -> str:
     """
     if isinstance(error, pickle.UnpicklingError):  # torch's text tells people to load it all the same
         return "it holds more than numbers"
-    return one_line((str(error).strip() or type(error).__name__).splitlines()[0].rstrip("."))[:LONGEST]
+    return one_line(first_line(error))[:LONGEST]
 
 
 def load(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:

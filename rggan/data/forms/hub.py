@@ -13,7 +13,7 @@ from rggan.bounded import read_json
 from rggan.data.form import Form
 from rggan.data.forms.labels import classified
 from rggan.data.picture import Listing, Picture, read_file
-from rggan.errors import UserError
+from rggan.errors import UserError, first_line
 
 PREFIX = "hf:"
 IMAGES = ("image", "img")
@@ -54,7 +54,7 @@ def pictures(data: str, pattern: str) -> Listing:
         labels = read_labels(datasets, table)
         paths = table.flatten()[f"{column}.path"][:]  # without the pictures' bytes
     except Exception as error:  # the library raises arbitrary exceptions
-        raise UserError(f"Cannot load {data}: {first_line(error)}") from error
+        raise UserError(f"Cannot load {data}: {first_line(error)}.") from error
 
     names = [f"{i:08d}" + (f"-{safe_name(path)}" if path else "") for i, path in enumerate(paths)]
     rows = table.select_columns([column])
@@ -158,11 +158,6 @@ def safe_name(path: str) -> str:
     ('my_cat.png', 'a_b')
     """
     return re.sub(r"[^\w.-]+", "_", PureWindowsPath(path).name)[-100:]
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") + "." if lines else f"{type(error).__name__}."
 
 
 FORM = Form("Hugging Face", opens, pictures)

@@ -10,7 +10,6 @@ from typing import Any
 
 from rggan.data.forms.hub import (
     cell_content,
-    first_line,
     image_column,
     label_column,
     label_name,
@@ -20,7 +19,7 @@ from rggan.data.forms.hub import (
     safe_name,
 )
 from rggan.data.picture import MAX_BYTES, Picture, too_large
-from rggan.errors import UserError
+from rggan.errors import UserError, first_line
 
 STREAM = "hf-stream:"
 
@@ -44,7 +43,7 @@ class HubShards:
             self.label, self.classes = label_column(datasets, self.table)
             self.count = int(self.table.num_shards)
         except Exception as error:  # the library raises arbitrary exceptions
-            raise UserError(f"Cannot load {data}: {first_line(error)}") from error
+            raise UserError(f"Cannot load {data}: {first_line(error)}.") from error
         self.names = tuple(f"{data} file {i + 1:05d} of {self.count:05d}" for i in range(self.count))
         self.keys = tuple(f"{i}/{self.count}" for i in range(self.count))
 
@@ -68,7 +67,7 @@ class HubShards:
         try:
             yield from self.table.select_columns(columns).shard(num_shards=self.count, index=index)
         except Exception as error:  # of files, networks and formats
-            raise UserError(f"Cannot read the shard {self.names[index]}: {first_line(error)}") from error
+            raise UserError(f"Cannot read the shard {self.names[index]}: {first_line(error)}.") from error
 
 
 def content_of(cell: dict[str, Any] | None) -> bytes:
