@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rggan.errors import UserError
 
 
@@ -101,7 +103,7 @@ RANGES: Mapping[str, Range] = {
 def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES) -> None:
     """
     Args:
-        values: of options by name; what is no number has no range. Of a tuple each is looked at.
+        values: of options by name; what is no number (NumPy's are) has no range. Of a tuple each is looked at.
 
     Raises:
         UserError: one is out of its range.
@@ -113,8 +115,9 @@ def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES
     for name, found in values.items():
         every: Iterable[Any] = found if isinstance(found, tuple) else (found,)
         for value in every if name in ranges else ():
-            if isinstance(value, int | float) and not ranges[name].holds(value):
-                raise UserError(ranges[name].sentence(name, value))
+            number = value.item() if isinstance(value, np.number) else value
+            if isinstance(number, int | float) and not ranges[name].holds(number):
+                raise UserError(ranges[name].sentence(name, number))
 
 
 def digits(value: int | float) -> str:

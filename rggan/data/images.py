@@ -28,6 +28,7 @@ from rggan.data.store import CUT, Decoded, cache_folder, in_cache, in_memory
 from rggan.data.streams.address import is_stream
 from rggan.data.workers import Told
 from rggan.errors import UserError
+from rggan.ranges import check_ranges
 
 HELD_OUT_FROM = 1000  # images from which a tenth is held out for the validation score
 SHARED_FROM = 64 << 20  # bytes of pixels from which the ranks on a machine share one copy: the first decodes
@@ -205,10 +206,7 @@ def load_images(
     color = parse_color(background)
     if is_stream(str(data)):
         raise UserError(f"{data} is a stream, which only training takes: give pictures in a folder or a zip.")
-    if max_images is not None and max_images < 1:
-        raise UserError(f"`max_images` must be at least 1, not {max_images}.")
-    if not 0 < fraction <= 1:
-        raise UserError(f"`fraction` must lie above 0 and at most 1, not {fraction}.")
+    check_ranges({"max_images": max_images, "fraction": fraction})
     pictures, white = with_limits(list_pictures(data, pattern, formats), white_level, max_pixels)
 
     classes = class_names(pictures)

@@ -19,6 +19,7 @@ from rggan.export.receipt import compared, told
 from rggan.export.shrink import NothingSilent
 from rggan.export.shrunk import shrunk
 from rggan.generation.generator import Generator
+from rggan.ranges import check_ranges
 from rggan.run.folder import Run
 from rggan.run.log import say
 from rggan.training.train import train
@@ -65,8 +66,7 @@ def climb(
     """
     if not targets or any(not 0 < target < 1 for target in targets) or sorted(set(targets), reverse=True) != [*targets]:
         raise UserError(f"Targets fall from below 1 to above 0, not {', '.join(f'{target:g}' for target in targets)}.")
-    if not recover > 0:
-        raise UserError(f"`recover` is above 0 kimg, not {recover:g}.")
+    check_ranges({"recover": recover})
     base = Run.named(run)
     config = base.checked_config()
     if trust_data:

@@ -100,7 +100,7 @@ def readable(folder: Path, say: Callable[[str], None], most: int = MOST_BYTES) -
         except Exception as error:  # whatever foreign bytes raise in zipfile and torch
             if is_used_up(error):
                 raise
-            say(f"{path} is damaged ({why(error)}); using the one before.")
+            say(f"{path} is damaged ({why(error)}); looking for the one before.")
         else:
             yield state
 

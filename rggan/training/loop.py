@@ -161,7 +161,7 @@ class Loop:
             except Exception as error:  # whatever a foreign state raises
                 if is_used_up(error):
                     raise
-                self.log.say(f"a checkpoint of {self.run} does not fit ({why(error)}); using the one before.")
+                self.log.say(f"a checkpoint of {self.run} does not fit ({why(error)}); looking for the one before.")
         raise UserError(f"No checkpoint of {self.run} can be read; move the folder away to train anew.")
 
     def states(self) -> Iterator[dict[str, Any]]:

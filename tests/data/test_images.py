@@ -147,6 +147,7 @@ def test_held_out_tenth_is_disjoint_and_by_class():
     [
         ({"resolution": 0}, "`resolution`"),
         ({"max_images": 0}, "`max_images`"),
+        ({"max_images": np.int64(0)}, "`max_images` must be at least 1, not 0"),
         ({"fraction": 0.0}, "`fraction`"),
         ({"fraction": 1.5}, "`fraction`"),
     ],

@@ -22,7 +22,7 @@ def test_targets_that_are_none_are_refused(tmp_path: Path) -> None:
     for targets, said in (((), "fall"), ((0.5, 0.75), "0.5, 0.75"), ((1.0, 0.5), "below 1"), ((0.5, 0.5), "0.5, 0.5")):
         with pytest.raises(UserError, match=said):
             climb(tmp_path, tmp_path / "out", targets, 1.0, SILENT)
-    with pytest.raises(UserError, match="above 0 kimg, not 0"):
+    with pytest.raises(UserError, match="`recover` must be above 0, not 0"):
         climb(tmp_path, tmp_path / "out", (0.5,), 0.0, SILENT)
     with pytest.raises(UserError, match="is no run"):
         climb(tmp_path, tmp_path / "out", (0.5,), 1.0, SILENT)

@@ -130,7 +130,7 @@ def made(make: Callable[[], Any]) -> Any:
 def test_a_hostile_state_is_passed_over(what: str, loop: Loop, good: dict[str, Any], tmp_path: Path) -> None:
     states.write_state(tmp_path / "checkpoints", made(states.odd_states(good)[what]), 0.002)
     line = passed_over(loop, tmp_path, good)
-    assert "using the one before" in line
+    assert "looking for the one before" in line
 
 
 @pytest.mark.parametrize("what", sorted(states.odd_contents(b"")))

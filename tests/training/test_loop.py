@@ -432,7 +432,7 @@ def test_state_of_another_shape_is_passed_over(tmp_path):
     rows = Run(run).rows()
     (run / "stats.jsonl").write_text(json.dumps(rows[0]) + "\n")
     go(tmp_path, kimg=0.096)
-    assert "does not fit ('ema'); using the one before" in log(run)
+    assert "does not fit ('ema'); looking for the one before" in log(run)
     assert Run(run).rows() == rows
 
 
