@@ -5,6 +5,9 @@ BIN := .venv/bin
 # The release that was tried, in whichever build pip offers; TORCH= takes the newest in pyproject.toml's range.
 TORCH ?= torch==2.13.0
 
+# Each of two workers begins with one half, so that what a file's tests share is made once.
+ON_TWO := -n 2 --dist worksteal
+
 .PHONY: demo test check lint drill docs dist install clean lowest newest
 
 install: .venv/installed
@@ -26,16 +29,16 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_TWO)
 
 check: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ON_TWO) -m "not slow"
 
 RESOLUTION_lowest := lowest-direct
 RESOLUTION_newest := highest
 
 lowest newest: %: .venv-%/installed
-	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 .venv-$@/bin/python -m pytest $(ON_TWO) -m "not slow"
 
 .venv-%/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-$*

@@ -93,7 +93,7 @@ def compared(
         count = subject.run.data_head().get("images")
         if not on and isinstance(count, int) and count >= HELD_OUT_FROM:
             return None
-        images, others = training_images(subject, console)
+        images, others = training_images(subject, console, "training")
     elif reference.images is not None and (on or len(reference.images) < HELD_OUT_FROM):
         images = reference.images
     elif on:

@@ -26,7 +26,7 @@ from rggan.run.places import WEIGHTS, find_weights
 from rggan.training.progress import reading
 from rggan.training.reading import read_data
 
-TRUST = "pass `trust_data` to let it be read, or name pictures with `reference`"
+TRUST = "pass `trust_data` to let it be read, or name pictures with"
 KINDS: dict[int, Channels] = {1: "grey", 3: "rgb", 4: "rgba"}
 
 
@@ -192,14 +192,18 @@ def reference_images(name: str, subject: Subject, how: Reading, console: Console
     return images
 
 
-def training_images(subject: Subject, console: Console | None = None) -> tuple[ImageSet, ImageSet | None]:
+def training_images(
+    subject: Subject, console: Console | None = None, option: str = "reference"
+) -> tuple[ImageSet, ImageSet | None]:
     """(those that the run was trained on, those held out of it or None).
+
+    option: names them where they cannot be read.
 
     Raises:
         UserError: they cannot be read any more, or are others; or they were never named (`rggan.data.named`).
     """
     assert subject.options is not None
-    check_named(subject.run, subject.options.data, TRUST)
+    check_named(subject.run, subject.options.data, f"{TRUST} `{option}`")
     options = dataclasses.replace(subject.options, device="cpu")
     images = read_data(options, console)
     assert subject.run is not None

@@ -214,7 +214,9 @@ def test_a_strangers_run_opens_nothing(
         for command in ("plot", "info"):
             rggan(command, run)
         rggan("evaluate", run, "--reference", "digits", "--max-images", 8, "--samples", 8, "--replicates", 2)
-        assert "Memorisation was not looked for: " in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "Memorisation was not looked for: " in shown
+        assert "or name pictures with --training." in " ".join(shown.split())
     opened = [arguments[0] for event, arguments in events if event in privacy.LOOKED]
     assert not [each for each in opened if isinstance(each, str | os.PathLike) and str(secret.parent) in str(each)]
     assert not [event for event, _ in events if event in privacy.ASKED]
