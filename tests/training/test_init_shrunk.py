@@ -1,5 +1,6 @@
 """Training that begins with a shrunk generator: it stays small, and goes on where it was stopped."""
 
+import functools
 import io
 import shutil
 
@@ -31,15 +32,34 @@ def training(**options):
     return Training(config, data, data)
 
 
-def small_of(folder, network):
-    run = train(TrainConfig(outdir=folder / "runs", network=network, **{**TINY, **ROWS}), QUIET)
-    shrunk(Generator.from_pretrained(Run(run).last)).save(folder / "small")
-    return folder / "small"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """network -> a folder with a run of it and its shrunk generator, made once."""
+
+    @functools.cache
+    def made(network):
+        folder = tmp_path_factory.mktemp(network)
+        run = train(TrainConfig(outdir=folder / "runs", network=network, **{**TINY, **ROWS}), QUIET)
+        shrunk(Generator.from_pretrained(Run(run).last)).save(folder / "small")
+        return folder
+
+    return made
+
+
+@pytest.fixture
+def small_of(trained, tmp_path):
+    """network -> a shrunk generator of this test's own, beside its run."""
+
+    def copied(network):
+        shutil.copytree(trained(network), tmp_path, symlinks=True, dirs_exist_ok=True)
+        return tmp_path / "small"
+
+    return copied
 
 
 @pytest.mark.parametrize("network", ["sngan", "stylegan2"])  # FastGAN: below
-def test_it_stays_small_and_goes_on_where_it_was_stopped(network, tmp_path):
-    small = small_of(tmp_path, network)
+def test_it_stays_small_and_goes_on_where_it_was_stopped(network, small_of, tmp_path):
+    small = small_of(network)
     before = Generator.from_pretrained(small)
     console = Console(file=io.StringIO(), width=200)
     options = {**TINY, "network": network, "init": small, "outdir": tmp_path / "on", "rule": "none"}
@@ -63,9 +83,9 @@ def test_it_stays_small_and_goes_on_where_it_was_stopped(network, tmp_path):
 
 
 @pytest.mark.parametrize("network", ["sngan", "fastgan"])
-def test_it_goes_on_whatever_became_of_its_files(network, tmp_path):
+def test_it_goes_on_whatever_became_of_its_files(network, small_of, tmp_path):
     """The state alone says how small G is."""
-    small = small_of(tmp_path, network)
+    small = small_of(network)
     options = {**TINY, "network": network, "init": small, "outdir": tmp_path / "on", "rule": "none"}
     run = train(TrainConfig(**options), QUIET)
     shutil.rmtree(small)
@@ -76,8 +96,8 @@ def test_it_goes_on_whatever_became_of_its_files(network, tmp_path):
     assert Generator.from_pretrained(Run(run).last).config["network"]["shapes"]
 
 
-def test_a_folder_in_a_run_is_a_generator_like_any_other(tmp_path):
-    small = small_of(tmp_path, "sngan")
+def test_a_folder_in_a_run_is_a_generator_like_any_other(small_of, tmp_path):
+    small = small_of("sngan")
     (run,) = (tmp_path / "runs").glob("0*")
     shutil.move(small, run / "small")
     made = training(**{**TINY, "network": "sngan", "init": run / "small", "init_d": run})
@@ -105,8 +125,8 @@ def test_the_width_of_g_says_nothing_of_d(tmp_path):
         training(**{**options, "channels": "rgb", "init": wide, "width_g": 24, "width_d": 12}, init_d=wide)
 
 
-def test_shapes_that_are_none_of_the_network_are_told(tmp_path):
-    small = small_of(tmp_path, "sngan")
+def test_shapes_that_are_none_of_the_network_are_told(small_of, tmp_path):
+    small = small_of("sngan")
     generator = Generator.from_pretrained(small)
     generator.config["network"]["shapes"]["nothing.weight"] = [4]
     generator.save(small)
@@ -114,8 +134,8 @@ def test_shapes_that_are_none_of_the_network_are_told(tmp_path):
         training(**{**TINY, "network": "sngan", "init": small})
 
 
-def test_the_first_pictures_are_those_of_the_generator(tmp_path):
-    small = small_of(tmp_path, "sngan")
+def test_the_first_pictures_are_those_of_the_generator(small_of, tmp_path):
+    small = small_of("sngan")
     run = training(**{**TINY, "network": "sngan", "init": small})
     generator = Generator.from_pretrained(small)
     assert sum(p.numel() for p in run.gan.g.parameters()) == generator.parameters
@@ -123,8 +143,8 @@ def test_the_first_pictures_are_those_of_the_generator(tmp_path):
     torch.testing.assert_close(run.ema.network.eval()(z), generator.network(z))
 
 
-def test_d_comes_from_the_run_that_is_named(tmp_path):
-    small = small_of(tmp_path, "sngan")
+def test_d_comes_from_the_run_that_is_named(small_of, tmp_path):
+    small = small_of("sngan")
     (run,) = (tmp_path / "runs").glob("0*")
     console = Console(file=io.StringIO(), width=300)
     options = {**TINY, "network": "sngan", "init": small, "init_d": run}
@@ -145,8 +165,8 @@ def test_d_comes_from_the_run_that_is_named(tmp_path):
         ({"freeze_d": 1}, "is a generator alone: `freeze_d` needs the D of a run"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path, options, told):
-    small = small_of(tmp_path, "sngan")
+def test_what_does_not_fit_is_refused_and_leaves_nothing(small_of, tmp_path, options, told):
+    small = small_of("sngan")
     options = {name: tmp_path / value if name == "init_d" else value for name, value in options.items()}
     with pytest.raises(UserError, match=told):
         train(TrainConfig(**{**TINY, "network": "sngan", "init": small, "outdir": tmp_path / "on", **options}), QUIET)
