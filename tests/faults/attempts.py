@@ -37,7 +37,7 @@ from rggan.training.checkpoint import FORMAT
 from rggan.training.loop import Loop, given_up
 from rggan.training.setup import description_of, make_gan
 from rggan.training.trainer import Training
-from tests.faults import inputs
+from tests.faults import inputs, stored
 from tests.faults.drill import flat
 from tests.faults.fuzz import Broken, Found, faults
 from tests.faults.hostile import Seeds, make_seeds
@@ -254,7 +254,7 @@ def read_cached(tools: Tools, path: Path, random: Random, out: Path) -> str:
     load_images(path, 16, memory_share=1e-15)
     (pixels,) = (out / "cache").glob("*.u8")
     if random.random() < 0.85:
-        inputs.spoil(random, pixels, pixels.with_suffix(".json"))
+        stored.spoil(random, pixels, pixels.with_suffix(".json"))
     found = load_images(path, 16, memory_share=1e-15)
     if not torch.equal(found.images, expected.images) or found.skipped or found.hashes != expected.hashes:
         raise Broken("other images than are there")
@@ -269,7 +269,7 @@ def read_features(tools: Tools, random: Random, folder: Path) -> str:
     expected = collect_cached(tools.network, tools.few, 4, "few", notes=notes)["whole"]
     (path,) = folder.glob("*.safetensors")
     if random.random() < 0.85:
-        inputs.spoil_features(random, path)
+        files.spoil_features(random, path)
     found = collect_cached(tools.network, tools.few, 4, "few", notes=notes)["whole"]
     if not torch.equal(found.rows, expected.rows) or not torch.equal(found.statistics.mean, expected.statistics.mean):
         raise Broken("other features than were written")
@@ -313,13 +313,13 @@ KINDS: dict[str, tuple[float, Make, Attempt]] = {  # how often, how it is made, 
     "zips": (18, inputs.zips, read_zip),
     "arrays": (12, inputs.arrays, read_set),
     "CIFAR": (8, inputs.cifar, read_set),
-    "generators": (8, inputs.generators, read_generator),
-    "configs": (8, inputs.configs, read_config),
-    "runs": (4, inputs.runs, read_runs),
-    "checkpoints": (8, inputs.checkpoints, read_state),
-    "inits": (6, inputs.inits, begin),
-    "caches": (6, inputs.caches, read_cached),
-    "statistics": (5, inputs.statistics, read_moments),
+    "generators": (8, stored.generators, read_generator),
+    "configs": (8, stored.configs, read_config),
+    "runs": (4, stored.runs, read_runs),
+    "checkpoints": (8, stored.checkpoints, read_state),
+    "inits": (6, stored.inits, begin),
+    "caches": (6, stored.caches, read_cached),
+    "statistics": (5, stored.statistics, read_moments),
     "archives": (3, inputs.tars, read_archive),
     "work": (1.5, inputs.work, read_work),
 }
