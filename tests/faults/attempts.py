@@ -269,7 +269,7 @@ def read_features(tools: Tools, random: Random, folder: Path) -> str:
     expected = collect_cached(tools.network, tools.few, 4, "few", notes=notes)["whole"]
     (path,) = folder.glob("*.safetensors")
     if random.random() < 0.85:
-        files.spoil_features(random, path)
+        stored.spoil_features(random, path)
     found = collect_cached(tools.network, tools.few, 4, "few", notes=notes)["whole"]
     if not torch.equal(found.rows, expected.rows) or not torch.equal(found.statistics.mean, expected.statistics.mean):
         raise Broken("other features than were written")
