@@ -97,6 +97,7 @@ def child(arguments: list[str], log: str, trap: Trap | tuple[Any, ...] | None = 
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup a training would ignore it, as it should
     if mark is not None:
         os.setsid()  # what it starts is known by its session
         os.environ |= {MARK: mark, "RGGAN_CACHE": f"{mark}.cache"}
