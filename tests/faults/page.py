@@ -66,7 +66,7 @@ SIGKILL does not empty the system's write cache: what a power cut does was not t
 DISKS = """## Disks
 A run on a disk that holds 2 % to 95 % of what it needs (a tmpfs of that size), then with room again; and a
 disk that becomes read-only in the middle. The run must end with code 1 or 2 and a sentence, leave no part of a file,
-and be continued to the same bits. {made}
+and be continued to the same bits (but for `page.html`, where a run began with `go-on`: it says so). {made}
 
 | fault | tried | exact |
 |---|---|---|
