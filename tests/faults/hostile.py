@@ -22,6 +22,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -107,6 +108,7 @@ def make_seeds(seed: int, count: int, folder: Path, states: dict[str, bytes]) ->
     planned = st.tuples(kinds, shapes).flatmap(
         lambda plan: hnp.arrays(*plan, elements={"min_value": 0, "max_value": 1})
     )
+    torch.manual_seed(seed)
     generators = []
     for number, (size, channels, classes) in enumerate((([16, 16], 1, 0), ([16, 24], 3, 2), ([32, 32], 4, 0))):
         network = {
