@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from rggan.errors import UserError
 
 
@@ -115,7 +113,7 @@ def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES
     for name, found in values.items():
         every: Iterable[Any] = found if isinstance(found, tuple) else (found,)
         for value in every if name in ranges else ():
-            number = value.item() if isinstance(value, np.number) else value
+            number = value.item() if hasattr(value, "item") else value
             if isinstance(number, int | float) and not ranges[name].holds(number):
                 raise UserError(ranges[name].sentence(name, number))
 

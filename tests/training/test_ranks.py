@@ -36,7 +36,13 @@ CASES = {
     "rigl": {"network": "sngan", "rule": "rigl", "target_g": 0.5, "target_d": 0.5, "balance": True, "resolution": 16},
     "projected, adaptive": {**ADAPTIVE, "network": "projected"},
 }
-FEWER = {"projected, adaptive": 3, "rigl": 20}  # steps, as each takes long
+FEWER = {
+    "projected, adaptive": 3,
+    "rigl": 20,
+    "stylegan2": 20,
+    "fastgan": 20,
+    "biggan": 20,
+}  # steps, as each takes long
 ON_THREE = {"sngan, adaptive": {"batch": 6, "signal": "r_t"}}
 
 
