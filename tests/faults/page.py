@@ -10,7 +10,7 @@ PAGE = """# Reliability
 
 Made by `python -m tests.faults --page docs/reliability.md`, whole (`make drill`) or in parts (`--only` drill, disks,
 ranks or inputs), each with the versions that it names; the raw figures are in [reliability.json](reliability.json). A
-short version runs in `make test`. {failed}
+short version runs in `make test`.{failed}
 
 ## What is promised
 Bad input is answered with one sentence that says what to do next and exit code 2. Nothing is executed, nothing
@@ -115,7 +115,7 @@ def page(told: dict[str, Any]) -> str:
     """The page of the parts that there are, with what failed at its end."""
     writers = {"drill": drill, "disks": disks, "ranks": ranks, "inputs": inputs}
     failed = failures(told)
-    first = f"**{len(failed)} things came out otherwise than promised: they stand at the end.**" if failed else ""
+    first = f" **{len(failed)} things came out otherwise than promised: they stand at the end.**" if failed else ""
     parts = "\n".join(write(told[name]) for name, write in writers.items() if name in told)
     text = PAGE.format(parts=parts, failed=first)
     return text + ("\n## Failures\n" + "\n".join(f"- {line}" for line in failed) + "\n" if failed else "")
