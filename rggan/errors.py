@@ -83,7 +83,7 @@ def first_line(error: BaseException | str) -> str:
     >>> first_line(ValueError("bad data. \\nat 0x7f")), first_line(ValueError())
     ('bad data', 'ValueError')
     """
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+    return (str(error).strip().rstrip(". \n") or type(error).__name__).splitlines()[0].rstrip(". ")
 
 
 def make_folder(path: Path) -> None:

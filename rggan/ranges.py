@@ -113,7 +113,7 @@ def check_ranges(values: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES
     for name, found in values.items():
         every: Iterable[Any] = found if isinstance(found, tuple) else (found,)
         for value in every if name in ranges else ():
-            number = value.item() if hasattr(value, "item") else value
+            number = value.item() if getattr(value, "size", 0) == 1 else value
             if isinstance(number, int | float) and not ranges[name].holds(number):
                 raise UserError(ranges[name].sentence(name, number))
 

@@ -108,16 +108,19 @@ class Worker:
             raise Gone(self.ended()) from error
 
     def answer(self, most: int) -> Told:
-        """Raises Gone, and ends the process, where it answers with more bytes than that."""
+        """Raises Gone, and ends the process, where it answers otherwise, or with more bytes than that."""
         until = time.monotonic() + WAIT
         length = int.from_bytes(self.read(8, until), "little")
         if length > MOST_TOLD:
             raise Gone(self.ended())
-        found = json.loads(self.read(length, until))
-        parts = found["parts"]
-        if sum(parts) > most:
+        try:
+            found = json.loads(self.read(length, until))
+            told, parts = dict(found["told"]), list(found["parts"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise Gone(self.ended()) from error
+        if not all(type(part) is int and part >= 0 for part in parts) or sum(parts) > most:
             raise Gone(self.ended())
-        return found["told"], [self.read(part, until) for part in parts]
+        return told, [self.read(part, until) for part in parts]
 
     def read(self, count: int, until: float) -> bytearray:
         """Raises Gone where the process ends first, or takes too long."""

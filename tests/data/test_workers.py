@@ -258,17 +258,25 @@ def test_unusual_formats_are_read_where_they_are_asked_for(tmp_path):
         parse_formats(["tgaa"])
 
 
-@pytest.mark.parametrize("sent", [None, {"told": {}, "parts": [1 << 40]}, {"told": {}, "parts": [600, 600]}])
-def test_answers_of_another_form_end_the_process(sent):
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(None, [], {"told": {}}, {"told": 1, "parts": []}),
+        *({"told": {}, "parts": parts} for parts in ([1 << 40], [600, 600], [-5], [1 << 40, 10 - (1 << 40)], ["a"], 5)),
+    ],
+)
+def test_answers_of_another_form_end_the_process(sent, monkeypatch):
     """What comes back is never trusted: an endless text is not read, nor more bytes than the process may have."""
+    monkeypatch.setattr(workers_module, "WAIT", 5.0)
     one = Worker()
     one.answers.close()
     read, write = os.pipe()
     one.answers = os.fdopen(read, "rb", buffering=0)
     text = json.dumps(sent).encode()
     os.write(write, (1 << 40 if sent is None else len(text)).to_bytes(8, "little") + text)
-    with pytest.raises(workers_module.Gone):
+    with pytest.raises(workers_module.Gone) as gone:
         one.answer(1000)
+    assert gone.value.code is not None  # it was not waited for
     assert one.process.returncode is not None
     os.close(write)
 

@@ -128,7 +128,7 @@ class Verdict:
 def judge(attempt: Callable[[], Found], folder: Path, limit: float = SECONDS) -> Verdict:
     """Call `attempt`, which may write in `folder`/out and nowhere else, and returns an outcome or raises UserError.
 
-    With a check it returns, too: what must hold of what was accepted, which raises. That takes what it takes.
+    With a check it returns, too: what must hold of what was accepted, which raises. Its time and memory do not count.
     """
     before = listing(folder)
     resident = mark_all()
@@ -142,7 +142,7 @@ def judge(attempt: Callable[[], Found], folder: Path, limit: float = SECONDS) ->
                 took = processor_time() - started, grown(resident)
             outcome, check = (found, None) if isinstance(found, str) else found
             if check is not None:
-                check()
+                checked(check)
             if outcome not in OUTCOMES:
                 wrong.append(f"the outcome {outcome!r}")
         except UserError as error:
@@ -160,6 +160,14 @@ def judge(attempt: Callable[[], Found], folder: Path, limit: float = SECONDS) ->
     if growth > GROWTH:
         wrong.append(f"took {growth:,.0f} MB of memory")
     return Verdict("failed" if wrong else outcome, "; ".join(map(str, wrong)) or None, seconds, growth)
+
+
+def checked(check: Callable[[], None]) -> None:
+    """Raises Broken where that refuses what had been accepted."""
+    try:
+        check()
+    except UserError as error:
+        raise Broken(f"refused when looked at again: {error}") from error
 
 
 def processor_time() -> float:
@@ -286,12 +294,12 @@ def run(
         process.start()
         sender.close()
         trying: tuple[int, str] | None = None
-        began = time.perf_counter()
+        began, heard = time.perf_counter(), 0
         with contextlib.suppress(EOFError):
             while receiver.poll(STARTS if trying is None else patience):
                 number, kind, verdict = receiver.recv()
                 if verdict is None:
-                    trying, began = (number, kind), time.perf_counter()
+                    trying, began, heard = (number, kind), time.perf_counter(), (folder / "said").stat().st_size
                 else:
                     outcomes.add(number, kind, verdict)
                     trying, start = None, number + 1
@@ -302,16 +310,23 @@ def run(
         process.join()
         if trying is not None:
             how = "it hung" if hung else f"the process died with {process.exitcode}"
-            how += f": {last_words(folder)}"
+            how += f": {last_words(folder, heard)}"
             outcomes.add(*trying, Verdict("failed", how, seconds, 0))
             start = trying[0] + 1
         elif start < inputs:
-            raise RuntimeError(f"the fuzzer ended with {process.exitcode} before input {start}: {last_words(folder)}")
+            raise RuntimeError(
+                f"the fuzzer ended with {process.exitcode} before input {start}: {last_words(folder, 0)}"
+            )
     return outcomes
 
 
-def last_words(folder: Path) -> str:
-    return " | ".join((folder / "said").read_text(errors="replace").splitlines()[-12:])[-1000:]
+def last_words(folder: Path, heard: int) -> str:
+    """What was said beyond so many bytes: of a process that hangs, where each of its threads was."""
+    said = (folder / "said").read_bytes()[heard:].decode(errors="replace")
+    _, hangs, threads = said.rpartition("Timeout (")
+    if not hangs:
+        return " | ".join(said.splitlines()[-12:])[-1000:]
+    return " | ".join(line.strip() for each in threads.split("\n\n") for line in each.splitlines()[:6])[:2000]
 
 
 def child(numbers: range, seed: int, folder: Path, kinds: str, patience: float, sender: Connection) -> None:
