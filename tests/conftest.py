@@ -30,6 +30,16 @@ def train_steps(
         optimizer.step()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_are_heard() -> Iterator[None]:
+    """By processes that a test starts, also where the tests run in the background of a script, which ignores Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def hang_up_is_heard() -> Iterator[None]:
     """Here and in processes that a test starts, also where the tests run under nohup, which has it ignored."""
