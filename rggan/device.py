@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -98,3 +98,15 @@ def use_bf16(precision: str, device: torch.device) -> bool:
         return bool(supported)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return amx is not None and bool(amx())
+
+
+def random_kept(device: torch.device) -> AbstractContextManager[None]:
+    """What is drawn in here, on the CPU or the device, does not advance the random numbers outside.
+
+    >>> before = torch.get_rng_state()
+    >>> with random_kept(torch.device("cpu")):
+    ...     _ = torch.rand(3)
+    >>> torch.equal(torch.get_rng_state(), before)
+    True
+    """
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])

@@ -30,22 +30,15 @@ def train_steps(
         optimizer.step()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _interrupts_are_heard() -> Iterator[None]:
-    """By processes that a test starts, also where the tests run in the background of a script, which ignores Ctrl-C."""
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
-def hang_up_is_heard() -> Iterator[None]:
-    """Here and in processes that a test starts, also where the tests run under nohup, which has it ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def signals_are_heard() -> Iterator[None]:
+    """Here and in processes that a test starts, also where the tests run under nohup, which has SIGHUP ignored, or in
+    the background of a script, which has SIGINT."""
+    usual = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def folders(outdir: Path) -> list[Path]:

@@ -113,13 +113,14 @@ class Worker:
         length = int.from_bytes(self.read(8, until), "little")
         if length > MOST_TOLD:
             raise Gone(self.ended())
+        text = self.read(length, until)
         try:
-            found = json.loads(self.read(length, until))
+            found = json.loads(text)
             told, parts = dict(found["told"]), list(found["parts"])
+            if not all(type(part) is int and part >= 0 for part in parts) or sum(parts) > most:
+                raise ValueError("more than it may answer")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise Gone(self.ended()) from error
-        if not all(type(part) is int and part >= 0 for part in parts) or sum(parts) > most:
-            raise Gone(self.ended())
         return told, [self.read(part, until) for part in parts]
 
     def read(self, count: int, until: float) -> bytearray:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from rggan import memory, ranks
 from rggan.config import TrainConfig
+from rggan.device import random_kept
 from rggan.errors import UserError
 from rggan.gan import Gan
 from rggan.generation.build import build
@@ -208,9 +209,8 @@ def values_kept(gan: Gan) -> int:
             network(*inputs)
         return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
 
-    cuda = [gan.device] if gan.device.type == "cuda" else []
     of_g, of_d = [], []
-    with torch.random.fork_rng(cuda), torch.enable_grad():
+    with random_kept(gan.device), torch.enable_grad():
         for network in (gan.g, gan.d):
             network.eval()  # which moves no average
         try:

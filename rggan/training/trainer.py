@@ -15,6 +15,7 @@ from rggan import ranks
 from rggan.augment.ada import AdaptiveAugment
 from rggan.config import TrainConfig
 from rggan.data import ImageSet
+from rggan.device import random_kept
 from rggan.errors import UserError
 from rggan.generation.build import build
 from rggan.pruning import Balance, Ledger, Pruner
@@ -269,8 +270,7 @@ class Training(Stateful):
         Noise that a network draws in train mode does not advance the random numbers: a look changes no training.
         """
         runs = [lambda network, drawn=drawn: network(*drawn) for drawn in self.evaluator.latents[:STATISTICS_BATCHES]]
-        cuda = [self.gan.device] if self.gan.device.type == "cuda" else []
-        with torch.random.fork_rng(cuda), self.gan.autocast():
+        with random_kept(self.gan.device), self.gan.autocast():
             return self.ema.snapshot(self.prune_g, runs)
 
     def losses_are_finite(self) -> bool:

@@ -80,6 +80,7 @@ def test_help_stands_anywhere(capsys):
         assert capsys.readouterr().out.startswith(f"usage: rggan {words[0]} ")
 
 
+LIBRARIES = ("torch", "matplotlib", "sklearn", "scipy", "numpy", "PIL")
 OF_OTHERS = ("scipy", "torch.distributed.fsdp", "torch.distributed.tensor", "sklearn")  # each takes a second
 
 
@@ -87,7 +88,9 @@ OF_OTHERS = ("scipy", "torch.distributed.fsdp", "torch.distributed.tensor", "skl
 @pytest.mark.parametrize(
     ("words", "heavy"),
     [
-        *((words, ("torch", "matplotlib", "sklearn", "scipy", "numpy", "PIL")) for words in (["--help"], ["trian"])),
+        (["--help"], LIBRARIES),
+        (["--version"], LIBRARIES),
+        (["trian"], LIBRARIES),
         (["train", "--help"], OF_OTHERS),
         (["check", "nowhere"], (*OF_OTHERS, "matplotlib")),
     ],

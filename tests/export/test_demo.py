@@ -167,7 +167,7 @@ def test_the_page_answers_over_http(studio, tmp_path):
 
 @needs_gradio
 @pytest.mark.slow
-def test_command_line(generator, tmp_path):
+def test_command_line(generator, tmp_path, signals_are_heard):
     """Started, asked, and ended by Ctrl-C."""
     generator.save(tmp_path / "g")
     words = [sys.executable, "-m", "rggan", "demo", str(tmp_path / "g"), "--no-open", "--device", "cpu"]

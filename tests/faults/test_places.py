@@ -94,7 +94,7 @@ def test_a_user_without_a_home_can_evaluate(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_closed_terminal_saves(tmp_path, hang_up_is_heard):
+def test_a_closed_terminal_saves(tmp_path, signals_are_heard):
     terminal = Terminal("train", "digits", "--outdir", str(tmp_path), *TINY, "--kimg", "1000", "--snap", "500")
     shown, last = b"", time.monotonic() + 120
     while not re.search(rb"[1-9]\d*/1000000", shown) and time.monotonic() < last:  # its bar
@@ -109,7 +109,7 @@ def test_a_closed_terminal_saves(tmp_path, hang_up_is_heard):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_shell_repeats_the_signal_and_it_is_one(hang_up_is_heard):
+def test_a_shell_repeats_the_signal_and_it_is_one(signals_are_heard):
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signal() as stopped:
         assert stopped() == 0
@@ -120,7 +120,7 @@ def test_a_shell_repeats_the_signal_and_it_is_one(hang_up_is_heard):
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
 
 
-def test_under_nohup_a_closed_terminal_stops_nothing(hang_up_is_heard):
+def test_under_nohup_a_closed_terminal_stops_nothing(signals_are_heard):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with stop_on_signal() as stopped:
         os.kill(os.getpid(), signal.SIGHUP)

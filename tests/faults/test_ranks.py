@@ -63,7 +63,7 @@ def test_signal_to_one_rank_saves_and_stops_all(drill, tmp_path):
     assert drill.resumed(tmp_path) is None
 
 
-def test_run_of_two_ranks_ends_in_one_process_and_in_three(drill, tmp_path, hang_up_is_heard):
+def test_run_of_two_ranks_ends_in_one_process_and_in_three(drill, tmp_path, signals_are_heard):
     started = drill.start(tmp_path / "two")
     until_evaluated(tmp_path / "two", 2)
     os.kill(started.processes[0].pid, signal.SIGHUP)

@@ -187,7 +187,7 @@ def test_patience_counts_from_the_best_also_below_zero():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number, hang_up_is_heard):
+def test_signals_save_and_tell_their_code(tmp_path, monkeypatch, number, signals_are_heard):
     original, before = Training.step, signal.getsignal(number)  # a shell's background job ignores SIGINT
 
     def step(self):
